@@ -1,0 +1,79 @@
+"""What passes between the rooms of the house: a batch, and what a model is able to do."""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from vae_lab.errors import LabError
+
+__all__ = ["Batch", "Bounds", "Decodes", "Encodes", "Samples", "Shape", "require"]
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of an image."""
+
+
+class Batch(NamedTuple):
+    """One step's images and what is known of them.
+
+    Attributes:
+        x: Images in [0, 1], shape (B, C, H, W).
+        y: The condition, or the labels of probes and plots: class indices (B,), attributes
+            (B, A) or images (B, C', H', W').
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Turns images into codes."""
+
+    latent_dim: int
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return one code an image (the posterior's mean), shape (B, latent_dim)."""
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """Turns codes into images."""
+
+    latent_dim: int
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the mean image of each code, shape (B, C, H, W), in [0, 1]."""
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Draws new images."""
+
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw `n` images, shape (n, C, H, W), in [0, 1], from the global random stream."""
+
+
+@runtime_checkable
+class Bounds(Protocol):
+    """Bounds the log-likelihood of an image from below."""
+
+    def log_weights(self, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:
+        r"""Draw importance weights log p(x, z) - log q(z|x), in nats, shape (samples, B).
+
+        Their mean estimates the ELBO, their logsumexp minus log(samples) the importance-weighted
+        bound of Burda et al. (2016).
+        """
+
+
+_VERBS = {Encodes: "encode", Decodes: "decode", Samples: "sample", Bounds: "bound a likelihood"}
+
+
+def require(model: Any, capability: type, user: str) -> None:
+    """Refuse, in one sentence that names both, a model that lacks what `user` needs.
+
+    Raises:
+        LabError: If `model` does not fulfil `capability`.
+    """
+    if not isinstance(model, capability):
+        need = _VERBS[capability]
+        raise LabError(f"{user} needs a model that can {need}; {type(model).__name__} cannot.")
