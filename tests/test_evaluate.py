@@ -1,0 +1,206 @@
+"""`lab evaluate`: what is measured for whom, where it is written, and what is refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from vae_lab.contracts import Batch
+from vae_lab.errors import LabError
+from vae_lab.verbs import evaluate as module
+from vae_lab.verbs.evaluate import evaluate
+
+BOUNDS = {"elbo", "reconstruction", "kl", "nll", "active_units"}
+CODES = {"knn_accuracy", "linear_probe_accuracy"}
+
+
+class Coder(nn.Module):
+    """Keeps the first two of four pixels."""
+
+    latent_dim = 2
+
+    def encode(self, x, y=None):
+        return x.flatten(1)[:, :2]
+
+    def decode(self, z, y=None):
+        return torch.cat([z, torch.zeros_like(z)], 1).view(-1, 1, 2, 2)
+
+
+class Bounded(Coder):
+    """The same with a bound of noise around minus eight."""
+
+    def terms(self, batch):
+        n = torch.zeros(len(batch.x))
+        return {"loss": n, "reconstruction": n + 5, "kl": n + 3}
+
+    def log_weights(self, x, samples, y=None):
+        return torch.randn(samples, len(x)) - 8.5
+
+
+class Diverged(Bounded):
+    def log_weights(self, x, samples, y=None):
+        return torch.full((samples, len(x)), torch.nan)
+
+
+class Data:
+    """Images of three classes, told apart by their first pixel."""
+
+    labelled = True
+
+    def images(self, split, n=None):
+        size = {"train": 90, "val": 30, "test": 60}[split]
+        stream = torch.Generator().manual_seed(size)
+        y = torch.arange(size) % 3 if self.labelled else torch.zeros(size, dtype=torch.long)
+        x = torch.rand(size, 1, 2, 2, generator=stream) / 10
+        x[:, 0, 0, 0] += torch.arange(size) % 3 / 4
+        return Batch(x[:n], y[:n])
+
+    def protocol(self, split):
+        return {"data": "Data", "split": split, "images": 60, "binarize": "static-own"}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Lay out a run folder whose checkpoint is `run.model`, loaded with `run.data`."""
+    folder = tmp_path / "runs" / "vae" / "version_0"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "best.ckpt").touch()
+    loaded = {"model": Bounded(), "data": Data()}
+    monkeypatch.setattr(module, "load_model", lambda path: loaded["model"])
+    monkeypatch.setattr(module, "load_data", lambda path: loaded["data"])
+    monkeypatch.setattr(module.process, "tune", list)
+    return folder, loaded
+
+
+def read(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def names(folder, split="test"):
+    return {key.removeprefix(f"{split}/") for key in read(folder)["metrics"] if split in key}
+
+
+def test_a_bounding_model_gets_every_metric_with_its_protocol(run, capsys):
+    folder, _ = run
+    evaluate(str(folder), importance_samples=50, seed=3)
+    report = read(folder)
+    assert names(folder) == BOUNDS | CODES | {"squared_error"}
+
+    nll = report["metrics"]["test/nll"]
+    assert nll["unit"] == "nats"
+    assert nll["value"] == pytest.approx(8, abs=0.3)
+    assert 0 < nll["standard_error"] < 0.2
+    for part in ("50 samples", "split test", "static-own", "images 60", "seed 3", "best.ckpt"):
+        assert part in nll["protocol"]
+    assert report["metrics"]["test/elbo"]["value"] == -8
+    assert report["metrics"]["test/active_units"]["value"] == 1
+    assert report["metrics"]["test/knn_accuracy"]["value"] == 1
+
+    protocol = report["protocol"]
+    assert protocol["checkpoint"] == "checkpoints/best.ckpt"
+    assert protocol["torch"] == torch.__version__
+    assert {"commit", "device", "threads", "seconds", "importance_samples"} <= protocol.keys()
+    assert "test/nll" in capsys.readouterr().out
+
+
+def test_an_autoencoder_is_set_beside_pca_and_gets_no_bound(run):
+    folder, loaded = run
+    loaded["model"] = Coder()
+    evaluate(str(folder))
+    assert names(folder) == CODES | {"squared_error", "pca_squared_error"}
+    metrics = read(folder)["metrics"]
+    x = Data().images("test").x
+    expected = x.flatten(1)[:, 2:].square().sum(1)
+    assert metrics["test/squared_error"]["value"] == pytest.approx(expected.mean().item())
+    error = expected.std().item() / 60**0.5
+    assert metrics["test/squared_error"]["standard_error"] == pytest.approx(error)
+    assert 0 < metrics["test/pca_squared_error"]["value"] < metrics["test/squared_error"]["value"]
+    assert "2 components of 90" in metrics["test/pca_squared_error"]["protocol"]
+
+
+def test_no_samples_leave_the_likelihood_out_and_no_labels_the_probes(run):
+    folder, loaded = run
+    loaded["data"].labelled = False
+    evaluate(str(folder), importance_samples=0)
+    assert names(folder) == BOUNDS - {"nll"} | {"squared_error"}
+
+
+def test_another_split_is_added_and_the_same_one_replaced(run):
+    folder, _ = run
+    evaluate(str(folder), importance_samples=5)
+    test = read(folder)["metrics"]
+    evaluate(str(folder), split="val", importance_samples=0, limit=20)
+    report = read(folder)
+    assert {key: report["metrics"][key] for key in test} == test
+    assert names(folder, "val") == names(folder) - {"nll"}
+    assert report["protocol"]["split"] == "val"
+    assert report["protocol"]["images"] == 20
+    evaluate(str(folder), importance_samples=0)
+    assert "test/nll" not in read(folder)["metrics"]
+
+
+def test_the_seed_decides_the_numbers(run):
+    folder, _ = run
+
+    def nll(seed):
+        evaluate(str(folder), importance_samples=5, seed=seed)
+        return read(folder)["metrics"]["test/nll"]["value"]
+
+    assert nll(1) == nll(1) != nll(2)
+
+
+def test_a_checkpoint_writes_to_its_run_and_a_stray_one_beside_itself(run, tmp_path, monkeypatch):
+    folder, _ = run
+    monkeypatch.chdir(folder / "checkpoints")
+    evaluate("best.ckpt", importance_samples=0)
+    assert (folder / "metrics.json").exists()
+    stray = tmp_path / "stray.ckpt"
+    stray.touch()
+    evaluate(str(stray), importance_samples=0)
+    assert read(tmp_path)["protocol"]["checkpoint"] == "stray.ckpt"
+
+
+@pytest.mark.parametrize("wrong", [{"importance_samples": -1}, {"limit": 0}])
+def test_arguments_out_of_range_are_refused(run, wrong):
+    with pytest.raises(LabError, match="at least"):
+        evaluate(str(run[0]), **wrong)
+
+
+@pytest.mark.parametrize(("model", "reason"), [(nn.Identity(), "Identity"), (Diverged(), "nll")])
+def test_nothing_is_written_when_nothing_sound_can_be(run, model, reason):
+    folder, loaded = run
+    loaded["model"] = model
+    with pytest.raises(LabError, match=reason):
+        evaluate(str(folder), importance_samples=5)
+    assert not list(folder.glob("*metrics*"))
+
+
+def test_a_damaged_report_is_refused_before_the_work(run):
+    folder, loaded = run
+    (folder / "metrics.json").write_text('{"metr')
+    del loaded["model"]
+    with pytest.raises(LabError, match=r"metrics\.json"):
+        evaluate(str(folder))
+    assert (folder / "metrics.json").read_text() == '{"metr'
+
+
+def test_codes_that_are_not_numbers_are_refused(run):
+    folder, loaded = run
+
+    class Broken(nn.Module):
+        latent_dim = 2
+
+        def encode(self, x, y=None):
+            return torch.full((len(x), 2), torch.nan)
+
+    loaded["model"] = Broken()
+    with pytest.raises(LabError, match="finite"):
+        evaluate(str(folder))
+
+
+def test_importing_the_verb_imports_no_torch():
+    code = "import sys, vae_lab.verbs.evaluate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,133 @@
+"""How likely a model finds images: the bound it was trained on, tighter ones, and used codes."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from vae_lab.contracts import Batch
+from vae_lab.errors import LabError
+
+__all__ = ["active_units", "elbo_terms", "importance_nll"]
+
+
+def importance_nll(
+    log_weights: Callable[[Tensor, int], Tensor],
+    images: Tensor,
+    samples: int,
+    rows: int = 800,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Tensor:
+    r"""Estimate -log p(x) of each image by importance sampling from the posterior.
+
+    .. math:: -\log \frac{1}{S} \sum_{s=1}^S \frac{p(x, z_s)}{q(z_s | x)}, \quad z_s \sim q(z | x)
+
+    The expectation is an upper bound on -log p(x) that falls to it as S grows. Time goes into the
+    decoder; a chunk of several hundred rows keeps its activations in the cache.
+
+    Args:
+        log_weights: Maps images (B, ...) and a number n of samples to log p(x, z) - log q(z|x),
+            in nats, shape (n, B).
+        images: Shape (N, ...), anything that can be split along its first axis.
+        samples: S, how many samples an image gets in all.
+        rows: About how many pairs of image and sample are weighed at once.
+        progress: Called with the number of images finished since the last call.
+
+    Returns:
+        Nats for each image, in double precision on the CPU, shape (N,).
+
+    Raises:
+        LabError: If `samples` or `rows` is not positive, or the weights have another shape.
+
+    References:
+        Burda et al., Importance Weighted Autoencoders, 2016. https://arxiv.org/abs/1509.00519
+    """
+    if samples < 1 or rows < 1:
+        raise LabError(f"Importance sampling needs samples and rows, not {samples} and {rows}.")
+    nats = []
+    with torch.inference_mode():
+        for x in torch.split(images, max(1, rows // samples)):
+            nats.append(-_log_mean_weight(log_weights, x, samples, rows))
+            progress(len(x))
+    return torch.cat(nats)
+
+
+def _log_mean_weight(
+    log_weights: Callable[[Tensor, int], Tensor], x: Tensor, samples: int, rows: int
+) -> Tensor:
+    total = torch.full((len(x),), -math.inf, dtype=torch.float64)
+    for count in _even_parts(samples, max(1, rows // len(x))):
+        weights = log_weights(x, count)
+        if weights.shape != (count, len(x)):
+            raise LabError(
+                f"{count} importance weights for each of {len(x)} images must have shape "
+                f"{(count, len(x))}; the model gave {tuple(weights.shape)}."
+            )
+        # To the CPU first: not every accelerator knows double precision.
+        total = torch.logaddexp(total, weights.cpu().double().logsumexp(0))
+    return total - math.log(samples)
+
+
+def _even_parts(total: int, largest: int) -> list[int]:
+    """Split `total` into the fewest parts of at most `largest`, which differ by one at most."""
+    parts = -(-total // largest)
+    size, longer = divmod(total, parts)
+    return [size + 1] * longer + [size] * (parts - longer)
+
+
+def elbo_terms(
+    terms: Callable[[Batch], Mapping[str, Tensor]], batches: Iterable[Batch]
+) -> dict[str, Tensor]:
+    r"""Collect the evidence lower bound of each image and its two terms.
+
+    .. math:: \mathrm{ELBO} = E_{q(z|x)} \log p(x | z) - KL(q(z | x) \| p(z))
+
+    Args:
+        terms: Maps a batch to values for each image, shape (B,), in nats: `reconstruction`, which
+            is -log p(x|z), and `kl`, or `elbo`; other keys are left out.
+        batches: What to evaluate.
+
+    Returns:
+        `elbo`, and `reconstruction` and `kl` where given, in double precision on the CPU,
+        shape (N,) each.
+
+    Raises:
+        LabError: If a bound can neither be read nor be made from the terms.
+    """
+    with torch.inference_mode():
+        found = [_with_elbo(terms(batch)) for batch in batches]
+    return {key: torch.cat([part[key].cpu().double() for part in found]) for key in found[0]}
+
+
+def _with_elbo(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    known = {key: terms[key] for key in ("elbo", "reconstruction", "kl") if key in terms}
+    if "elbo" not in known and len(known) == 2:
+        known["elbo"] = -(known["reconstruction"] + known["kl"])
+    if "elbo" not in known:
+        raise LabError(
+            f"A bound needs the terms elbo, or reconstruction and kl; the model gives "
+            f"{', '.join(terms) or 'none'}."
+        )
+    return known
+
+
+def active_units(means: Tensor, threshold: float = 0.01) -> int:
+    r"""Count the latent dimensions whose posterior mean changes with the image.
+
+    .. math:: \#\{ u : \mathrm{Var}_x (E_{q(z|x)} [z_u]) > 0.01 \}
+
+    Args:
+        means: Posterior mean of each image, shape (N, D).
+        threshold: Variance above which a dimension counts as active.
+
+    Raises:
+        LabError: If there are fewer than two images to vary over.
+
+    References:
+        Burda et al., Importance Weighted Autoencoders, 2016, section 5.2.
+        https://arxiv.org/abs/1509.00519
+    """
+    if len(means) < 2:
+        raise LabError("Active units are a variance over images; give at least two.")
+    return int((means.double().var(0) > threshold).sum())

@@ -1,0 +1,197 @@
+"""Every metric that a model's capabilities allow, each with what must be known to compare it."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_lab.contracts import Batch, Bounds, Decodes, Encodes
+from vae_lab.errors import LabError
+from vae_lab.metrics.codes import (
+    knn_accuracy,
+    linear_probe_accuracy,
+    pca_reconstruction,
+    squared_error_per_image,
+)
+from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
+
+__all__ = ["Measure", "bounds", "codes", "measure", "reconstructions"]
+
+
+class Measure(NamedTuple):
+    """A number and what must be known to compare it.
+
+    Attributes:
+        value: The number.
+        unit: What it counts.
+        note: How it was computed, beyond what holds for the whole evaluation.
+        standard_error: Of the mean over images, where the number is one.
+    """
+
+    value: float
+    unit: str
+    note: str
+    standard_error: float | None = None
+
+    @classmethod
+    def mean(cls, values: Tensor, unit: str, note: str) -> "Measure":
+        """Average one value an image, shape (N,)."""
+        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+        return cls(values.mean().item(), unit, note, error)
+
+    @classmethod
+    def share(cls, value: float, images: int, note: str) -> "Measure":
+        """Judge the share of `images` that were classified rightly."""
+        return cls(value, "share", note, math.sqrt(value * (1 - value) / images))
+
+
+def measure(
+    model: Any,
+    images: Batch,
+    train: Callable[[], Batch],
+    samples: int,
+    seed: int,
+    progress: Callable[[int], object] = lambda count: None,
+) -> dict[str, Measure]:
+    """Compute all metrics that `model` is able to answer for.
+
+    Args:
+        model: Whatever fulfils some of the capabilities in `vae_lab.contracts`, in evaluation mode.
+        images: What to evaluate.
+        train: Loads the training images, for the metrics that learn something from them.
+        samples: Importance samples for each image; 0 leaves that metric out.
+        seed: Fixes the random numbers of each metric; the caller's random stream is untouched.
+        progress: Called with the number of images whose importance sampling has finished.
+
+    Raises:
+        LabError: If the model fulfils nothing to measure, or a metric is not a finite number.
+    """
+    found: dict[str, Measure] = {}
+    if isinstance(model, Bounds):
+        found |= bounds(model, images, samples, seed, progress)
+    if isinstance(model, Encodes) and isinstance(model, Decodes):
+        found |= reconstructions(model, images, train)
+    if isinstance(model, Encodes):
+        found |= codes(model, images, train)
+    if not found:
+        raise LabError(
+            f"{type(model).__name__} can neither bound a likelihood nor encode labelled images nor "
+            "restore them from codes, so there is nothing to evaluate."
+        )
+    if wrong := [key for key in found if not math.isfinite(found[key].value)]:
+        raise LabError(f"{', '.join(wrong)} came out as no finite number; the model has diverged.")
+    return found
+
+
+def bounds(
+    model: Bounds, images: Batch, samples: int, seed: int, progress: Callable[[int], object]
+) -> dict[str, Measure]:
+    """Measure ELBO, its terms, importance-sampled likelihood and active units."""
+    with _seeded(seed):
+        terms = elbo_terms(_terms(model), _batches(model, images))
+    notes = {
+        "elbo": "lower bound on log p(x) at beta = 1, posterior samples as in training",
+        "reconstruction": "-log p(x|z), expected under the posterior by the same samples",
+        "kl": "divergence of the posterior from the prior",
+    }
+    found = {key: Measure.mean(terms[key], "nats", notes[key]) for key in notes if key in terms}
+    if samples:
+        note = f"-log p(x) by importance sampling, {samples} samples an image"
+        nats = _nll(model, images, samples, seed, progress)
+        found["nll"] = Measure.mean(nats, "nats", note)
+    if isinstance(model, Encodes) and len(images.x) > 1:
+        active = active_units(_encode(model, images))
+        note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
+        found["active_units"] = Measure(active, "dimensions", note)
+    return found
+
+
+def _terms(model: Any) -> Callable[[Batch], Mapping[str, Tensor]]:
+    """Return the model's own terms, or else the one-sample bound of its importance weights."""
+    if hasattr(model, "terms"):
+        terms: Callable[[Batch], Mapping[str, Tensor]] = model.terms
+        return terms
+    return lambda batch: {"elbo": model.log_weights(batch.x, 1, batch.y)[0]}
+
+
+def _nll(
+    model: Bounds, images: Batch, samples: int, seed: int, progress: Callable[[int], object]
+) -> Tensor:
+    device = _device(model)
+
+    # Positions are split instead of images, so that each image keeps its condition.
+    def log_weights(index: Tensor, count: int) -> Tensor:
+        x, y = images.x[index].to(device), images.y[index].to(device)
+        return model.log_weights(x, count, y)
+
+    # A GPU idles between small chunks; large ones overflow a CPU's cache.
+    rows = 800 if device.type == "cpu" else 8192
+    with _seeded(seed):
+        return importance_nll(log_weights, torch.arange(len(images.x)), samples, rows, progress)
+
+
+def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
+    """Measure the squared error, beside that of PCA where the code is a deterministic one."""
+    with torch.inference_mode():
+        errors = torch.cat(
+            [
+                squared_error_per_image(x.cpu(), model.decode(model.encode(x, y), y).cpu())
+                for x, y in _batches(model, images)
+            ]
+        )
+    unit = "squared error"
+    found = {"squared_error": Measure.mean(errors, unit, "sum over pixels, not clipped")}
+    if not isinstance(model, Bounds):
+        reference = train().x.cpu()
+        # More components than pixels or images do not exist; fewer restore them exactly.
+        k = min(model.latent_dim, len(reference), reference[0].numel())
+        restored = pca_reconstruction(reference, images.x, k)
+        note = f"PCA with {k} components of {len(reference)} training images, not clipped"
+        pca_errors = squared_error_per_image(images.x.cpu(), restored)
+        found["pca_squared_error"] = Measure.mean(pca_errors, unit, note)
+    return found
+
+
+def codes(model: Encodes, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
+    """Measure how well codes tell classes apart; nothing where images have no class."""
+    # Attributes and images are conditions, not classes; a train set is not loaded to say so.
+    if images.y.ndim != 1 or images.y.is_floating_point():
+        return {}
+    known = train()
+    if len(torch.unique(known.y)) < 2:
+        return {}
+    data = _encode(model, known), known.y.cpu(), _encode(model, images), images.y.cpu()
+    if not (data[0].isfinite().all() and data[2].isfinite().all()):
+        raise LabError("The model's codes are not all finite numbers; the model has diverged.")
+    about, n = f"trained on the codes of {len(known.x)} training images", len(images.x)
+    knn, probe = knn_accuracy(*data), linear_probe_accuracy(*data)
+    return {
+        "knn_accuracy": Measure.share(knn, n, f"5 nearest neighbours, {about}"),
+        "linear_probe_accuracy": Measure.share(probe, n, f"logistic regression, {about}"),
+    }
+
+
+def _encode(model: Encodes, images: Batch) -> Tensor:
+    with torch.inference_mode():
+        parts = [model.encode(x, y).flatten(1).cpu() for x, y in _batches(model, images)]
+    return torch.cat(parts)
+
+
+def _batches(model: Any, images: Batch, size: int = 500) -> Iterator[Batch]:
+    device = _device(model)
+    for x, y in zip(torch.split(images.x, size), torch.split(images.y, size), strict=True):
+        yield Batch(x.to(device), y.to(device))
+
+
+def _device(model: Any) -> torch.device:
+    return torch.device(getattr(model, "device", "cpu"))
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

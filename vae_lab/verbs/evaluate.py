@@ -1,0 +1,158 @@
+"""`lab evaluate`: every number that a model allows, each with its protocol."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vae_lab import process
+from vae_lab.errors import LabError
+from vae_lab.files import atomic
+from vae_lab.runs import Run, checkpoint_of, load_data, load_model
+
+if TYPE_CHECKING:
+    from vae_lab.metrics.suite import Measure
+
+__all__ = ["evaluate"]
+
+TRAIN_LIMIT = 60_000
+"""Training images at most that neighbours, probes and PCA learn from: all of MNIST."""
+
+
+def evaluate(
+    run: str,
+    split: Literal["test", "val"] = "test",
+    importance_samples: int = 5000,
+    seed: int = 0,
+    limit: int | None = None,
+) -> None:
+    """Measure all that a model allows; print it and write it to the run's metrics.json.
+
+    A model that bounds a likelihood gets its ELBO, its importance-sampled log-likelihood and its
+    active units; one that encodes, a classification of its codes; one that encodes and decodes,
+    its squared error. What another split was evaluated to before is kept.
+
+    Args:
+        run: A run folder or a checkpoint.
+        split: Which images to evaluate; `val` for whatever may still be changed by the result.
+        importance_samples: Posterior samples for each image's log-likelihood; 0 leaves it out.
+        seed: Fixes all random numbers.
+        limit: Evaluate that many images only, for a quick look.
+
+    Raises:
+        LabError: If an argument is out of range, the run cannot be loaded, the model can do
+            nothing that is measured here, or a result is not a finite number.
+    """
+    if importance_samples < 0 or (limit is not None and limit < 1):
+        raise LabError("importance_samples is at least 0 and limit at least 1.")
+    checkpoint = checkpoint_of(run).absolute()
+    folder = checkpoint.parent
+    if folder.name == "checkpoints":
+        folder = folder.parent
+    # Read first: hours should not go into numbers that cannot be added to the earlier ones.
+    earlier = Run(folder).evaluation["metrics"]
+    started = time.perf_counter()
+    protocol, found = _measure(checkpoint, split, importance_samples, seed, limit)
+    protocol["checkpoint"] = str(checkpoint.relative_to(folder))
+    protocol["seconds"] = round(time.perf_counter() - started, 1)
+    with atomic(folder / "metrics.json") as file:
+        file.write(json.dumps(_merge(earlier, protocol, found), indent=2).encode() + b"\n")
+    _print(protocol, found)
+
+
+def _measure(
+    checkpoint: Path, split: str, samples: int, seed: int, limit: int | None
+) -> tuple[dict[str, Any], dict[str, Measure]]:
+    process.tune()
+
+    import torch
+    from tqdm import tqdm
+
+    from vae_lab.contracts import Bounds
+    from vae_lab.metrics.suite import measure
+
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    model = load_model(checkpoint).to(device)
+    data: Any = load_data(checkpoint)
+    images = data.images(split, limit)
+    # None shows the bar on a terminal only.
+    disable = None if samples and isinstance(model, Bounds) else True
+    with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
+        train = partial(data.images, "train", TRAIN_LIMIT)
+        found = measure(model, images, train, samples, seed, bar.update)
+    protocol = {
+        **data.protocol(split),
+        "split": split,
+        "images": len(images.x),
+        "seed": seed,
+        "importance_samples": samples,
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+    return protocol, found
+
+
+def _merge(
+    earlier: dict[str, Any], protocol: dict[str, Any], found: dict[str, Measure]
+) -> dict[str, Any]:
+    split = protocol["split"]
+    kept = {key: entry for key, entry in earlier.items() if not key.startswith(f"{split}/")}
+    new = {f"{split}/{name}": _entry(measure, protocol) for name, measure in found.items()}
+    return {"protocol": protocol, "metrics": kept | new}
+
+
+def _entry(measure: Measure, protocol: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "value": measure.value,
+        "standard_error": measure.standard_error,
+        "unit": measure.unit,
+        "protocol": f"{measure.note}; {_sentence(protocol)}",
+    }
+
+
+def _sentence(protocol: dict[str, Any]) -> str:
+    """Say what the numbers rest on, without what they merely were made with."""
+    tools = ("importance_samples", "commit", "torch", "device", "threads", "seconds")
+    return ", ".join(f"{key} {value}" for key, value in protocol.items() if key not in tools)
+
+
+def _print(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("metric", caption=_sentence(protocol), caption_justify="left")
+    for header in ("value", "standard error"):
+        table.add_column(header, justify="right")
+    table.add_column("unit")
+    table.add_column("how")
+    for name, measure in found.items():
+        digits = {"dimensions": 0, "share": 4}.get(measure.unit, 3)
+        error = measure.standard_error
+        shown = "" if error is None else f"{error:.{digits}f}"
+        key = f"{protocol['split']}/{name}"
+        table.add_row(key, f"{measure.value:.{digits}f}", shown, measure.unit, measure.note)
+    Console().print(table)
+
+
+def _commit() -> str | None:
+    """Name the commit of the checkout that this package lies in, if it lies in one."""
+    here = Path(__file__)
+    # A package installed below some other project's checkout is not part of it.
+    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+        return None
+    commit, changes = _git(here.parent, "rev-parse", "HEAD"), _git(here.parent, "status", "-s")
+    return f"{commit}-dirty" if changes else commit
+
+
+def _git(folder: Path, *args: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *args], cwd=folder, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
