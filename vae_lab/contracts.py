@@ -65,7 +65,12 @@ class Bounds(Protocol):
         """
 
 
-_VERBS = {Encodes: "encode", Decodes: "decode", Samples: "sample", Bounds: "bound a likelihood"}
+_VERBS: dict[type, str] = {
+    Encodes: "encode",
+    Decodes: "decode",
+    Samples: "sample",
+    Bounds: "bound a likelihood",
+}
 
 
 def require(model: Any, capability: type, user: str) -> None:

@@ -1,1 +1,10 @@
-"""."""
+"""When to draw, to measure and to save; none of them asks a model which class it is."""
+
+from vae_lab.callbacks.checkpoint_io import AtomicCheckpointIO
+from vae_lab.callbacks.history import History
+from vae_lab.callbacks.pictures import Pictures
+from vae_lab.callbacks.progress import Progress
+from vae_lab.callbacks.projector import Projector
+from vae_lab.callbacks.record import Record
+
+__all__ = ["AtomicCheckpointIO", "History", "Pictures", "Progress", "Projector", "Record"]

@@ -1,0 +1,33 @@
+"""The run folder's `metrics.csv`."""
+
+import csv
+import os
+from pathlib import Path
+from typing import cast
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+__all__ = ["History"]
+
+
+class History(CSVLogger):
+    """Lightning's CSV logger, except that a resumed run continues its file."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        if self._experiment is None:
+            os.makedirs(self.log_dir, exist_ok=True)
+            self._experiment = _Writer(self.log_dir)
+        return cast(ExperimentWriter, self._experiment)
+
+
+class _Writer(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        # Lightning deletes what it finds here.
+        file = Path(self.metrics_file_path)
+        if file.is_file():
+            with file.open(newline="") as lines:
+                self.metrics_keys = next(csv.reader(lines), [])

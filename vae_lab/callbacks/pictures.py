@@ -1,0 +1,105 @@
+"""Pictures during training: to the run folder and to every logger."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from torch import Tensor
+
+from vae_lab.callbacks.drawings import DRAWINGS
+from vae_lab.contracts import Batch
+from vae_lab.errors import LabError
+from vae_lab.pictures import save_png
+
+__all__ = ["Pictures", "first_images"]
+
+
+class Pictures(Callback):
+    """Draws what the model can do, on fixed validation images and fixed noise.
+
+    Args:
+        kinds: Which pictures: reconstructions, samples, manifold, traversals, interpolation,
+            scatter. By default all that the model is able to.
+        every: Epochs between two drawings; the end of training always draws.
+        images: How many validation images to encode for them.
+
+    Raises:
+        LabError: If a kind does not exist, or is asked of a model that cannot provide it.
+    """
+
+    def __init__(
+        self, kinds: Sequence[str] | None = None, every: int = 10, images: int = 2000
+    ) -> None:
+        if unknown := set(kinds or ()) - set(DRAWINGS):
+            raise LabError(
+                f"No picture is called {unknown.pop()!r}; there are {', '.join(DRAWINGS)}."
+            )
+        if every < 1 or images < 2:
+            raise LabError("Pictures need every >= 1 epoch and at least 2 images.")
+        self.kinds = kinds
+        self.every = every
+        self.images = images
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Asking for the folder is a collective call, so every rank has to ask.
+        folder = trainer.log_dir if trainer.loggers else None
+        self._folder = None if folder is None else Path(folder) / "pictures"
+        self._drawn = -1
+        self._chosen = [kind for kind in self.kinds or DRAWINGS if self._wanted(kind, pl_module)]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self.every == 0:
+            self._draw(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._drawn != trainer.current_epoch:
+            self._draw(trainer, pl_module, trainer.current_epoch)
+
+    def _wanted(self, kind: str, model: LightningModule) -> bool:
+        try:
+            DRAWINGS[kind].check(model, f"The picture {kind!r}")
+        except LabError:
+            if self.kinds is not None:
+                raise
+            return False
+        return True
+
+    def _draw(self, trainer: Trainer, model: LightningModule, epoch: int) -> None:
+        self._drawn = epoch
+        if self._folder is None or not trainer.is_global_zero:
+            return
+        batch = first_images(trainer, model, self.images)
+        model.eval()
+        with torch.inference_mode(), trainer.precision_plugin.forward_context():
+            drawn = {kind: DRAWINGS[kind].draw(model, batch) for kind in self._chosen}
+        model.train()
+        for kind, picture in drawn.items():
+            save_png(picture, self._folder / f"{kind}_{epoch:04d}.png")
+        for logger in trainer.loggers:
+            _log(logger, drawn, trainer.fit_loop.total_batch_idx + 1)
+
+
+def first_images(trainer: Trainer, model: LightningModule, n: int) -> Batch:
+    """Return the first `n` validation images, or as many as there are, on the model's device."""
+    batches: list[Batch] = []
+    for batch in trainer.val_dataloaders or ():
+        batches.append(Batch(*batch))
+        if sum(len(b.x) for b in batches) >= n:
+            break
+    if not batches:
+        raise LabError("Pictures need validation images; give the data a val_size above 0.")
+    return Batch(*(torch.cat(parts)[:n].to(model.device) for parts in zip(*batches, strict=True)))
+
+
+def _log(logger: Logger, drawn: dict[str, Tensor], step: int) -> None:
+    if isinstance(logger, TensorBoardLogger):
+        for kind, picture in drawn.items():
+            logger.experiment.add_image(f"pictures/{kind}", picture, step)
+    elif isinstance(logger, WandbLogger):
+        import wandb
+
+        images = {f"pictures/{kind}": wandb.Image(picture) for kind, picture in drawn.items()}
+        logger.experiment.log({**images, "trainer/global_step": step})

@@ -1,0 +1,31 @@
+"""Codes for TensorBoard's embedding projector."""
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from vae_lab.callbacks.pictures import first_images
+from vae_lab.contracts import Encodes
+
+__all__ = ["Projector"]
+
+
+class Projector(Callback):
+    """Hands the validation codes, with labels and thumbnails, to TensorBoard when training ends."""
+
+    # TensorBoard lays the thumbnails out in one square sheet, which browsers limit.
+    images = 2000
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        boards = [b for b in trainer.loggers if isinstance(b, TensorBoardLogger)]
+        if not boards or not isinstance(pl_module, Encodes) or not trainer.is_global_zero:
+            return
+        batch = first_images(trainer, pl_module, self.images)
+        pl_module.eval()
+        with torch.inference_mode(), trainer.precision_plugin.forward_context():
+            codes = pl_module.encode(batch.x).float()
+        pl_module.train()
+        labels = batch.y.tolist() if batch.y.ndim == 1 else None
+        for board in boards:
+            board.experiment.add_embedding(codes, labels, batch.x, tag="codes")

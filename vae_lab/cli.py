@@ -1,0 +1,85 @@
+"""The front door: `lab VERB ...`. Nothing heavy is imported before it is known to be wanted."""
+
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from vae_lab import __version__, process
+from vae_lab.errors import LabError
+
+__all__ = ["main"]
+
+HELP = """\
+lab: train, measure and look at small generative models
+
+  lab fit --config experiments/vae_mnist.yaml    train; --model.latent_dim 2 overrides the file
+  lab validate|test|predict --config FILE --ckpt_path CKPT
+
+A run folder or a checkpoint is all that these need:
+  lab sample RUN         draw new images
+  lab reconstruct RUN    images and what is left of them after encoding
+  lab traverse RUN       move along one latent dimension at a time
+  lab interpolate RUN    walk between the codes of two images
+  lab manifold RUN       the whole plane of a two-dimensional code
+  lab encode RUN         codes and labels, to .npz
+  lab evaluate RUN       every number the model allows, each with its protocol
+  lab compare RUN...     a table of runs; --html FILE for curves and pictures side by side
+
+`lab VERB --help` says more; `lab fit --model.help VAE` lists what a model can be told.
+"""
+
+LIGHTNING = ("fit", "validate", "test", "predict")
+VERBS = {
+    "sample": "vae_lab.verbs.draw",
+    "reconstruct": "vae_lab.verbs.draw",
+    "traverse": "vae_lab.verbs.draw",
+    "interpolate": "vae_lab.verbs.draw",
+    "manifold": "vae_lab.verbs.draw",
+    "encode": "vae_lab.verbs.encode",
+    "evaluate": "vae_lab.verbs.evaluate",
+    "compare": "vae_lab.verbs.compare",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with status 2 on bad input."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = argv[0] if argv else "--help"
+    try:
+        _dispatch(verb, argv)
+    except LabError as error:
+        print(f"lab {verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _dispatch(verb: str, argv: list[str]) -> None:
+    if verb in ("-h", "--help", "help"):
+        print(HELP, end="")
+    elif verb == "--version":
+        print(f"vae_lab {__version__}")
+    elif verb in LIGHTNING:
+        process.tune()
+        import_module("vae_lab.training").run(argv)
+    elif verb in VERBS:
+        # Tuning loads torch, which neither a table of runs nor a page of help waits for.
+        if verb != "compare" and not {"-h", "--help"} & set(argv):
+            process.tune()
+            import_module("vae_lab.data")  # what a checkpoint names must have been imported
+        _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
+    else:
+        near = get_close_matches(verb, [*LIGHTNING, *VERBS], 1)
+        hint = f"did you mean {near[0]!r}?" if near else "`lab --help` lists the verbs."
+        raise LabError(f"there is no such verb; {hint}")
+
+
+def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
+    from jsonargparse import auto_cli
+
+    from vae_lab.parsing import LabParser
+
+    kwargs: dict[str, Any] = {"prog": f"lab {verb}", "parser_class": LabParser}
+    auto_cli(function, args=args, as_positional=True, **kwargs)

@@ -1,0 +1,35 @@
+"""Files that are written wholly or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from vae_lab.errors import LabError
+
+__all__ = ["atomic"]
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` for writing, and rename it to `path` once all of it is on disk.
+
+    Missing folders are made. If anything fails, what stood at `path` before still stands there.
+
+    Raises:
+        LabError: If the disk does not take the file.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise LabError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,172 @@
+"""The training step that all models with one objective share."""
+
+import math
+import os
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.models.meter import Meter
+from vae_lab.randomness import reseed
+
+__all__ = ["Decoder", "Encoder", "Model", "Schedule"]
+
+Encoder = Callable[[Shape, int], nn.Module]
+Decoder = Callable[[int, Shape], nn.Module]
+Schedule = Callable[[Optimizer], LRScheduler]
+
+
+class Model(L.LightningModule):
+    """Minimises one objective with one optimiser; a subclass names the objective's terms.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        lr: Learning rate of Adam.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
+
+    Raises:
+        LabError: If a size is not positive, or, in training, if the loss is no longer finite.
+    """
+
+    def __init__(self, shape: Shape, lr: float = 1e-3, schedule: Schedule | None = None) -> None:
+        super().__init__()
+
+        self.save_hyperparameters()
+        self._make_hyperparameters_plain()
+
+        if min(shape) < 1 or lr <= 0:
+            raise LabError(f"Image sides and learning rate are positive; got {shape} and {lr}.")
+        self.shape = tuple(shape)
+        self.lr = lr
+        self.schedule = schedule
+
+        self.images_seen = 0
+        self._meters = {stage: Meter() for stage in ("train", "val", "test")}
+
+    @abstractmethod
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the objective's named terms for each image, shape (B,), in nats.
+
+        The term `loss` is what training minimises; the others are logged beside it.
+        """
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = Adam(self.parameters(), self.lr, fused=True)
+        if self.schedule is None:
+            return optimizer
+        return [optimizer], [self.schedule(optimizer)]
+
+    def setup(self, stage: str) -> None:
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        # Lightning gives its trainer this attribute from elsewhere.
+        self._log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
+        terms = self.terms(batch)
+        self._meters["train"].add(terms)
+        self.images_seen += len(batch.x) * self.trainer.world_size
+        if self._log_every and (batch_idx + 1) % self._log_every == 0:
+            self._write("train", self._read_window())
+        return terms["loss"].mean()
+
+    def on_train_epoch_end(self) -> None:
+        self._read_window()
+        self._log_means("train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate("val", batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self._write("val", self._log_means("val"))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate("test", batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_means("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        meter = self._meters["train"]
+        checkpoint["progress"] = {"images_seen": self.images_seen, "meter": meter.state_dict()}
+        if not all(torch.isfinite(p).all() for p in self.parameters()):
+            raise LabError(self._diverged("parameters"))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.images_seen = checkpoint["progress"]["images_seen"]
+        self._meters["train"].load_state_dict(checkpoint["progress"]["meter"])
+
+    def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> None:
+        # The same noise every time, so that two epochs differ by their weights alone.
+        reseed(self.seed, self.global_rank, batch_idx)
+        self._meters[stage].add(self.terms(batch))
+
+    def _read_window(self) -> dict[str, float]:
+        means = self._meters["train"].window()
+        if not all(map(math.isfinite, means.values())):
+            raise LabError(self._diverged("loss"))
+        return means
+
+    def _log_means(self, stage: str) -> dict[str, float]:
+        """Give the epoch's means over all ranks to callbacks, and return them."""
+        meter = self._meters[stage]
+        sums = meter.sums()
+        totals = torch.tensor([*sums.values(), meter.count], dtype=torch.float64)
+        totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
+        meter.reset()
+        *values, count = totals.tolist()
+        means = {name: value / count for name, value in zip(sums, values, strict=True)}
+        named = {f"{stage}/{name}": mean for name, mean in means.items()}
+        self.log_dict(named, logger=False, sync_dist=True)
+        return means
+
+    def _write(self, stage: str, means: dict[str, float]) -> None:
+        """Send means to the loggers in one call each."""
+        metrics = {f"{stage}/{name}": mean for name, mean in means.items()}
+        metrics |= {"epoch": self.current_epoch, "images": self.images_seen}
+        for logger in self.loggers:
+            logger.log_metrics(metrics, self.trainer.fit_loop.total_batch_idx + 1)
+            if stage == "val":
+                logger.save()
+
+    def _diverged(self, what: str) -> str:
+        return (
+            f"The {what} stopped being finite in epoch {self.current_epoch}. The last good "
+            "checkpoint is kept; a smaller --model.lr is the usual cure."
+        )
+
+    def _make_hyperparameters_plain(self) -> None:
+        """Describe a model built in Python as the command line would have, for its checkpoint."""
+        if "_instantiator" in self.hparams:
+            return
+        plain = {name: _describe(value) for name, value in self.hparams.items()}
+        plain["_class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
+        plain["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
+        self.hparams.clear()
+        self.hparams.update(plain)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning writes this name forty times a step, and nn.Module takes 3 us to look at it.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+
+def _describe(value: Any) -> Any:
+    """Turn a class, or a partial of one, into what a YAML file says of it."""
+    if isinstance(value, partial):
+        return {**_describe(value.func), "init_args": dict(value.keywords)}
+    if isinstance(value, type):
+        return {"class_path": f"{value.__module__}.{value.__qualname__}"}
+    return list(value) if isinstance(value, tuple) else value

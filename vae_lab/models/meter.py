@@ -1,0 +1,60 @@
+"""Means of per-image terms, left on the device until somebody reads them."""
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Meter"]
+
+
+class Meter:
+    """Averages terms over a window of steps and over an epoch.
+
+    A step costs one append; the device is waited for only when a mean is read.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._pending: dict[str, list[Tensor]] = defaultdict(list)
+        self._sums: dict[str, float] = defaultdict(float)
+        self.count = 0
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Take in one step's terms, each of shape (B,)."""
+        for name, term in terms.items():
+            self._pending[name].append(term.detach())
+
+    def window(self) -> dict[str, float]:
+        """Return the means since the last call, and count them towards the epoch's."""
+        if not self._pending:
+            return {}
+        windows = {name: torch.cat(steps) for name, steps in self._pending.items()}
+        size = len(next(iter(windows.values())))
+        sums = torch.stack([w.double().sum() for w in windows.values()]).tolist()
+        for name, total in zip(windows, sums, strict=True):
+            self._sums[name] += total
+        self.count += size
+        self._pending.clear()
+        return {name: total / size for name, total in zip(windows, sums, strict=True)}
+
+    def sums(self) -> dict[str, float]:
+        """Return the epoch's sums over `count` images."""
+        self.window()
+        return dict(self._sums)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a resumed epoch needs to end with the same means."""
+        pending = {name: torch.cat(steps) for name, steps in self._pending.items()}
+        return {"pending": pending, "sums": dict(self._sums), "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where `state_dict` was called."""
+        self.reset()
+        self.add(state["pending"])
+        self._sums.update(state["sums"])
+        self.count = state["count"]

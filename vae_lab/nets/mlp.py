@@ -1,0 +1,79 @@
+"""Fully connected encoders and decoders."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from vae_lab.contracts import Shape
+from vae_lab.errors import LabError
+
+__all__ = ["MLPDecoder", "MLPEncoder", "make_activation", "mlp"]
+
+
+def make_activation(name: str) -> nn.Module:
+    """Return the activation of torch.nn called `name`.
+
+    Raises:
+        LabError: If torch.nn has no activation of that name.
+    """
+    kind = getattr(nn.modules.activation, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise LabError(f"torch.nn has no activation {name!r}; ReLU, Tanh and Sigmoid are some.")
+    return kind()
+
+
+def mlp(widths: Sequence[int], activation: str) -> list[nn.Module]:
+    """Return linear layers of the given widths, an activation after each but the last.
+
+    Raises:
+        LabError: If a width is not positive or `activation` is unknown.
+    """
+    if min(widths) < 1:
+        raise LabError(f"Every layer needs at least one unit; the widths are {list(widths)}.")
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(widths):
+        layers += [nn.Linear(wide, narrow), make_activation(activation)]
+    return layers[:-1]
+
+
+class MLPEncoder(nn.Sequential):
+    """Flattens images (B, C, H, W) and maps them to features (B, features).
+
+    Args:
+        shape: Channels, height and width of an image.
+        features: Size of the output.
+        hidden: Widths of the hidden layers, from the image inwards.
+        activation: Name of an activation in torch.nn.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        features: int,
+        hidden: Sequence[int] = (400,),
+        activation: str = "ReLU",
+    ) -> None:
+        super().__init__(nn.Flatten(), *mlp([math.prod(shape), *hidden, features], activation))
+
+
+class MLPDecoder(nn.Sequential):
+    """Maps features (B, features) to images (B, C, H, W), unbounded.
+
+    Args:
+        features: Size of the input.
+        shape: Channels, height and width of an image.
+        hidden: Widths of the hidden layers, from the code outwards.
+        activation: Name of an activation in torch.nn.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        shape: Shape,
+        hidden: Sequence[int] = (400,),
+        activation: str = "ReLU",
+    ) -> None:
+        layers = mlp([features, *hidden, math.prod(shape)], activation)
+        super().__init__(*layers, nn.Unflatten(1, shape))

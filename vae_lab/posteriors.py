@@ -1,0 +1,41 @@
+"""Approximate posteriors q(z|x), made from what an encoder puts out."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["DiagonalGaussian"]
+
+LOG_VARIANCE_BOUND = 10.0
+
+
+class DiagonalGaussian(NamedTuple):
+    r"""A Gaussian with one variance a dimension.
+
+    .. math:: q(z | x) = N(z; \mu(x), \mathrm{diag}\, \sigma^2(x))
+
+    Attributes:
+        mean: Shape (B, D).
+        log_variance: Shape (B, D), within 10 nats of zero.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @classmethod
+    def from_features(cls, features: Tensor) -> "DiagonalGaussian":
+        """Split features (B, 2 D) into means and bounded log-variances, in single precision."""
+        mean, log_variance = features.float().chunk(2, -1)
+        return cls(mean, log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND))
+
+    def rsample(self, n: int) -> Tensor:
+        """Draw `n` codes for each image, differentiably, shape (n, B, D)."""
+        noise = torch.randn(n, *self.mean.shape, device=self.mean.device)
+        return torch.addcmul(self.mean, (0.5 * self.log_variance).exp(), noise)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log-density of codes (..., B, D), shape (..., B)."""
+        square = (z - self.mean).square() * (-self.log_variance).exp()
+        return -0.5 * (square + self.log_variance + math.log(2 * math.pi)).sum(-1)

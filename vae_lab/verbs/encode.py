@@ -1,0 +1,36 @@
+"""Codes of a data set, for whatever comes after."""
+
+from typing import Literal
+
+__all__ = ["encode"]
+
+
+def encode(
+    run: str,
+    split: Literal["train", "val", "test"] = "test",
+    limit: int | None = None,
+    output: str = "codes.npz",
+) -> None:
+    """Write codes and labels to an .npz file, as `codes` (N, D) and `labels` (N, ...).
+
+    Args:
+        run: Run folder or checkpoint.
+        split: Which images to encode.
+        limit: Encode only the first images of the split.
+        output: File to write.
+    """
+    import numpy as np
+    import torch
+
+    from vae_lab import runs
+    from vae_lab.contracts import Encodes, require
+    from vae_lab.files import atomic
+
+    model = runs.load_model(run)
+    require(model, Encodes, "lab encode")
+    batch = runs.load_data(run).images(split, limit)
+    with torch.inference_mode():
+        codes = torch.cat([model.encode(x) for x in batch.x.split(1000)])
+    with atomic(output) as file:
+        np.savez(file, codes=codes.numpy(), labels=batch.y.numpy())
+    print(f"{output}: {codes.shape[0]:,} codes of {codes.shape[1]} dimensions")
