@@ -1,0 +1,28 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder that holds the real MNIST, or a skip that says where it was looked for."""
+    root = Path(os.environ.get("VAE_LAB_DATA", "data"))
+    if not (root / "MNIST/raw/train-images-idx3-ubyte").exists():
+        pytest.skip(f"needs MNIST: {root}/MNIST/raw is empty (set VAE_LAB_DATA)")
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twenty red and twenty blue images in two classes, of several sizes and kinds."""
+    root = tmp_path / "photos"
+    for k in range(40):
+        colour, suffix = ("red", "png") if k % 2 else ("blue", "jpg")
+        path = root / colour / f"deep/{k}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20 + k, 30), colour).save(path)
+    return root

@@ -1,0 +1,218 @@
+"""What the data promise: the right images, divided, scaled and drawn as asked."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from vae_lab.data import (
+    Batches,
+    Digits,
+    Split,
+    pixels,
+    store,
+)
+from vae_lab.errors import LabError
+
+
+def numbered(n, size=1):
+    """Images of which the label is the row."""
+    return Split(torch.zeros(n, 1, size, size, dtype=torch.uint8), torch.arange(n), torch.arange(n))
+
+
+@given(
+    n=st.integers(1, 70), batch=st.integers(1, 20), world=st.integers(1, 4), epoch=st.integers(0, 9)
+)
+@settings(deadline=None, max_examples=60)
+def test_each_image_is_seen_once_an_epoch_over_all_ranks(n, batch, world, epoch):
+    if n < world:
+        with pytest.raises(LabError, match="cannot be shared"):
+            Batches(numbered(n), batch, world=world)
+        return
+    ranks = [Batches(numbered(n), batch, shuffle=True, rank=r, world=world) for r in range(world)]
+    for loader in ranks:
+        loader.set_epoch(epoch)
+    passes = [[b.y for b in loader] for loader in ranks]
+    assert {len(p) for p in passes} == {len(ranks[0])}
+    assert min(len(y) for p in passes for y in p) >= 1
+    assert sorted(torch.cat([y for p in passes for y in p]).tolist()) == list(range(n))
+
+
+def test_a_batch_depends_on_seed_epoch_rank_and_place_alone():
+    grey = numbered(50, size=4)
+    grey.images.fill_(128)
+
+    def batches(seed=1, epoch=2, rank=0, start=0):
+        loader = Batches(grey, 8, shuffle=True, dynamic=True, seed=seed, rank=rank, world=2)
+        loader.load_state_dict({"epoch": epoch, "batch": start, "batches": 4})
+        torch.rand(17)  # other draws do not move it
+        return list(loader)
+
+    first = batches()
+    for start in range(4):
+        for a, b in zip(first[start:], batches(start=start), strict=True):
+            assert torch.equal(a.x, b.x)
+            assert torch.equal(a.y, b.y)
+    for other in (batches(seed=2), batches(epoch=3), batches(rank=1)):
+        assert not torch.equal(first[0].x, other[0].x)
+        assert not torch.equal(first[0].y, other[0].y)
+    assert not torch.equal(first[0].x, first[1].x)
+
+
+def test_epochs_count_up_by_themselves():
+    loader = Batches(numbered(20), 7, shuffle=True)
+    first, second = ([b.y.tolist() for b in loader] for _ in range(2))
+    assert first != second
+    loader.set_epoch(0)
+    assert [b.y.tolist() for b in loader] == first
+
+
+def test_a_pass_cut_short_is_begun_anew():
+    loader = Batches(numbered(20), 5)
+    assert next(iter(loader)).y.tolist() == next(iter(loader)).y.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_state_within_another_division_is_refused():
+    state = {"epoch": 1, "batch": 3, "batches": 10}
+    with pytest.raises(LabError, match="epoch of 10 batches, and an epoch has 4"):
+        Batches(numbered(20), 5).load_state_dict(state)
+
+
+def test_drawn_pixels_are_lit_with_the_probability_of_their_grey():
+    grey = torch.arange(256, dtype=torch.uint8).repeat(20_000, 1)
+    rate = pixels.draw(grey, pixels.generator(0)).double().mean(0)
+    p = torch.arange(256) / 255
+    assert rate[0] == 0
+    assert rate[255] == 1
+    assert (rate - p).abs().max() < 4.5 * 0.5 / 20_000**0.5
+    # The sum of squared z-scores over the 254 grey levels between is a chi-square.
+    z = (rate - p)[1:-1] / (p * (1 - p) / 20_000).sqrt()[1:-1]
+    assert abs(z.square().sum() - 254) < 4 * (2 * 254) ** 0.5
+
+
+def test_splits_do_not_overlap_nor_depend_on_the_seed_of_the_run(monkeypatch):
+    first = {k: Digits().images(k) for k in ("train", "val", "test")}
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    assert [len(first[k].x) for k in first] == [1350, 150, 297]
+    rows = [x.tobytes() for k in first for x in first[k].x.numpy()]
+    assert len(set(rows)) == len(rows) == 1797
+    for k in first:
+        assert torch.equal(first[k].x, Digits().images(k).x)
+    assert not torch.equal(first["val"].x, Digits(split_seed=1).images("val").x)
+    assert torch.equal(first["test"].x, Digits(split_seed=1).images("test").x)
+
+
+def test_limit_shortens_train_alone():
+    whole, few = Digits(), Digits(limit=40)
+    assert torch.equal(few.images("train").x, whole.images("train", 40).x)
+    assert torch.equal(few.images("val").x, whole.images("val").x)
+
+
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    pad=st.integers(0, 3),
+    channels=st.sampled_from([None, 1, 3]),
+    binarize=st.sampled_from(["none", "threshold", "static", "dynamic"]),
+)
+@settings(deadline=None, max_examples=25)
+def test_any_shape_is_known_beforehand_and_kept(size, pad, channels, binarize):
+    data = Digits(resize=size, pad=pad, channels=channels, binarize=binarize, batch_size=50)
+    shape = ((channels or 1), size[0] + 2 * pad, size[1] + 2 * pad)
+    assert data.shape == shape
+    for batch in (next(iter(data.train_dataloader())), next(iter(data.test_dataloader()))):
+        assert batch.x.shape[1:] == shape
+        assert batch.x.dtype == torch.float32
+        assert 0 <= batch.x.min() <= batch.x.max() <= 1
+        if pad:
+            assert batch.x[..., :pad, :].sum() == 0
+        if binarize != "none":
+            assert set(batch.x.unique().tolist()) <= {0, 1}
+    assert data.protocol("val")["shape"] == list(shape)
+
+
+def test_scaling_padded_back_to_the_native_size_is_still_scaling():
+    assert Digits(resize=6, pad=1).images("test").x[..., 0].sum() == 0
+
+
+def test_scaling_and_threshold_are_right():
+    grey = Digits().images("test")
+    assert (grey.x * 16 - (grey.x * 16).round()).abs().max() < 16 * 0.5 / 255 + 1e-5
+    assert grey.x.max() == 1
+    assert torch.equal(Digits(binarize="threshold").images("test").x, (grey.x > 0.5).float())
+    assert torch.equal(Digits(channels=3).images("test").x, grey.x.expand(-1, 3, -1, -1))
+
+
+def test_static_is_drawn_once_and_dynamic_anew():
+    static, dynamic = Digits(binarize="static"), Digits(binarize="dynamic")
+    assert static.protocol("test")["binarize"] == "static-own"
+    for name in ("val", "test"):
+        assert torch.equal(static.images(name).x, Digits(binarize="static").images(name).x)
+        assert torch.equal(static.images(name).x, dynamic.images(name).x)
+    assert torch.equal(dynamic.images("train", 9).x, dynamic.images("train", 20).x[:9])
+
+    def pixels_of(loader):
+        return sum(batch.x.sum() for batch in loader)
+
+    again = static.train_dataloader()
+    assert pixels_of(again) == pixels_of(again) == static.images("train").x.sum()
+    anew = dynamic.train_dataloader()
+    assert pixels_of(anew) != pixels_of(anew)
+    for data in (static, dynamic):
+        for name in ("train", "test"):
+            rate, grey = data.images(name).x.mean(), Digits().images(name).x.mean()
+            assert abs(rate - grey) < 0.01
+
+
+def test_images_are_what_the_evaluation_loader_gives():
+    data = Digits(binarize="dynamic", eval_batch_size=64)
+    for name in ("train", "val", "test"):
+        batches = list(data.loader(name))
+        assert torch.equal(torch.cat([b.x for b in batches]), data.images(name).x)
+        assert torch.equal(torch.cat([b.y for b in batches]), data.images(name).y)
+        assert torch.equal(data.images(name, 5).x, batches[0].x[:5])
+
+
+def test_a_set_beyond_the_memory_is_mapped_and_the_same(monkeypatch, tmp_path):
+    whole = Digits(str(tmp_path), resize=16, binarize="static").images("train")
+    mappings = []
+    monkeypatch.setattr(store, "_available_memory", lambda: 1000)
+    monkeypatch.setattr(np, "memmap", lambda *a, f=np.memmap, **k: mappings.append(k) or f(*a, **k))
+    mapped = Digits(str(tmp_path), resize=16, binarize="static")
+    mapped.split("train")
+    assert [k["shape"] for k in mappings] == [(n, 1, 16, 16) for n in (1500, 1350, 150)]
+    assert torch.equal(mapped.images("train").x, whole.x)
+    assert list((tmp_path / ".cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be 1 or more; it is 0"),
+        ({"eval_batch_size": -1}, "eval_batch_size must be 1"),
+        ({"val_size": -1}, "val_size must be 0"),
+        ({"val_size": 1500}, "val_size is 1500, but there are only 1500"),
+        ({"limit": 0}, "limit must be 1"),
+        ({"limit": 1351}, "limit is 1351, but there are only 1350"),
+        ({"pad": -1}, "pad must be 0"),
+        ({"resize": 0}, "resize must be 1"),
+        ({"resize": (4, 0)}, "resize must be 1"),
+        ({"channels": 2}, "channels must be one of None, 1, 3; it is 2"),
+        ({"binarize": "soft"}, "binarize must be one of none, threshold, static, dynamic"),
+        ({"split_seed": -1}, "split_seed must be 0"),
+        ({"batch_size": 2000}, "batch_size is 2000 .* only 1350 training images"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(arguments, message):
+    with pytest.raises(LabError, match=message):
+        Digits(**arguments).setup("fit")
+
+
+def test_there_are_three_splits_of_which_one_may_be_empty():
+    data = Digits(val_size=0)
+    assert data.val_dataloader() == []
+    assert len(data.split("train").rows) == 1500
+    with pytest.raises(LabError, match="val_size is 0"):
+        data.split("val")
+    with pytest.raises(LabError, match="no split 'dev'; choose from train, val, test"):
+        data.split("dev")

@@ -1,0 +1,45 @@
+"""Checks of the numbers a user gives, each refused with its own name."""
+
+from typing import TypeVar
+
+from vae_lab.errors import LabError
+
+__all__ = ["at_least", "one_of", "sides"]
+
+T = TypeVar("T")
+
+
+def at_least(least: int, **argument: int) -> int:
+    """Return the one keyword argument if it is `least` or more.
+
+    Raises:
+        LabError: If it is less.
+    """
+    ((name, value),) = argument.items()
+    if value < least:
+        raise LabError(f"{name} must be {least} or more; it is {value}.")
+    return value
+
+
+def one_of(choices: tuple[T, ...], **argument: T) -> T:
+    """Return the one keyword argument if it is among `choices`.
+
+    Raises:
+        LabError: If it is not.
+    """
+    ((name, value),) = argument.items()
+    if value not in choices:
+        raise LabError(f"{name} must be one of {', '.join(map(str, choices))}; it is {value}.")
+    return value
+
+
+def sides(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the height and width that `resize` asks for.
+
+    Raises:
+        LabError: If a side is below one pixel.
+    """
+    if resize is None:
+        return None
+    height, width = (resize, resize) if isinstance(resize, int) else resize
+    return at_least(1, resize=height), at_least(1, resize=width)

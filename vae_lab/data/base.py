@@ -1,0 +1,265 @@
+"""What every source of images shares: preparation, splits, binarisation, batches."""
+
+import os
+from abc import ABC, abstractmethod
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from vae_lab.contracts import Batch, Shape
+from vae_lab.data.arguments import at_least, one_of, sides
+from vae_lab.data.loader import Batches
+from vae_lab.data.pixels import draw, generator, prepare
+from vae_lab.data.store import Split, divide, has_room, rebuild
+from vae_lab.errors import LabError
+
+__all__ = ["Binarize", "ImageData"]
+
+Binarize = Literal["none", "threshold", "static", "dynamic"]
+SPLITS = ("train", "val", "test")
+
+
+class ImageData(LightningDataModule, ABC):
+    """Images held as one 8-bit tensor, from which a batch is one index.
+
+    A source names its native shape and its classes, and reads its images in `read`. The test
+    images are the source's own; the validation images are its own or cut from train with
+    `split_seed`, whatever the seed of the run. Without a trainer it works on the CPU, alone.
+
+    Args:
+        root: Folder that holds the data sets; by default $VAE_LAB_DATA, else `data`.
+        batch_size: Training images a batch, on each process.
+        eval_batch_size: Images a batch in validation and test.
+        val_size: Images cut from train for validation; by default the source's usual share.
+        split_seed: Seed of that cut and of every binarisation drawn once.
+        binarize: none, leave grey; threshold, at one half; static, draw every pixel once with
+            its grey level as probability; dynamic, draw training images anew every epoch,
+            validation and test images once.
+        channels: 1 turns colour into grey, 3 repeats grey; by default the source's own.
+        resize: Height and width to scale to, or one number for a square, stretching if need be.
+        pad: Black pixels added on each side, after scaling.
+        limit: Train on the first so many images only.
+
+    Raises:
+        LabError: If an argument is out of range.
+    """
+
+    native: ClassVar[Shape]
+    classes: ClassVar[tuple[str, ...]] = ()
+    val_share: ClassVar[float] = 0.1
+
+    def __init__(
+        self,
+        root: str | None = None,
+        batch_size: int = 128,
+        eval_batch_size: int = 1000,
+        val_size: int | None = None,
+        split_seed: int = 0,
+        binarize: Binarize = "none",
+        channels: int | None = None,
+        resize: int | tuple[int, int] | None = None,
+        pad: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.root = Path(root or os.environ.get("VAE_LAB_DATA") or "data").expanduser()
+        self.batch_size = at_least(1, batch_size=batch_size)
+        self.eval_batch_size = at_least(1, eval_batch_size=eval_batch_size)
+        self.val_size = val_size if val_size is None else at_least(0, val_size=val_size)
+        self.split_seed = at_least(0, split_seed=split_seed)
+        self.binarize = one_of(get_args(Binarize), binarize=binarize)
+        self.channels = one_of((None, 1, 3), channels=channels)
+        self.resize = sides(resize)
+        self.pad = at_least(0, pad=pad)
+        self.limit = limit if limit is None else at_least(1, limit=limit)
+        self._splits: dict[str, Split] = {}
+
+    @abstractmethod
+    def read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Read "train" or "test" (or "val", when `own_validation`), fetching it if need be.
+
+        Returns:
+            8-bit images, shape (N, C, H, W), and labels, shape (N,) or (N, A).
+
+        Raises:
+            LabError: If the files are missing or damaged.
+        """
+
+    @property
+    def own_validation(self) -> bool:
+        """Whether the source comes with validation images of its own."""
+        return False
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the classes, or the attributes, are called."""
+        return self.classes
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes, if labels are class indices."""
+        return len(self.label_names) or None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width after scaling and before padding."""
+        return self.resize or self.native[1:]
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, height and width of a batch's images, known before any download."""
+        height, width = self.size
+        return (self.channels or self.native[0], height + 2 * self.pad, width + 2 * self.pad)
+
+    def split(self, name: str) -> Split:
+        """Return the 8-bit images of "train", "val" or "test", reading them at the first call.
+
+        Under `dynamic` those of "train" are grey still.
+
+        Raises:
+            LabError: If there is no such split, or the data cannot be read or divided so.
+        """
+        if name not in SPLITS:
+            raise LabError(f"There is no split {name!r}; choose from {', '.join(SPLITS)}.")
+        if name == "val" and self.val_size == 0:
+            raise LabError("There are no validation images: val_size is 0.")
+        if name not in self._splits:
+            self._splits |= self._build(name)
+        return self._splits[name]
+
+    def loader(self, name: str, n: int | None = None, batch_size: int | None = None) -> Batches:
+        """Iterate over a split, or its first `n` images, in a fixed order.
+
+        Binary images are those drawn once, so that two passes, or two models, see the same.
+        """
+        rank, world = self._processes()
+        size = batch_size or self.eval_batch_size
+        return Batches(self._fixed(name, n), size, rank=rank, world=world)
+
+    def images(self, name: str, n: int | None = None) -> Batch:
+        """Return the first `n` images of a split (or all, if fewer), as `loader` gives them."""
+        split = self._fixed(name, n)
+        return next(iter(Batches(split, len(split.rows))))
+
+    def protocol(self, name: str) -> dict[str, Any]:
+        """Say which images a number was measured on."""
+        return {
+            "data": type(self).__name__,
+            "split": name,
+            "images": len(self.split(name).rows),
+            "shape": list(self.shape),
+            "binarize": "static-own" if self.binarize == "static" else self.binarize,
+            "split_seed": self.split_seed,
+        }
+
+    def prepare_data(self) -> None:
+        """Fetch the data on one process, before the others look for it."""
+        self.split("train")
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs, and refuse what cannot be trained on.
+
+        Raises:
+            LabError: If a batch on every process takes more images than there are.
+        """
+        if stage != "fit":
+            self.split("val" if stage == "validate" else "test")
+            return
+        n, world = len(self.split("train").rows), self._processes()[1]
+        if n < self.batch_size * world:
+            raise LabError(
+                f"batch_size is {self.batch_size} on {world} process(es), but there are only "
+                f"{n} training images. Lower it."
+            )
+
+    def train_dataloader(self) -> Batches:
+        """Return this process's share of the training batches, shuffled."""
+        rank, world = self._processes()
+        return Batches(
+            self._placed("train"),
+            self.batch_size,
+            shuffle=not getattr(self.trainer, "overfit_batches", 0),
+            dynamic=self.binarize == "dynamic",
+            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
+            rank=rank,
+            world=world,
+            # Not the epoch Lightning gives to samplers: that one runs ahead after some restarts.
+            clock=partial(getattr, self.trainer, "current_epoch") if self.trainer else None,
+        )
+
+    def val_dataloader(self) -> Batches | list[Batches]:
+        """Return the validation batches, or none if no image was set aside."""
+        return [] if self.val_size == 0 else self.loader("val")
+
+    def test_dataloader(self) -> Batches:
+        """Return the test batches."""
+        return self.loader("test")
+
+    predict_dataloader = test_dataloader
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Leave a batch where it is if it is there: Lightning's own look costs more than a copy."""
+        if batch.x.device == device:
+            return batch
+        return Batch(*(part.to(device, non_blocking=True) for part in batch))
+
+    @property
+    def _apart(self) -> bool:
+        """Whether validation images are read apart, not cut from train."""
+        return self.own_validation and self.val_size is None
+
+    def _build(self, name: str) -> dict[str, Split]:
+        """Read the file that holds split `name`, and return every split in it."""
+        source = name if name == "test" or self._apart else "train"
+        images, labels = self.read(source)
+        whole = self._prepared(Split(images, labels, torch.arange(len(images))))
+        parts = self._divided(whole) if source == "train" else {name: whole}
+        once = {"static": SPLITS, "dynamic": ("val", "test")}.get(self.binarize, ())
+        return {key: self._drawn(key, p) if key in once else p for key, p in parts.items()}
+
+    def _prepared(self, split: Split) -> Split:
+        """Change channels, scale, pad and threshold in one pass, where there is need."""
+        threshold, wanted = self.binarize == "threshold", (self.shape[0], *self.size)
+        if tuple(split.images.shape[1:]) == wanted and not (self.pad or threshold):
+            return split
+        change = partial(
+            prepare, channels=wanted[0], size=self.size, pad=self.pad, threshold=threshold
+        )
+        return split._replace(images=rebuild(split, self.shape, change, self.root))
+
+    def _divided(self, whole: Split) -> dict[str, Split]:
+        """Divide what was read for training into train and, unless apart, validation."""
+        size = self.val_size
+        if size is None:
+            size = 0 if self._apart else max(1, round(len(whole.rows) * self.val_share))
+        return divide(whole, size, self.split_seed, self.limit)
+
+    def _drawn(self, name: str, split: Split) -> Split:
+        """Binarise the split's images once, by a stream of its own."""
+        stream = generator(self.split_seed, SPLITS.index(name))
+        images = rebuild(split, self.shape, lambda pixels: draw(pixels, stream) * 255, self.root)
+        labels = split.labels.index_select(0, split.rows).cpu()
+        return Split(images, labels, torch.arange(len(images)))
+
+    def _fixed(self, name: str, n: int | None) -> Split:
+        split = self._placed(name).first(n)
+        return self._drawn(name, split) if (name, self.binarize) == ("train", "dynamic") else split
+
+    def _placed(self, name: str) -> Split:
+        """Return the split, moved to the trainer's GPU if there is one with room for it."""
+        split = self.split(name)
+        device = self.trainer.strategy.root_device if self.trainer else split.images.device
+        if device.type == "cuda" and split.images.device != device and has_room(device, split):
+            self._splits[name] = split = split.to(device)
+        return split
+
+    def _processes(self) -> tuple[int, int]:
+        """Return this process's rank and how many share the data."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

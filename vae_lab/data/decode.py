@@ -1,0 +1,131 @@
+"""Image files to one 8-bit array, decoded once, in parallel, and kept in a cache."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_lab.contracts import Shape
+from vae_lab.data.store import cache_folder, fits
+from vae_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Open", "decode", "open_image", "opened"]
+
+Open = Callable[[Path], "Image"]
+CHUNK = 64  # images a task
+
+
+def open_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> "Image":
+    """Read an image as grey or RGB, upright, filling `size` (height, width) and cropped to it."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        if size:  # A large JPEG need not be decoded in full to be shown small.
+            image.draft(None, (2 * size[1], 2 * size[0]))
+        upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    return ImageOps.fit(upright, size[::-1], Image.Resampling.BICUBIC) if size else upright
+
+
+def decode(files: Sequence[Path], shape: Shape, opener: Open, root: Path, recipe: str) -> Tensor:
+    """Return the images of `files`, shape (N, *shape), from the cache if they lie there.
+
+    They are mapped from the disk if they do not fit into memory.
+
+    Args:
+        files: The image files.
+        shape: Channels, height and width that `opener` gives.
+        opener: Reads one file.
+        root: Folder below which the cache lies, if it can be written to.
+        recipe: Says how `opener` works; part of the cache's key, as are the files' names, sizes
+            and times of change.
+
+    Raises:
+        LabError: If a file cannot be read or has another shape.
+    """
+    cache = cache_folder(root) / f"{_key(files, shape, recipe)}.npy"
+    if not cache.exists():
+        _write(cache, files, shape, opener)
+    nbytes = len(files) * int(np.prod(shape))
+    array = np.load(cache, mmap_mode=None if fits(nbytes) else "c")
+    return torch.from_numpy(array)
+
+
+def _key(files: Sequence[Path], shape: Shape, recipe: str) -> str:
+    digest = hashlib.sha256(repr((shape, recipe)).encode())
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _write(cache: Path, files: Sequence[Path], shape: Shape, opener: Open) -> None:
+    """Decode under a name of its own, so that the cache is there whole or not at all."""
+    nbytes = len(files) * int(np.prod(shape))
+    if (free := shutil.disk_usage(cache.parent).free) < nbytes:
+        raise LabError(
+            f"The decoded images take {nbytes / 1e9:.1f} GB, but {cache.parent} has only "
+            f"{free / 1e9:.1f} GB left. Lower resize, or make room."
+        )
+    part = cache.with_suffix(f".{os.getpid()}.part")
+    try:
+        out = np.lib.format.open_memmap(part, "w+", np.uint8, (len(files), *shape))
+        _decode(files, out, opener)
+        out.flush()
+        os.replace(part, cache)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _decode(files: Sequence[Path], out: "np.ndarray[Any, Any]", opener: Open) -> None:
+    from tqdm import tqdm
+
+    def task(start: int) -> int:
+        for k in range(start, min(start + CHUNK, len(files))):
+            out[k] = _pixels(files[k], out.shape[1:], opener)
+        return min(CHUNK, len(files) - start)
+
+    # Threads suffice: the decoders of PIL let go of the interpreter's lock.
+    bar = tqdm(total=len(files), desc="Decoding", unit=" images", mininterval=0.5, leave=False)
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        tasks = [pool.submit(task, start) for start in range(0, len(files), CHUNK)]
+        try:
+            for done in tasks:
+                bar.update(done.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _pixels(path: Path, shape: tuple[int, ...], opener: Open) -> "np.ndarray[Any, Any]":
+    image = opened(path, opener)
+    height, width = shape[1:]
+    if image.size != (width, height):
+        raise LabError(
+            f"{path} is {image.height} x {image.width} pixels, where {height} x {width} are "
+            "expected. Set resize to bring all images to one size."
+        )
+    return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
+
+
+def opened(path: Path, opener: Open) -> "Image":
+    """Open an image, or say which one is damaged.
+
+    Raises:
+        LabError: If `opener` fails.
+    """
+    try:
+        return opener(path)
+    # PIL raises a dozen kinds of error on a damaged file, SyntaxError among them.
+    except Exception as error:
+        raise LabError(
+            f"{path} is no image that can be read ({error}). Mend or remove it."
+        ) from error

@@ -1,0 +1,117 @@
+"""Faces: a few of one man, and many of the famous."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vae_lab.data.arguments import at_least
+from vae_lab.data.base import ImageData
+from vae_lab.data.decode import decode, open_image
+from vae_lab.data.store import cut
+from vae_lab.data.vision import VisionData
+from vae_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["CelebA", "FreyFaces"]
+
+
+class FreyFaces(ImageData):
+    """1,965 frames of Brendan Frey's face, 28 x 20, grey, without labels (all are 0).
+
+    Our own fixed cut: 1,565 frames for training, of which 156 for validation, and 400 for test.
+    Frames are neighbours in a film, so that test frames resemble those of training.
+
+    References:
+        Roweis, Saul and Hinton, Global Coordination of Local Linear Models (2001).
+    """
+
+    native = (1, 28, 20)
+
+    def read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return the frames of `frey_rawface.mat`, in `root` or in its folder `frey_faces`."""
+        from scipy.io import loadmat
+
+        path = self._file()
+        try:
+            frames = torch.from_numpy(loadmat(path)["ff"].T.copy()).view(-1, *self.native)
+        # What a damaged file raises depends on where the damage is.
+        except Exception as error:
+            raise LabError(f"{path} is damaged ({error}). Put a whole copy there.") from error
+        train, test = cut(len(frames), 400, 0)
+        rows = train if split == "train" else test
+        return frames[rows], torch.zeros(len(rows), dtype=torch.long)
+
+    def _file(self) -> Path:
+        name = "frey_rawface.mat"
+        for folder in (self.root / "frey_faces", self.root):
+            if (folder / name).is_file():
+                return folder / name
+        raise LabError(
+            f"FreyFaces is not in {self.root}: put {name}, from Sam Roweis's page of data, into "
+            f"{self.root / 'frey_faces'}, or set --data.root or VAE_LAB_DATA."
+        )
+
+
+class CelebA(VisionData):
+    """202,599 faces with 40 attributes as labels, colour, in their official three parts.
+
+    The centre of each aligned picture of 218 x 178 is cut out and scaled, to 64 x 64 by default.
+
+    Args:
+        root: Folder that holds the data sets; by default $VAE_LAB_DATA, else `data`.
+        crop: Side of the centre square, in pixels of the original.
+        **kwargs: What every other source takes.
+
+    References:
+        Liu et al., Deep Learning Face Attributes in the Wild (2015), arXiv:1411.7766.
+    """
+
+    native = (3, 64, 64)
+    classes = (
+        "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs",
+        "Big_Lips", "Big_Nose", "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair",
+        "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses", "Goatee", "Gray_Hair",
+        "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache",
+        "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline",
+        "Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings",
+        "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young",
+    )  # fmt: skip
+    own_validation = True
+    num_classes = None
+    dataset = "CelebA"
+    folder = "celeba"
+    files = (
+        "img_align_celeba",
+        "list_attr_celeba.txt",
+        "identity_CelebA.txt",
+        "list_bbox_celeba.txt",
+        "list_landmarks_align_celeba.txt",
+        "list_eval_partition.txt",
+    )
+
+    def __init__(self, root: str | None = None, *, crop: int = 148, **kwargs: Any) -> None:
+        super().__init__(root, **kwargs)
+        self.crop = at_least(1, crop=crop)
+
+    def read(self, split: str) -> tuple[Tensor, Tensor]:
+        """Decode one of the official parts, or read it from the cache."""
+        faces = self.open(split="valid" if split == "val" else split)
+        files = [self.path / "img_align_celeba" / name for name in faces.filename]
+        shape = (self.shape[0], *self.size)
+        opener = partial(_face, channels=shape[0], crop=self.crop, size=self.size)
+        return decode(files, shape, opener, self.root, f"crop {self.crop}"), faces.attr
+
+
+def _face(path: Path, channels: int, crop: int, size: tuple[int, int]) -> "Image":
+    from PIL import Image
+
+    face = open_image(path, channels)
+    left, top = (face.width - crop) // 2, (face.height - crop) // 2
+    return face.crop((left, top, left + crop, top + crop)).resize(
+        size[::-1], Image.Resampling.BICUBIC
+    )

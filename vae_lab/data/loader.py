@@ -1,0 +1,132 @@
+"""Batches of a resident set of images, in an order that is a function and not a state."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from vae_lab.contracts import Batch
+from vae_lab.data.pixels import draw, generator, seed_of
+from vae_lab.data.store import Split
+from vae_lab.errors import LabError
+
+__all__ = ["Batches"]
+
+ORDER, NOISE = 0, 1  # the two uses of randomness, each with streams of its own
+
+
+class Batches:
+    r"""A sized iterable over a split; a batch is one index into a tensor.
+
+    Batch :math:`k` of an epoch is a pure function of (seed, epoch, rank, :math:`k`). The epoch's
+    permutation is drawn from (seed, epoch); step :math:`k` takes the next `batch_size * world`
+    images of it, of which the ranks take interleaved shares. Each image is seen once an epoch,
+    and every rank makes the same number of steps; images left over that are too few to go round
+    join the last batch.
+
+    Each pass is one epoch, named by `clock` or, without one, by `set_epoch`; left alone, epochs
+    count up from 0. The state is the epoch and the next batch: it restores a run in the middle
+    of an epoch.
+
+    Args:
+        split: The images.
+        batch_size: Images a batch, on each rank.
+        shuffle: Permute the images anew every epoch.
+        dynamic: Draw binary images from the grey ones, anew every epoch.
+        seed: The run's seed.
+        rank: This process among `world` processes.
+        world: How many processes share the split.
+        clock: Tells the epoch, asked at the first batch of a pass.
+
+    Raises:
+        LabError: If a rank would have no images.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        dynamic: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        if len(split.rows) < world:
+            raise LabError(
+                f"{len(split.rows)} images cannot be shared among {world} processes. "
+                "Use fewer processes or more images."
+            )
+        self.split = split
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.dynamic = dynamic
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.clock = clock
+        self.epoch = 0
+        self._next = 0  # the batch that follows the last one given out
+        self._resume = 0  # where the next pass begins
+        self._noise = Generator(split.images.device) if dynamic else None
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.split.rows), self.batch_size * self.world)
+        return max(1, whole + (rest >= self.world))
+
+    def __iter__(self) -> Iterator[Batch]:
+        # This runs at the first batch: Lightning makes iterators before it knows the epoch.
+        if self.clock:
+            self.set_epoch(self.clock())
+        start, self._resume = self._resume, 0
+        shares = self._shares()
+        for self._next, rows in enumerate(shares[start:], start + 1):
+            yield self._batch(rows)
+        self.set_epoch(self.epoch + 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Name the epoch of the next pass; another epoch than the current begins at batch 0."""
+        if epoch != self.epoch:
+            self.epoch, self._next, self._resume = epoch, 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch, the next batch and the number of batches."""
+        return {"epoch": self.epoch, "batch": self._next, "batches": len(self)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken.
+
+        Raises:
+            LabError: If it was taken within an epoch of another number of batches.
+        """
+        within = 0 < state["batch"] < state["batches"]
+        if within and state["batches"] != len(self):
+            raise LabError(
+                f"The checkpoint was written in the middle of an epoch of {state['batches']} "
+                f"batches, and an epoch has {len(self)} batches now. Continue with the same data, "
+                "batch size and number of processes, or from a checkpoint at an epoch's end."
+            )
+        self.epoch, self._next = state["epoch"], state["batch"]
+        self._resume = min(self._next, len(self))
+
+    def _shares(self) -> list[Tensor]:
+        """This rank's rows, a tensor for each step of the epoch."""
+        rows = self.split.rows
+        if self.shuffle:
+            stream = generator(ORDER, self.seed, self.epoch)
+            rows = rows[torch.randperm(len(rows), generator=stream).to(rows.device)]
+        step, last = self.batch_size * self.world, len(self) - 1
+        shares = [rows[k * step : (k + 1) * step] for k in range(last)] + [rows[last * step :]]
+        device = self.split.images.device
+        return [share[self.rank :: self.world].to(device) for share in shares]
+
+    def _batch(self, rows: Tensor) -> Batch:
+        pixels = self.split.images.index_select(0, rows)
+        labels = self.split.labels.index_select(0, rows)
+        if self._noise is None:
+            return Batch(pixels.float().div_(255), labels)
+        self._noise.manual_seed(seed_of(NOISE, self.seed, self.epoch, self.rank, self._next))
+        return Batch(draw(pixels, self._noise).float(), labels)

@@ -1,0 +1,49 @@
+"""What is done to 8-bit images, a chunk or a batch at a time, and the randomness of it."""
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["draw", "generator", "prepare", "seed_of"]
+
+
+def seed_of(*keys: int) -> int:
+    """Mix non-negative integers into one seed, the same on every machine and version."""
+    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])
+
+
+def generator(*keys: int) -> Generator:
+    """Return a CPU random stream of its own for these keys."""
+    return Generator().manual_seed(seed_of(*keys))
+
+
+def draw(pixels: Tensor, stream: Generator) -> Tensor:
+    r"""Draw binary pixels with P(x = 1) = pixel / 255, shape and device of `pixels`.
+
+    A whole number below 255 is compared with the pixel, so that 0 is never lit and 255 always
+    is. The number is a 32-bit one modulo 255, which is uniform to :math:`2^{-32}`.
+    """
+    return torch.empty_like(pixels).random_(0, 255, generator=stream) < pixels
+
+
+def prepare(
+    pixels: Tensor, channels: int, size: tuple[int, int], pad: int, threshold: bool
+) -> Tensor:
+    """Give images the channels, the size and the border wanted, and round them to black and white.
+
+    Args:
+        pixels: 8-bit images, shape (N, C, H, W).
+        channels: 1 turns colour into luma, 3 repeats grey.
+        size: Height and width to scale to, with antialiasing.
+        pad: Black pixels added on each side.
+        threshold: Whether to set each pixel to 0 or 255, whichever is nearer.
+    """
+    from torchvision.transforms.v2 import functional as F
+
+    if channels != pixels.shape[1]:
+        pixels = F.rgb_to_grayscale(pixels) if channels == 1 else pixels.expand(-1, 3, -1, -1)
+    if size != tuple(pixels.shape[2:]):
+        pixels = F.resize(pixels, list(size), antialias=True)
+    if pad:
+        pixels = F.pad(pixels, [pad])
+    return (pixels > 127) * 255 if threshold else pixels

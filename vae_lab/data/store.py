@@ -1,0 +1,114 @@
+"""Whole sets of 8-bit images at rest: what is done to them once, before training."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_lab.contracts import Shape
+from vae_lab.data.pixels import generator
+from vae_lab.errors import LabError
+
+__all__ = ["Split", "cache_folder", "cut", "divide", "fits", "has_room", "rebuild"]
+
+CHUNK = 1024  # images: small beside any data set, large beside the cost of a call
+
+
+class Split(NamedTuple):
+    """Some rows of a resident set of images; two splits may share one tensor.
+
+    Attributes:
+        images: 8-bit images, shape (N, C, H, W).
+        labels: Class indices (N,) or attributes (N, A).
+        rows: Which images belong to the split, in order, shape (n,).
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+
+    def first(self, n: int | None) -> "Split":
+        """Return the first `n` images of the split, or all of them."""
+        return self._replace(rows=self.rows[:n])
+
+    def to(self, device: torch.device) -> "Split":
+        """Copy the split's own images, and no others, to `device`."""
+        images, labels = (t.index_select(0, self.rows) for t in (self.images, self.labels))
+        rows = torch.arange(len(images), device=device)
+        return Split(images.to(device), labels.to(device), rows)
+
+
+def cut(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Divide `n` rows at random into those kept and `held_out` others.
+
+    The order stays random, so that the first few of a source sorted by class show all classes.
+    """
+    order = torch.randperm(n, generator=generator(seed))
+    return order[held_out:], order[:held_out]
+
+
+def divide(whole: Split, held_out: int, seed: int, limit: int | None) -> dict[str, Split]:
+    """Divide training images into "train", at most the first `limit`, and "val", if any.
+
+    Raises:
+        LabError: If `held_out` or `limit` is more than there is.
+    """
+    if held_out >= (n := len(whole.rows)):
+        raise LabError(f"val_size is {held_out}, but there are only {n} images to cut it from.")
+    train, val = cut(n, held_out, seed)
+    if limit is not None and limit > len(train):
+        raise LabError(f"limit is {limit}, but there are only {len(train)} training images.")
+    parts = {"train": whole._replace(rows=train[:limit]), "val": whole._replace(rows=val)}
+    return {name: part for name, part in parts.items() if len(part.rows)}
+
+
+def rebuild(split: Split, shape: Shape, change: Callable[[Tensor], Tensor], cache: Path) -> Tensor:
+    """Apply `change` to every image of the split, a chunk at a time, shape (n, *shape)."""
+    out = _empty((len(split.rows), *shape), cache)
+    for start in range(0, len(out), CHUNK):
+        chunk = split.images.index_select(0, split.rows[start : start + CHUNK])
+        out[start : start + CHUNK] = change(chunk.cpu())
+    return out
+
+
+def fits(nbytes: int) -> bool:
+    """Tell whether so many bytes may be held in memory: half of what is available now."""
+    return nbytes <= _available_memory() // 2
+
+
+def has_room(device: torch.device, split: Split) -> bool:
+    """Tell whether the split's images fill at most half of what a GPU has free."""
+    nbytes = len(split.rows) * split.images[0].nbytes
+    return nbytes <= torch.cuda.mem_get_info(device)[0] // 2
+
+
+def _empty(shape: Iterable[int], cache: Path) -> Tensor:
+    """Allocate 8-bit images in memory or, when they do not fit, in a nameless file."""
+    size = tuple(shape)
+    if fits(int(np.prod(size))):
+        return torch.empty(size, dtype=torch.uint8)
+    with tempfile.TemporaryFile(dir=cache_folder(cache)) as file:
+        return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=size))
+
+
+def _available_memory() -> int:
+    try:
+        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # Not Linux: the kernel keeps no such count.
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def cache_folder(root: Path) -> Path:
+    """Return `root/.cache`, or the user's cache folder when `root` cannot be written to."""
+    if os.access(root, os.W_OK):
+        folder = root / ".cache"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vae_lab"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
