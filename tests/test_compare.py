@@ -1,0 +1,242 @@
+"""`lab compare`: what differs, what is best, and a page that needs nothing else."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from vae_lab.errors import LabError
+from vae_lab.pictures import save_png
+from vae_lab.runs import find_all
+from vae_lab.verbs.compare import compare
+from vae_lab.verbs.comparison import Comparison, direction
+
+
+def make_run(path, model, metrics, scores=None, images=True, **init):
+    (path / "pictures").mkdir(parents=True)
+    config = {
+        "seed_everything": 0,
+        "name": path.parent.name,
+        "trainer": {
+            "max_epochs": 2,
+            "logger": {"class_path": "CSVLogger", "init_args": {"version": path.name}},
+            "callbacks": [{"class_path": "lightning.Timer", "init_args": {"duration": "1:0"}}],
+        },
+        "model": {
+            "class_path": f"vae_lab.models.{model}",
+            "init_args": {
+                "lr": 0.001,
+                "encoder": {"class_path": "vae_lab.nets.MLPEncoder", "init_args": {"width": 4}},
+                **init,
+            },
+        },
+    }
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    axes = ["step", "images"] if images else ["step"]
+    rows = [",".join([*axes, *metrics])]
+    for i, values in enumerate(zip(*metrics.values(), strict=True), 1):
+        rows.append(",".join(map(str, [10 * i, 1280 * i][: len(axes)] + list(values))))
+    (path / "metrics.csv").write_text("\n".join(rows) + "\n")
+    if scores is not None:
+        entries = {k: {"value": v, "protocol": f"how {k} was measured"} for k, v in scores.items()}
+        report = {"protocol": {"seed": 0, "checkpoint": str(path)}, "metrics": entries}
+        (path / "metrics.json").write_text(json.dumps(report))
+    return path
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Two VAEs and an autoencoder, which shares one score with them."""
+    losses = {"train/loss": [9, 8, 7], "val/loss": [120.0, 101.25, 110.5]}
+    elbos = {"val/elbo": [-120.0, -101.25, -110.5]}
+    make_run(
+        tmp_path / "vae" / "version_0", "VAE", losses | elbos,
+        {"test/elbo": -100.5, "test/knn_accuracy": 0.91}, latent_dim=20, beta=1.0,
+    )  # fmt: skip
+    make_run(
+        tmp_path / "vae" / "version_1", "VAE", losses | elbos,
+        {"test/elbo": -98.25, "test/knn_accuracy": 0.95}, latent_dim=20, beta=4.0,
+    )  # fmt: skip
+    make_run(
+        tmp_path / "ae" / "version_0", "Autoencoder", losses, {"test/knn_accuracy": 0.93},
+        latent_dim=2,
+    )  # fmt: skip
+    return tmp_path
+
+
+def cells(text):
+    return [line.split() for line in text.splitlines() if "version_" in line]
+
+
+def test_settings_that_differ_and_no_others(three):
+    settings = Comparison(find_all(three), sort="test/elbo").settings
+    assert settings == {
+        "model": ["VAE", "VAE", "Autoencoder"],
+        "beta": ["4.0", "1.0", ""],
+        "latent_dim": ["20", "20", "2"],
+    }
+
+
+def test_a_nested_class_is_the_value_of_its_key(three):
+    runs = find_all(three)
+    config = runs[0].config
+    config["model"]["init_args"]["encoder"]["class_path"] = "vae_lab.nets.ConvEncoder"
+    config["model"]["init_args"]["decoder"] = {"class_path": "a.B", "init_args": {"width": 9}}
+    config["trainer"]["callbacks"].append({"class_path": "a.EMA", "init_args": {"decay": 0.9}})
+    settings = Comparison(runs).settings
+    assert set(settings["encoder"]) == {"ConvEncoder", "MLPEncoder"}
+    assert set(settings["width"]) == {"9", ""}
+    assert set(settings["decay"]) == {"0.9", ""}
+
+
+def test_keys_keep_what_tells_them_apart(three):
+    runs = find_all(three)
+    for run, width in zip(runs, (1, 2, 3), strict=True):
+        run.config["model"]["init_args"]["encoder"]["init_args"]["width"] = width
+        run.config["model"]["init_args"]["decoder"] = {"width": width}
+    assert {"encoder.width", "decoder.width"} <= set(Comparison(runs).settings)
+
+
+def test_protocols_that_differ_are_shown(three):
+    path = three / "vae" / "version_1" / "metrics.json"
+    report = json.loads(path.read_text())
+    report["protocol"]["seed"] = 1
+    path.write_text(json.dumps(report))
+    assert Comparison(find_all(three)).settings["evaluation.seed"] == ["1", "0", "0"]
+
+
+def test_sorted_by_the_first_score_that_all_share(three):
+    comparison = Comparison(find_all(three))
+    assert comparison.sorted_by == "test/knn_accuracy"
+    assert comparison.names == ["vae/version_1", "ae/version_0", "vae/version_0"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("test/elbo", ["vae/version_1", "vae/version_0", "ae/version_0"]),
+        ("val/loss (last)", ["ae/version_0", "vae/version_0", "vae/version_1"]),
+    ],
+)
+def test_sorted_by_a_metric_with_the_missing_last(three, sort, order):
+    assert Comparison(find_all(three), sort).names == order
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest(three):
+    with pytest.raises(LabError, match="'val/elb'; there is val/elbo"):
+        compare([str(three)], sort="val/elb")
+
+
+def test_best_and_last_follow_the_metric(three):
+    columns = {c.key: c for c in Comparison(find_all(three), "val/elbo").columns}
+    assert columns["val/elbo (best)"].values == (-101.25, -101.25, None)
+    assert columns["val/elbo (last)"].values == (-110.5, -110.5, None)
+    assert columns["val/loss (best)"].values == (101.25,) * 3
+    assert columns["test/elbo"].best == -98.25
+    assert columns["val/loss (best)"].best is None
+
+
+@pytest.mark.parametrize(
+    ("key", "way"),
+    [
+        ("val/elbo", 1), ("test/knn_accuracy", 1), ("test/active_units", 1),
+        ("val/loss", -1), ("test/nll", -1), ("test/squared_error", -1), ("test/neg_elbo", -1),
+        ("test/bits_per_dim", -1), ("val/kl", 0),
+    ],
+)  # fmt: skip
+def test_direction(key, way):
+    assert direction(key) == way
+
+
+def test_table_has_a_row_a_run_and_empty_cells(three, capsys):
+    compare([str(three / "*"), str(three / "vae" / "version_0")])
+    rows = cells(capsys.readouterr().out)
+    assert [row[0] for row in rows] == ["vae/version_1", "ae/version_0", "vae/version_0"]
+    assert rows[0][1:4] == ["VAE", "4.0", "20"]
+    assert rows[1][1:4] == ["Autoencoder", "2", "0.9300"]
+
+
+def test_tables_fit_a_narrow_terminal(three, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    compare([str(three)])
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", s) for s in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 60
+    assert sum("ae/version_0" in line for line in lines) > 1
+    assert not any("…" in line for line in lines)
+
+
+def test_a_run_that_has_just_begun(tmp_path, capsys):
+    (tmp_path / "vae" / "version_0" / "checkpoints").mkdir(parents=True)
+    compare([str(tmp_path / "vae")], html=str(tmp_path / "page.html"))
+    assert "vae/version_0" in capsys.readouterr().out
+    assert "None yet." in (tmp_path / "page.html").read_text()
+
+
+def test_nothing_found_is_said(tmp_path):
+    for runs in ([str(tmp_path)], [str(tmp_path / "no*")]):
+        with pytest.raises(LabError, match=r"holds no run|There is no"):
+            compare(runs)
+
+
+def data_of(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_page_holds_settings_scores_curves_and_pictures(three, capsys):
+    for run in ("vae/version_0", "ae/version_0"):
+        for epoch in (1, 2):
+            save_png(torch.rand(3, 4, 4), three / run / "pictures" / f"samples_{epoch:04d}.png")
+    compare([str(three)], html=str(three / "page.html"))
+    page = (three / "page.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "3. vae/version_0, epoch 2" in page
+    assert "1. vae/version_1: none" in page
+    assert '<td class=best title="how test/elbo was measured">-98.25</td>' in page
+    assert data_of(page)["axis"] == "images seen"
+    assert data_of(page)["charts"]["val/elbo"][1] == []  # the autoencoder
+    assert data_of(page)["charts"]["train/loss"][0] == [[1280, 9], [2560, 8], [3840, 7]]
+    assert [p.name for p in three.iterdir() if p.name.startswith(".")] == []
+
+
+def test_page_asks_nothing_of_the_network(three, capsys):
+    compare([str(three)], html=str(three / "page.html"))
+    page = (three / "page.html").read_text().replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?:|//[a-z]+\.|@import|url\((?!#)|<link|src=(?!\"data:)", page)
+
+
+def test_names_cannot_break_out_of_the_page(three, capsys):
+    bad = "<img src=x onerror=alert(1)><!--data-->&"
+    metrics = {"val/<script>elbo</script>": [1.0, float("nan")]}
+    make_run(three / bad / "version_0", bad, metrics, {"</script>": 1.0})
+    compare([str(three)], html=str(three / "page.html"))
+    page = (three / "page.html").read_text()
+    assert "<img src=x" not in page
+    assert page.count("<script") == page.count("</script>") == 2
+    assert [[1280, 1.0], [2560, None]] in data_of(page)["charts"]["val/<script>elbo</script>"]
+
+
+def test_curves_go_by_step_unless_all_runs_counted_images(three, capsys):
+    make_run(three / "old" / "version_0", "VAE", {"val/elbo": [1, 2]}, images=False)
+    compare([str(three)], html=str(three / "page.html"))
+    data = data_of((three / "page.html").read_text())
+    assert data["axis"] == "step"
+    assert [[10, 1], [20, 2]] in data["charts"]["val/elbo"]
+
+
+def test_an_unwritable_page_is_said(three, capsys):
+    (three / "page.html").mkdir()
+    with pytest.raises(LabError, match=r"page\.html"):
+        compare([str(three)], html=str(three / "page.html"))
+
+
+def test_it_does_without_torch():
+    code = (
+        "import sys, vae_lab.verbs.compare as c; print({'torch', 'lightning'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

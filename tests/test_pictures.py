@@ -1,0 +1,215 @@
+"""Pictures: shape, order, captions, files; how they look was judged by eye."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vae_lab import pictures
+from vae_lab.errors import LabError
+
+
+def flat(z, shape=(1, 4, 4)):
+    """Decode a code to an image that is as bright as its first number."""
+    return z[:, 0].view(-1, 1, 1, 1).expand(-1, *shape)
+
+
+def is_picture(image):
+    return image.ndim == 3 and image.shape[0] == 3 and image.min() >= 0 and image.max() <= 1
+
+
+@given(
+    n=st.integers(1, 7),
+    channels=st.integers(1, 5),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    columns=st.integers(1, 5),
+)
+@settings(max_examples=25, deadline=None)
+def test_grid_takes_any_size_and_channel_count(n, channels, height, width, columns):
+    image = pictures.grid(torch.rand(n, channels, height, width), columns)
+    assert is_picture(image)
+    assert max(image.shape[2], image.shape[1] / 2) <= 1210
+    assert image.shape[2] > 600 or image.shape[1] > 1200 or width * columns > 600
+
+
+def test_grid_places_images_row_by_row_and_enlarges_by_a_whole_factor():
+    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 2, 2) / 6
+    image = pictures.grid(images, columns=3, gap=0)
+    assert image.shape == (3, 800, 1200)
+    centres = image[0, 200::400, 200::400]
+    torch.testing.assert_close(centres, torch.arange(6.0).view(2, 3) / 6)
+
+
+def test_large_images_keep_their_pixels():
+    x = torch.rand(1, 3, 700, 900)
+    torch.testing.assert_close(pictures.grid(x, 1, gap=0), x[0])
+
+
+def test_values_outside_are_clipped_and_nan_is_loud():
+    x = torch.tensor([-1.0, 2.0, float("nan")]).view(3, 1, 1, 1)
+    image = pictures.grid(x, 3, gap=0)[:, 200, 200::400]
+    torch.testing.assert_close(image, torch.tensor([[0.0, 1, 1], [0, 1, 0], [0, 1, 1]]))
+
+
+@pytest.mark.parametrize("x", [torch.rand(4, 4), torch.rand(0, 1, 4, 4)])
+def test_grid_refuses_what_is_no_batch_of_images(x):
+    with pytest.raises(LabError, match="grid needs images"):
+        pictures.grid(x, 2)
+
+
+def test_inputs_stand_over_their_reconstructions(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(pictures.sheets, "captioned", lambda image, **kw: seen.update(kw) or image)
+    x = torch.full((12, 1, 4, 4), 0.25)
+    image = pictures.reconstructions(x, x + 0.5)
+    assert seen["rows"] == ["input", "output"] * 2
+    height = image.shape[1] // 4
+    left, right = image[0, height // 2 :: height, 50], image[0, height // 2 :: height, -50]
+    torch.testing.assert_close(left, torch.tensor([0.25, 0.75, 0.25, 0.75]))
+    torch.testing.assert_close(right, torch.tensor([0.25, 0.75, 1.0, 1.0]))
+
+
+def test_reconstructions_refuse_other_shapes():
+    with pytest.raises(LabError, match="do not match"):
+        pictures.reconstructions(torch.rand(2, 1, 4, 4), torch.rand(2, 1, 5, 4))
+
+
+def test_manifold_cuts_the_prior_into_equal_shares():
+    seen = []
+    pictures.manifold(lambda z: seen.append(z) or flat(z), side=4)
+    (z,) = seen
+    assert z.dtype == torch.float32
+    quantiles = torch.distributions.Normal(0, 1).cdf(z.view(4, 4, 2))
+    steps = torch.tensor([0.125, 0.375, 0.625, 0.875])
+    torch.testing.assert_close(quantiles[..., 0], steps.expand(4, 4))  # z1 from left to right
+    torch.testing.assert_close(quantiles[..., 1], steps.flip(0)[:, None].expand(4, 4))  # z2 up
+
+
+def test_manifold_refuses_other_codes():
+    with pytest.raises(LabError, match="2 dimensions and this model has 20"):
+        pictures.manifold(flat, latent_dim=20)
+
+
+def test_traversal_moves_one_dimension_a_row():
+    seen = []
+    base = torch.tensor([0.5, -0.25, 1.0])
+    pictures.traversal(lambda z: seen.append(z) or flat(z), base, span=2, steps=5, dims=[2, 0])
+    (z,) = seen
+    expected = base.repeat(2, 5, 1)
+    expected[0, :, 2] = expected[1, :, 0] = torch.tensor([-2.0, -1, 0, 1, 2])
+    torch.testing.assert_close(z.view(2, 5, 3), expected)
+
+
+def test_traversal_refuses_a_dimension_outside_the_code():
+    with pytest.raises(LabError, match=r"\[3\] lie outside a code of size 3"):
+        pictures.traversal(flat, torch.zeros(3), dims=[1, 3])
+
+
+def test_interpolation_is_straight_and_includes_both_ends():
+    seen = []
+    start, end = torch.randn(2, 3), torch.randn(2, 3)
+    pictures.interpolation(lambda z: seen.append(z) or flat(z), start, end, steps=5)
+    z = seen[0].view(2, 5, 3)
+    torch.testing.assert_close(z[:, 0], start)
+    torch.testing.assert_close(z[:, 2], (start + end) / 2)
+    torch.testing.assert_close(z[:, 4], end)
+    with pytest.raises(LabError, match="do not pair up"):
+        pictures.interpolation(flat, start, end[:1])
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (1, 28, 20), (3, 32, 32)])
+def test_every_sheet_is_a_picture_and_moves_no_random_stream(shape):
+    def decode(z):
+        return flat(z, shape).sigmoid()
+
+    x = torch.rand(13, *shape)
+    before = torch.get_rng_state()
+    sheets = [
+        pictures.reconstructions(x, x),
+        pictures.samples(x),
+        pictures.manifold(decode, side=5),
+        pictures.traversal(decode, torch.zeros(2, 4)),
+        pictures.interpolation(decode, torch.zeros(2, 4), torch.ones(2, 4)),
+    ]
+    assert torch.equal(torch.get_rng_state(), before)
+    for image in sheets:
+        assert is_picture(image)
+        assert 600 <= image.shape[2] <= 1400
+
+
+def test_decoders_are_called_once_and_without_gradients():
+    calls = []
+
+    def decode(z):
+        calls.append(torch.is_grad_enabled())
+        return flat(z)
+
+    pictures.traversal(decode, torch.zeros(3, requires_grad=True))
+    assert calls == [False]
+
+
+def test_captions_leave_the_image_whole():
+    image = torch.rand(3, 60, 90)
+    framed = pictures.captioned(image, "a title that is wider", ["up", "down"], ["1", "2", "3"])
+    (row,) = torch.nonzero((framed[:, -60:] < 1).any(0).any(0))[-1:, 0].tolist()
+    left = row + 1 - 90
+    torch.testing.assert_close(framed[:, -60:, left : left + 90], image, atol=0.002, rtol=0)
+    assert (framed[:, :-60] < 0.5).any()  # title and columns
+    assert (framed[:, -60:, :left] < 0.5).any()  # rows
+
+
+def test_pca_is_that_of_the_covariance():
+    codes = torch.randn(200, 5, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 6)
+    points = pictures.project(codes)
+    variances = torch.linalg.eigvalsh(codes.T.cov()).flip(0)[:2]
+    torch.testing.assert_close(points.var(0), variances, rtol=1e-4, atol=0)
+
+
+def test_tsne_is_bounded_and_deterministic(monkeypatch):
+    monkeypatch.setattr(pictures.plane, "_TSNE_CODES", 40)
+    codes = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    first, second = (pictures.project(codes, "tsne") for _ in range(2))
+    assert first.shape == (40, 2)
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("classes", [None, 1, 10, 25])
+def test_scatter_takes_any_code_size_and_number_of_classes(d, classes):
+    labels = None if classes is None else torch.arange(50) % classes
+    image = pictures.scatter(torch.randn(50, d), labels)
+    assert is_picture(image)
+
+
+@pytest.mark.parametrize(
+    ("codes", "labels", "message"),
+    [
+        (torch.zeros(4, 3), torch.zeros(4, 2), "as many class indices"),
+        (torch.full((4, 2), torch.nan), None, "not finite"),
+        (torch.zeros(2, 3), None, "at least three codes"),
+    ],
+)
+def test_scatter_refuses(codes, labels, message):
+    with pytest.raises(LabError, match=message):
+        pictures.scatter(codes, labels)
+
+
+def test_png_holds_the_image_and_leaves_nothing_else(tmp_path):
+    image = torch.rand(3, 5, 7)
+    pictures.save_png(image, tmp_path / "new" / "a.png")
+    read = np.asarray(Image.open(tmp_path / "new" / "a.png"))
+    assert np.abs(read / 255 - image.permute(1, 2, 0).numpy()).max() <= 0.5 / 255 + 1e-6
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_png_that_cannot_be_written_is_said_so(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(LabError, match="written"):
+        pictures.save_png(torch.rand(3, 5, 7), tmp_path / "a.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]

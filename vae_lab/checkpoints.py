@@ -1,0 +1,102 @@
+"""Checkpoints: from a file that nobody has vouched for to a model or a data module."""
+
+import pickle
+import sys
+import zipfile
+from argparse import ArgumentError
+from importlib import import_module
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vae_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from lightning import LightningDataModule, LightningModule
+
+__all__ = ["load"]
+
+Part = TypeVar("Part", "LightningModule", "LightningDataModule")
+
+
+def load(kind: type[Part], path: Path) -> Part:
+    """Build the model or the data module of a checkpoint, on the CPU.
+
+    The file is read with `weights_only=True`, so it cannot run code, and its checksums are
+    compared. Classes outside vae_lab must have been imported before.
+
+    Args:
+        kind: LightningModule for the model, LightningDataModule for the data.
+        path: The checkpoint.
+
+    Raises:
+        LabError: If the file is unreadable, damaged, foreign, unsafe or of a class unknown here.
+    """
+    _check_bytes(path)
+    settings = _settings(kind, path)
+    class_path = str(settings["_class_path"])
+    _import(class_path, path)
+    from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
+
+    try:
+        # As LightningCLI does: what is loaded keeps the settings that it was loaded by, where
+        # it would otherwise note the objects they became, which no checkpoint may hold.
+        with _given_hyperparameters_context(settings, settings["_instantiator"]):
+            return kind.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, TypeError, LookupError, ArgumentError) as error:
+        reason = shorten(str(_root(error)), 200)
+        raise LabError(f"{path} does not fit the {class_path} of today: {reason}") from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what first went wrong; jsonargparse wraps it in many lines."""
+    cause = error.__cause__ or error.__context__
+    return error if cause is None else _root(cause)
+
+
+def _check_bytes(path: Path) -> None:
+    """Compare each part with its checksum, which torch does not."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip() is not None
+    except zipfile.BadZipFile:
+        damaged = True
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
+    if damaged:
+        raise LabError(f"{path} is cut short, damaged, or no checkpoint at all.")
+
+
+def _settings(kind: type[Part], path: Path) -> dict[str, Any]:
+    """Read which class Lightning is to build, and with which arguments."""
+    import torch
+
+    part = "model" if "LightningModule" in kind.__name__ else "data"
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        settings = dict(dict(checkpoint)[kind.CHECKPOINT_HYPER_PARAMS_KEY])
+        # Without an instantiator Lightning would build `kind` itself, and be content with it.
+        if not {"_class_path", "_instantiator"} <= settings.keys():
+            raise KeyError("_class_path")
+        return settings
+    except pickle.UnpicklingError as error:
+        message = f"{path} is refused: it holds objects besides weights and plain settings."
+        raise LabError(message) from error
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise LabError(f"{path} was not written by vae_lab: it names no {part} class.") from error
+
+
+def _import(class_path: str, path: Path) -> None:
+    """Import our own classes; Lightning builds only what was imported before."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        if module.partition(".")[0] == "vae_lab":
+            import_module(module)
+        known = hasattr(sys.modules[module], name)
+    except (ModuleNotFoundError, KeyError):
+        known = False
+    if not known:
+        raise LabError(
+            f"{path} holds a {class_path}, which is unknown here; "
+            "import the module that defines it first."
+        )

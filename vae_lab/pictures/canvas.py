@@ -1,0 +1,126 @@
+"""Tiling, captions and files: what every picture shares."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from vae_lab.errors import LabError
+from vae_lab.files import atomic
+
+__all__ = ["WIDTH", "captioned", "from_bytes", "grid", "save_png"]
+
+WIDTH = 1200
+"""Pixels: small images are enlarged while they fit in this width and twice this height."""
+
+_MAGENTA = (1.0, 0.0, 1.0)
+
+
+def grid(images: Tensor, columns: int, gap: int = 3) -> Tensor:
+    """Tile images row by row, small ones enlarged by a whole factor.
+
+    Args:
+        images: Images in [0, 1], shape (N, C, H, W). Values outside are clipped, NaN shows as
+            magenta, and channel counts other than 1 and 3 are averaged to grey.
+        columns: Images a row.
+        gap: White pixels around each image.
+
+    Returns:
+        The grid, shape (3, H', W'), in [0, 1].
+
+    Raises:
+        LabError: If there is no image to draw.
+    """
+    if images.ndim != 4 or not images.numel() or columns < 1:
+        raise LabError(f"A grid needs images (N, C, H, W), not a tensor {tuple(images.shape)}.")
+    rows = math.ceil(len(images) / columns)
+    cell = (WIDTH // columns - gap, 2 * WIDTH // rows - gap)
+    factor = max(1, min(cell[0] // images.shape[3], cell[1] // images.shape[2]))
+    large = _rgb(images).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    large = torch.cat([large, large.new_ones(rows * columns - len(large), *large.shape[1:])])
+    framed = pad(large, (gap, 0, gap, 0), value=1.0)
+    tiles = framed.view(rows, columns, *framed.shape[1:])
+    image = tiles.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    return pad(image, (0, gap, 0, gap), value=1.0)
+
+
+def _rgb(images: Tensor) -> Tensor:
+    images = images.detach().float().cpu()
+    if images.shape[1] != 3:
+        images = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    magenta = torch.tensor(_MAGENTA).view(3, 1, 1)
+    return torch.where(images.isnan(), magenta, images.clamp(0, 1))
+
+
+def captioned(
+    image: Tensor,
+    title: str = "",
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> Tensor:
+    """Write a title above an image, and labels beside its rows and above its columns.
+
+    Args:
+        image: Image, shape (3, H, W), in [0, 1], whose rows are of one height and columns of one
+            width.
+        title: One line of Latin letters; the image is widened where the line is longer.
+        rows: One label a row, thinned out evenly where they would touch.
+        columns: One label a column, thinned out likewise.
+
+    Returns:
+        The larger image, shape (3, H', W'), in [0, 1].
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = image.shape[-2:]
+    size = max(16, min(24, width // 45))
+    font = ImageFont.load_default(size)
+    left = math.ceil(max((font.getlength(r) + size for r in rows), default=0))
+    line = math.ceil(1.5 * size)
+    top = line * (bool(title) + bool(columns))
+    canvas_width = max(left + width, math.ceil(font.getlength(title)) + size)
+    canvas = Image.new("RGB", (canvas_width, top + height), "white")
+    canvas.paste(Image.fromarray(_to_bytes(image)), (left, top))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((size // 2, line // 2), title, "black", font, anchor="lm")
+    for y, label in _spread(rows, height, size):
+        draw.text((left - size // 2, top + y), label, "black", font, anchor="rm")
+    widest = max((font.getlength(c) for c in columns), default=0.0)
+    for x, label in _spread(columns, width, widest):
+        draw.text((left + x, top - line // 2), label, "black", font, anchor="mm")
+    return from_bytes(np.array(canvas))
+
+
+def from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
+    """Turn bytes (H, W, 3) into an image (3, H, W) in [0, 1]."""
+    return torch.from_numpy(pixels).permute(2, 0, 1) / 255
+
+
+def _to_bytes(image: Tensor) -> NDArray[np.uint8]:
+    return (image * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _spread(labels: Sequence[str], length: int, extent: float) -> Iterator[tuple[float, str]]:
+    """Yield the centre of each label's cell, leaving out labels that would touch."""
+    if labels:
+        cell = length / len(labels)
+        every = math.ceil(1.2 * extent / cell)
+        for i in range(0, len(labels), every):
+            yield (i + 0.5) * cell, labels[i]
+
+
+def save_png(image: Tensor, path: str | Path) -> None:
+    """Write an image, shape (3, H, W), in [0, 1], as PNG: wholly or not at all.
+
+    Raises:
+        LabError: If the file cannot be written.
+    """
+    from PIL import Image
+
+    with atomic(path) as file:
+        Image.fromarray(_to_bytes(image)).save(file, format="PNG")

@@ -1,0 +1,147 @@
+"""Codes as points of the plane."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_lab.errors import LabError
+from vae_lab.pictures.canvas import from_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["project", "scatter"]
+
+Method = Literal["pca", "tsne"]
+
+_TSNE_CODES = 5000
+
+# Paul Tol's "muted" scheme stays apart under the common colour blindnesses; black is the tenth.
+_COLOURS = (
+    "#332288",
+    "#DDCC77",
+    "#CC6677",
+    "#117733",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+    "#000000",
+)
+
+
+def project(codes: Tensor, method: Method = "pca") -> Tensor:
+    """Flatten codes, shape (N, D), to points in the plane, shape (N, 2).
+
+    Both methods are deterministic. t-SNE takes the first 5,000 codes and returns as many points.
+
+    Args:
+        codes: Codes, shape (N, D).
+        method: Principal components, or t-SNE.
+
+    Raises:
+        LabError: If there are fewer than three codes, or one is not finite.
+
+    References:
+        van der Maaten and Hinton (2008). Visualizing Data using t-SNE.
+    """
+    if codes.ndim != 2 or len(codes) < 3 or not codes.isfinite().all():
+        raise LabError("A projection needs at least three codes (N, D), all of them finite.")
+    array = codes.detach().float().cpu().numpy()
+    if array.shape[1] == 1:
+        return torch.nn.functional.pad(torch.from_numpy(array), (0, 1))
+    if method == "pca":
+        from sklearn.decomposition import PCA
+
+        points = PCA(2, svd_solver="full").fit_transform(array)
+    else:
+        from sklearn.manifold import TSNE
+
+        array = array[:_TSNE_CODES]
+        perplexity = min(30.0, (len(array) - 1) / 3)
+        points = TSNE(2, perplexity=perplexity, random_state=0).fit_transform(array)
+    return torch.from_numpy(points).float()
+
+
+def scatter(
+    codes: Tensor,
+    labels: Tensor | None = None,
+    names: Sequence[str] | None = None,
+    method: Method = "pca",
+) -> Tensor:
+    """Draw codes as points coloured by class, each class named in a legend and at its median.
+
+    Args:
+        codes: Codes, shape (N, D). Two-dimensional codes are drawn as they are.
+        labels: Class indices, shape (N,), or None for one colour.
+        names: Name of each class; by default its index.
+        method: How more than two dimensions become two, see `project`.
+
+    Returns:
+        The figure, shape (3, H, W), in [0, 1].
+
+    Raises:
+        LabError: If labels are not one class index a code, or `project` refuses the codes.
+    """
+    if labels is not None and labels.shape != codes.shape[:1]:
+        raise LabError(
+            f"A scatter of {len(codes)} codes needs as many class indices, "
+            f"not labels of shape {tuple(labels.shape)}."
+        )
+    from matplotlib.figure import Figure
+
+    plane = codes.shape[1] == 2
+    if not codes.isfinite().all():
+        raise LabError("Codes that are not finite cannot be drawn; the model has diverged.")
+    points = codes.detach().float().cpu() if plane else project(codes, method)
+    axis = "z" if plane else {"pca": "principal component ", "tsne": "t-SNE "}[method]
+    figure = Figure(figsize=(9, 7.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot(xlabel=f"{axis}1", ylabel=f"{axis}2")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    classes = torch.zeros(len(points)) if labels is None else labels[: len(points)].cpu()
+    _draw(axes, points, classes.long(), names)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
+    return _rasterise(figure)
+
+
+def _rasterise(figure: "Figure") -> Tensor:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return from_bytes(np.array(Image.open(buffer).convert("RGB")))
+
+
+def _draw(axes: "Axes", points: Tensor, classes: Tensor, names: Sequence[str] | None) -> None:
+    present = sorted(set(classes.tolist()))
+    colours = _palette(int(classes.max()) + 1)
+    size = max(3.0, min(30.0, 2e4 / len(points)))
+    # One call keeps the order of the codes, so that no class hides the others.
+    colour = [colours[k] for k in classes.tolist()]
+    axes.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=size, c=colour, linewidths=0)
+    if len(present) < 2:
+        return
+    for k in present:
+        name = str(k) if names is None else names[k]
+        axes.scatter([], [], s=30, color=colours[k], label=name)
+        x, y = points[classes == k].median(0).values.tolist()
+        plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+        axes.text(x, y, name, ha="center", va="center", fontsize=13, bbox=plate)
+
+
+def _palette(classes: int) -> Sequence[str]:
+    if classes <= len(_COLOURS):
+        return _COLOURS
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["viridis"](k / (classes - 1))) for k in range(classes)]

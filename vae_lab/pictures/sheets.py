@@ -1,0 +1,141 @@
+"""Sheets of images: what a decoder makes of codes."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from vae_lab.errors import LabError
+from vae_lab.pictures.canvas import WIDTH, captioned, grid
+
+__all__ = ["Decode", "interpolation", "manifold", "reconstructions", "samples", "traversal"]
+
+Decode = Callable[[Tensor], Tensor]
+"""Maps codes (N, D) to images (N, C, H, W)."""
+
+
+def reconstructions(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Draw a row of inputs over the row of their reconstructions, until all are drawn.
+
+    Args:
+        x: Inputs, shape (N, C, H, W).
+        x_hat: Reconstructions, same shape.
+
+    Raises:
+        LabError: If the shapes differ.
+    """
+    if x.shape != x_hat.shape:
+        raise LabError(f"Inputs {tuple(x.shape)} and outputs {tuple(x_hat.shape)} do not match.")
+    columns = _columns(x, at_most=10)
+    missing = x.new_ones(-len(x) % columns, *x.shape[1:])
+    rows = [torch.split(torch.cat([t, missing.to(t)]), columns) for t in (x, x_hat)]
+    pairs = [row for pair in zip(*rows, strict=True) for row in pair]
+    return captioned(grid(torch.cat(pairs), columns), rows=["input", "output"] * len(rows[0]))
+
+
+def samples(images: Tensor) -> Tensor:
+    """Draw samples, shape (N, C, H, W), as near to a square as their number allows."""
+    columns = _columns(images, at_most=math.ceil(math.sqrt(len(images))))
+    return captioned(grid(images, columns), title="samples")
+
+
+def _columns(images: Tensor, at_most: int) -> int:
+    return max(1, min(len(images), at_most, WIDTH // images.shape[-1]))
+
+
+def manifold(decode: Decode, side: int = 20, latent_dim: int = 2) -> Tensor:
+    r"""Decode a square of codes that cuts the standard normal prior into equal shares.
+
+    With $n$ images a side, the one $i$ rows from the bottom and $j$ columns from the left shows
+    $z = (\Phi^{-1}(\frac{j + 1/2}{n}), \Phi^{-1}(\frac{i + 1/2}{n}))$, $i, j = 0, ..., n - 1$: z1
+    grows from left to right and z2 from bottom to top, as on a graph.
+
+    Args:
+        decode: Maps codes (N, 2) to images.
+        side: Images a side.
+        latent_dim: Size of the model's code.
+
+    Raises:
+        LabError: If the code is not two-dimensional.
+
+    References:
+        Kingma and Welling (2014). Auto-Encoding Variational Bayes. Figure 4.
+    """
+    if latent_dim != 2:
+        raise LabError(
+            f"A manifold needs a code of 2 dimensions and this model has {latent_dim}; "
+            "train it with latent_dim 2, or draw traversals."
+        )
+    # The quantile of an fp32 probability near 0 or 1 is coarse.
+    z = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side).float()
+    z2, z1 = torch.meshgrid(z.flip(0), z, indexing="ij")
+    image = grid(_decode(decode, torch.stack([z1, z2], -1).view(-1, 2)), side, gap=0)
+    values = [f"{v:.2f}" for v in z.tolist()]
+    title = "manifold: z1 from left to right, z2 from bottom to top, at quantiles of N(0, 1)"
+    return captioned(image, title, rows=values[::-1], columns=values)
+
+
+def traversal(
+    decode: Decode,
+    codes: Tensor,
+    span: float = 3.0,
+    steps: int = 11,
+    dims: Sequence[int] | None = None,
+) -> Tensor:
+    """Sweep one latent dimension a row, the others held at the base code.
+
+    Args:
+        decode: Maps codes (N, D) to images.
+        codes: Base code, shape (D,), or several, shape (B, D), each with rows of its own.
+        span: The swept dimension takes `steps` even values from `-span` to `span`.
+        steps: Images a row.
+        dims: Indices, from 0, of the dimensions to sweep; all by default. A dozen read well.
+
+    Raises:
+        LabError: If a dimension lies outside the code.
+    """
+    base = codes.detach().view(-1, codes.shape[-1])
+    dims = range(base.shape[1]) if dims is None else dims
+    if outside := [d for d in dims if not 0 <= d < base.shape[1]]:
+        raise LabError(f"Dimensions {outside} lie outside a code of size {base.shape[1]}.")
+    values = torch.linspace(-span, span, steps).to(base)
+    z = base[:, None, None].repeat(1, len(dims), steps, 1)
+    for row, d in enumerate(dims):
+        z[:, row, :, d] = values
+    image = grid(_decode(decode, z.flatten(0, 2)), steps)
+    title = f"traversal: each row moves one latent from {-span:g} to {span:g}"
+    names = [f"z{d + 1}" for d in dims] * len(base)
+    return captioned(image, title, rows=names, columns=_numbers(values))
+
+
+def interpolation(decode: Decode, start: Tensor, end: Tensor, steps: int = 11) -> Tensor:
+    """Walk in a straight line from one code to another, one row a pair.
+
+    Args:
+        decode: Maps codes (N, D) to images.
+        start: First codes, shape (B, D).
+        end: Last codes, shape (B, D).
+        steps: Images a row, both ends included.
+
+    Raises:
+        LabError: If the shapes differ.
+    """
+    if start.shape != end.shape:
+        raise LabError(f"Codes {tuple(start.shape)} and {tuple(end.shape)} do not pair up.")
+    weights = torch.linspace(0, 1, steps).to(start)
+    z = torch.lerp(start[:, None], end[:, None], weights[None, :, None])
+    image = grid(_decode(decode, z.flatten(0, 1)), steps)
+    title = "interpolation: in a straight line from one code (0) to another (1)"
+    names = [f"pair {i + 1}" for i in range(len(start))]
+    return captioned(image, title, rows=names, columns=_numbers(weights))
+
+
+@torch.no_grad()
+def _decode(decode: Decode, z: Tensor) -> Tensor:
+    return decode(z)
+
+
+def _numbers(values: Tensor) -> list[str]:
+    # Adding zero turns -0 into 0.
+    return [f"{round(v, 2) + 0.0:g}" for v in values.tolist()]

@@ -1,0 +1,239 @@
+"""Run folders: find one, read what it recorded, load its model and data back.
+
+A run folder `runs/<experiment>/<version>/` holds `config.yaml`, `checkpoints/{best,last}.ckpt`,
+`metrics.csv`, `pictures/<kind>_<epoch>.png` and, after an evaluation, `metrics.json`. Nothing here
+imports torch until a checkpoint is loaded.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vae_lab import checkpoints
+from vae_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from lightning import LightningDataModule, LightningModule
+
+__all__ = ["Run", "checkpoint_of", "find", "find_all", "load_data", "load_model"]
+
+_MARKS = ("config.yaml", "checkpoints", "metrics.csv")
+_AXES = ("step", "epoch", "images")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training run left in its folder.
+
+    Attributes:
+        path: The run folder.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Experiment and version."""
+        path = self.path.resolve()
+        return f"{path.parent.name}/{path.name}"
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings, as in `config.yaml`; empty if the run has none."""
+        import yaml
+
+        # libyaml reads a run's file ten times faster, where PyYAML was built with it.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        path = self.path / "config.yaml"
+        text = _read_text(path)
+        try:
+            return dict(yaml.load(text, loader) or {})
+        except (yaml.YAMLError, TypeError, ValueError) as error:
+            raise LabError(f"{path} is not a configuration; mend it or move it away.") from error
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """`metrics.json`: the `protocol` and the `metrics` of the evaluations so far."""
+        path = self.path / "metrics.json"
+        try:
+            report = json.loads(_read_text(path) or '{"protocol": {}, "metrics": {}}')
+            for entry in report["metrics"].values():
+                float(entry["value"])
+            return {"protocol": dict(report["protocol"]), "metrics": dict(report["metrics"])}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            message = f"{path} is not an evaluation; delete it and run `lab evaluate` again."
+            raise LabError(message) from error
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The value of each metric of `metrics.json`."""
+        return {key: float(entry["value"]) for key, entry in self.evaluation["metrics"].items()}
+
+    def curves(self, axis: str = "step") -> dict[str, list[tuple[float, float]]]:
+        """Read each metric's (position, value) pairs from `metrics.csv`, in order.
+
+        Args:
+            axis: What gives the position: `step`, or `images` seen.
+        """
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for row in self._rows:
+            for key in row.keys() - set(_AXES) if axis in row else ():
+                curve = curves.setdefault(key, [])
+                # A run that was killed and resumed repeats the steps since its last checkpoint.
+                while curve and curve[-1][0] >= row[axis]:
+                    curve.pop()
+                curve.append((row[axis], row[key]))
+        return curves
+
+    @cached_property
+    def _rows(self) -> list[dict[str, float]]:
+        path = self.path / "metrics.csv"
+        # A line without its end was cut off by a kill, maybe in the middle of a number.
+        lines = [line for line in _read_text(path).splitlines(keepends=True) if line[-1] == "\n"]
+        try:
+            return [
+                {key: float(cell) for key, cell in row.items() if cell}
+                for row in csv.DictReader(lines)
+            ]
+        except (ValueError, TypeError, csv.Error) as error:
+            raise LabError(f"{path} is damaged: {error}.") from error
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """The latest picture of each kind."""
+        latest: dict[str, tuple[int, Path]] = {}
+        for path in (self.path / "pictures").glob("*.png"):
+            if found := re.fullmatch(r"(.+)_(\d+)", path.stem):
+                kind, epoch = found[1], int(found[2])
+                latest[kind] = max(latest.get(kind, (-1, path)), (epoch, path))
+        return {kind: path for kind, (_, path) in sorted(latest.items())}
+
+    def checkpoint(self, which: Literal["best", "last"] = "best") -> Path:
+        """Return the wanted checkpoint, or the other one if that is all there is.
+
+        Raises:
+            LabError: If there is none yet.
+        """
+        for name in (which, "best", "last"):
+            path = self.path / "checkpoints" / f"{name}.ckpt"
+            if path.is_file():
+                return path
+        raise LabError(f"The run {self.path} has no checkpoint yet; let it train for an epoch.")
+
+
+def find(path: str | Path) -> Run:
+    """Find a run by its folder, its experiment's folder (the newest version) or a checkpoint.
+
+    Raises:
+        LabError: If there is no such run.
+    """
+    path = Path(path)
+    if path.is_file():
+        for folder in path.resolve().parents[:2]:
+            if _is_run(folder):
+                return Run(folder)
+        raise LabError(f"{path} does not lie in a run folder.")
+    return max(_runs_in(path, depth=1), key=lambda run: _age(run.path))
+
+
+def find_all(path: str | Path) -> list[Run]:
+    """Find a run by its folder, or all runs of an experiment's folder or of a folder of those.
+
+    Raises:
+        LabError: If there is none.
+    """
+    path = Path(path)
+    return [find(path)] if path.is_file() else _runs_in(path, depth=2)
+
+
+def _runs_in(path: Path, depth: int) -> list[Run]:
+    if not path.exists():
+        raise _missing(path)
+    if runs := [Run(folder) for folder in _folders(path, depth)]:
+        return runs
+    raise LabError(f"{path} holds no run; `lab fit --config FILE` makes one.")
+
+
+def _folders(path: Path, depth: int) -> Iterator[Path]:
+    if _is_run(path):
+        yield path
+    elif depth:
+        for child in sorted((p for p in path.iterdir() if p.is_dir()), key=_by_name):
+            yield from _folders(child, depth - 1)
+
+
+def _is_run(path: Path) -> bool:
+    return any((path / mark).exists() for mark in _MARKS)
+
+
+def _by_name(path: Path) -> list[str | int]:
+    """Order 9 before 10."""
+    return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", path.name)]
+
+
+def _age(path: Path) -> tuple[int, float, str]:
+    """Order versions by their number, as copying changes dates; named ones by date, after them."""
+    number = re.fullmatch(r"version_(\d+)", path.name)
+    return (0, int(number[1]), "") if number else (1, path.stat().st_mtime, path.name)
+
+
+def _missing(path: Path) -> LabError:
+    """Name what the user may have meant by a path that does not exist."""
+    wanted = path
+    while not wanted.parent.exists():
+        wanted = wanted.parent
+    names = [p.name for p in wanted.parent.iterdir()] if wanted.parent.is_dir() else []
+    near = [str(wanted.parent / name) for name in get_close_matches(wanted.name, names)]
+    return LabError(
+        f"There is no {path}" + (f"; did you mean {' or '.join(near)}?" if near else ".")
+    )
+
+
+def _read_text(path: Path) -> str:
+    """Return what a file holds, nothing if it does not exist."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"Cannot read {path}: {error}.") from error
+
+
+def checkpoint_of(path: str | Path, which: Literal["best", "last"] = "best") -> Path:
+    """Find a checkpoint by itself, or by its run or experiment as `find` and `Run.checkpoint` do.
+
+    Raises:
+        LabError: If there is none.
+    """
+    path = Path(path)
+    if path.suffix == ".ckpt" and not path.exists():
+        raise _missing(path)
+    return path if path.is_file() else find(path).checkpoint(which)
+
+
+def load_model(path: str | Path) -> "LightningModule":
+    """Load a model on the CPU, in evaluation mode, from a run or a checkpoint.
+
+    Raises:
+        LabError: If there is no checkpoint, or it is damaged, foreign or unsafe.
+    """
+    from lightning import LightningModule
+
+    return checkpoints.load(LightningModule, checkpoint_of(path)).eval()
+
+
+def load_data(path: str | Path) -> "LightningDataModule":
+    """Load the data module that a model was trained with, from a run or a checkpoint.
+
+    Raises:
+        LabError: If there is no checkpoint, or it is damaged, foreign or unsafe.
+    """
+    from lightning import LightningDataModule
+
+    return checkpoints.load(LightningDataModule, checkpoint_of(path))

@@ -1,0 +1,112 @@
+"""`lab compare`: runs side by side, in the terminal or on one page."""
+
+from collections.abc import Iterator, Sequence
+from glob import glob
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vae_lab.files import atomic
+from vae_lab.runs import Run, find_all
+from vae_lab.verbs.comparison import Comparison
+
+__all__ = ["compare"]
+
+
+def compare(runs: list[str], html: str | None = None, sort: str | None = None) -> None:
+    """Tabulate runs: the settings that differ, their validation metrics and their scores.
+
+    The best number of each metric is bold. A metric that was followed in training has its best
+    value, at any epoch, and its last.
+
+    Args:
+        runs: Run folders, experiment folders (all their versions), a folder of experiments, or
+            patterns of those.
+        html: Also write one self-contained page with curves and pictures to this file.
+        sort: Metric to sort by, such as val/elbo, best first; by default the first that all runs
+            have.
+
+    Raises:
+        LabError: If there is no such run or metric, a file of a run is damaged, or the page
+            cannot be written.
+    """
+    comparison = Comparison(_expand(runs), sort)
+    _print(comparison)
+    if html is not None:
+        from vae_lab.verbs.compare_html import page
+
+        with atomic(html) as file:
+            file.write(page(comparison).encode())
+
+
+def _expand(patterns: Sequence[str]) -> list[Run]:
+    paths = [
+        path for p in patterns for path in ([p] if Path(p).exists() else sorted(glob(p)) or [p])
+    ]
+    found = {run.path.resolve(): run for path in paths for run in find_all(path)}
+    return list(found.values())
+
+
+def _print(comparison: Comparison) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Whatever reads a pipe can scroll sideways; on a terminal, tables follow one another.
+        console.width = 10_000
+    names = _Cells("run", [Text(name) for name in comparison.names], "left")
+    columns = [*_settings(comparison), *_metrics(comparison)]
+    for group in _groups(columns, console.width - names.width):
+        console.print(_table([names, *group]))
+    if comparison.sorted_by:
+        console.print(f"Sorted by {comparison.sorted_by}.", markup=False)
+
+
+class _Cells(NamedTuple):
+    header: str
+    cells: Sequence[Text]
+    justify: Literal["left", "right"]
+
+    @property
+    def width(self) -> int:
+        lines = [*self.header.split("\n"), *(cell.plain for cell in self.cells)]
+        return max(map(len, lines)) + 3  # two spaces of padding and the box's own
+
+
+def _settings(comparison: Comparison) -> Iterator[_Cells]:
+    for key, texts in comparison.settings.items():
+        cells = [Text(text if len(text) <= 24 else f"{text[:23]}…") for text in texts]
+        yield _Cells(_broken(key), cells, "right")
+
+
+def _metrics(comparison: Comparison) -> Iterator[_Cells]:
+    for c in comparison.columns:
+        styles = ["bold" if v is not None and v == c.best else "" for v in c.values]
+        cells = [Text(text, style) for text, style in zip(c.texts, styles, strict=True)]
+        yield _Cells(_broken(c.key), cells, "right")
+
+
+def _broken(key: str) -> str:
+    """Break a name into lines about as short as the numbers below it."""
+    return key.replace("/", "/\n").replace("_", "_\n").replace(" ", "\n")
+
+
+def _groups(columns: Sequence[_Cells], width: int) -> Iterator[list[_Cells]]:
+    group: list[_Cells] = []
+    for column in columns:
+        if group and sum(c.width for c in [*group, column]) > width:
+            yield group
+            group = []
+        group.append(column)
+    yield group
+
+
+def _table(columns: Sequence[_Cells]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(Text(column.header), justify=column.justify, no_wrap=True)
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*row)
+    return table

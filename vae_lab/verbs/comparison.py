@@ -1,0 +1,198 @@
+"""What differs between runs and how they score: the numbers behind `lab compare`."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any
+
+from vae_lab.errors import LabError
+from vae_lab.runs import Run
+
+__all__ = ["Column", "Comparison", "direction"]
+
+# Where a run lies and who logs it are no settings of the experiment.
+_BOOKKEEPING = ("config", "name", "runs", "wandb", "ckpt_path", "trainer.logger", "pictures")
+# What an evaluation was run with that leaves its numbers comparable.
+_TOOLS = ("checkpoint", "commit", "torch", "device", "threads", "seconds")
+
+_LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
+_HIGHER = ("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active")
+
+
+def direction(key: str) -> int:
+    """Return 1 if a metric is better when higher, -1 if when lower, 0 if neither is known.
+
+    Examples:
+        >>> direction("val/elbo"), direction("test/nll"), direction("val/kl")
+        (1, -1, 0)
+    """
+    name = key.lower()
+    if any(word in name for word in _LOWER) or "neg" in name:
+        return -1
+    return int(any(word in name for word in _HIGHER))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of every run.
+
+    Attributes:
+        key: Name of the metric, with `(best)` or `(last)` for one that was followed in training.
+        values: One number a run, None where the run has none.
+        direction: See `direction`.
+    """
+
+    key: str
+    values: tuple[float | None, ...]
+    direction: int
+
+    @property
+    def best(self) -> float | None:
+        """The best number, if the runs can be told apart by it."""
+        known = self._finite
+        # A loss is what its own run minimises, which need not be what the others do.
+        if not self.direction or len(set(known)) < 2 or "loss" in self.key:
+            return None
+        return max(known, key=lambda v: self.direction * v)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The numbers to five digits or so, with as many decimals in the whole column."""
+        largest = max(map(abs, self._finite), default=0.0)
+        if all(v == int(v) for v in self._finite):
+            form = ".0f"
+        elif largest < 0.01 or largest >= 1e7:
+            form = ".3g"
+        else:
+            form = f".{max(0, min(4, 5 - len(str(int(largest)))))}f"
+        return tuple("" if v is None else format(v, form) for v in self.values)
+
+    @property
+    def _finite(self) -> list[float]:
+        return [v for v in self.values if v is not None and math.isfinite(v)]
+
+
+class Comparison:
+    """Runs side by side, in the order of the metric that they are sorted by.
+
+    Attributes:
+        runs: The runs, best first.
+        names: A unique name of each.
+        sorted_by: The metric that orders them, if they share one.
+        settings: For each setting that differs, one text a run, empty where it does not apply.
+        columns: The metrics, scores of an evaluation first.
+
+    Args:
+        runs: The runs to compare.
+        sort: A metric, or the start of its name; by default the first that all runs have.
+
+    Raises:
+        LabError: If a file of a run is damaged, or no metric is called `sort`.
+    """
+
+    def __init__(self, runs: Sequence[Run], sort: str | None = None) -> None:
+        columns = list(_columns(runs))
+        column = _sorted_by(columns, sort)
+        order = _order(column, len(runs))
+        self.sorted_by = column and column.key
+        self.runs = [runs[i] for i in order]
+        self.columns = [
+            Column(c.key, tuple(c.values[i] for i in order), c.direction) for c in columns
+        ]
+        names = [run.name for run in self.runs]
+        unique = len(set(names)) == len(names)
+        self.names = names if unique else [str(run.path) for run in self.runs]
+        self.settings = _differences(self.runs)
+
+
+def _columns(runs: Sequence[Run]) -> Iterator[Column]:
+    scores = [run.scores for run in runs]
+    for key in _union(scores):
+        yield Column(key, tuple(s.get(key) for s in scores), direction(key))
+    curves = [{k: c for k, c in run.curves().items() if k.startswith("val/")} for run in runs]
+    for key in sorted(_union(curves)):
+        histories = [[value for _, value in c.get(key, ())] for c in curves]
+        way = direction(key)
+        if way:
+            yield Column(f"{key} (best)", tuple(_best(h, way) for h in histories), way)
+        yield Column(f"{key} (last)", tuple(h[-1] if h else None for h in histories), way)
+
+
+def _union(tables: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for table in tables for key in table))
+
+
+def _best(values: Sequence[float], way: int) -> float | None:
+    return max((v for v in values if math.isfinite(v)), key=lambda v: way * v, default=None)
+
+
+def _order(column: Column | None, runs: int) -> list[int]:
+    if column is None:
+        return list(range(runs))
+
+    def rank(i: int) -> tuple[bool, float]:
+        value = column.values[i]
+        missing = value is None or not math.isfinite(value)
+        return missing, 0.0 if value is None or missing else -value * (column.direction or -1)
+
+    return sorted(range(runs), key=rank)
+
+
+def _sorted_by(columns: Sequence[Column], sort: str | None) -> Column | None:
+    if sort is None:
+        shared = (c for c in columns if c.direction and None not in c.values)
+        return next(shared, None)
+    for column in columns:
+        if sort in (column.key, column.key.partition(" ")[0]):
+            return column
+    keys = [c.key.partition(" ")[0] for c in columns]
+    near = get_close_matches(sort, keys, 1) or sorted(set(keys))
+    raise LabError(f"No metric is called {sort!r}; there is {', '.join(near) or 'none yet'}.")
+
+
+def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    tables = [dict(_flatten(run.config)) for run in runs]
+    different = {
+        key: [table.get(key, "") for table in tables]
+        for key in _union(tables)
+        if len({table.get(key, "") for table in tables}) > 1
+        and not any(key == name or key.startswith(f"{name}.") for name in _BOOKKEEPING)
+    }
+    different = {_shorten(key, different): cells for key, cells in different.items()}
+    protocols = [dict(_flatten(run.evaluation["protocol"])) for run in runs]
+    for key in _union(protocols):
+        # A run that was not evaluated differs from the others by that alone.
+        if key not in _TOOLS and len({p[key] for p in protocols if key in p}) > 1:
+            different[f"evaluation.{key}"] = [p.get(key, "") for p in protocols]
+    return different
+
+
+def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield dotted keys and texts; a class is the value of the key that it fills."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "class_path":
+                yield key, str(inner).rpartition(".")[2]
+            else:
+                yield from _flatten(
+                    inner, key if name == "init_args" else f"{key}.{name}".strip(".")
+                )
+    elif isinstance(value, list) and any(isinstance(v, dict) and "class_path" in v for v in value):
+        for inner in value:
+            name = str(inner["class_path"]).rpartition(".")[2]
+            yield from _flatten(inner, f"{key}.{name}")
+    elif value is not None:
+        yield key, value if isinstance(value, str) else json.dumps(value)
+
+
+def _shorten(key: str, keys: Iterable[str]) -> str:
+    """Return the shortest end of a dotted key that no other key shares."""
+    parts = key.split(".")
+    for n in range(1, len(parts)):
+        end = ".".join(parts[-n:])
+        if not any(k != key and (k == end or k.endswith(f".{end}")) for k in keys):
+            return end
+    return key
