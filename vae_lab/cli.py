@@ -49,11 +49,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     verb = argv[0] if argv else "--help"
     try:
         _dispatch(verb, argv)
-    except LabError as error:
-        print(f"lab {verb}: {error}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if (cause := _users(error)) is None:
+            raise
+        print(f"lab {verb}: {cause}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _users(error: BaseException | None) -> LabError | None:
+    """Find the user's error under what jsonargparse wraps around it, if there is one."""
+    while error is not None and not isinstance(error, LabError):
+        error = error.__cause__
+    return error
 
 
 def _dispatch(verb: str, argv: list[str]) -> None:

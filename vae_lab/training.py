@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -59,11 +59,11 @@ class LabCLI(LightningCLI):
         experiment = Path(config.runs) / config.name
         if config.ckpt_path is not None:
             config.ckpt_path = str(_checkpoint(experiment, config.ckpt_path, str(self.subcommand)))
-        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            self.folder = _run_folder(experiment, config.ckpt_path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
+        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
+            self.folder = _run_folder(Path(config.runs) / config.name, config.ckpt_path)
         if hasattr(self, "folder") and config.trainer.logger is None:
             kwargs["logger"] = _loggers(self.folder, config.wandb)
         elif self.subcommand != "fit":
@@ -79,6 +79,15 @@ class LabCLI(LightningCLI):
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train, and leave no folder behind if that is refused before it begins."""
+        try:
+            self.trainer.fit(**kwargs)
+        except BaseException:
+            if hasattr(self, "folder"):
+                _remove_empty(self.folder)
+            raise
 
     def after_fit(self) -> None:
         """Say where everything is."""
@@ -105,7 +114,10 @@ def run(argv: list[str]) -> None:
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         parser_class=Parser,
-        parser_kwargs={"prog": "lab", **{verb: dict(each) for verb in LabCLI.subcommands()}},
+        parser_kwargs={
+            "prog": "lab",
+            **{verb: {"prog": f"lab {verb}", **each} for verb in LabCLI.subcommands()},
+        },
         # In a run of several processes each repeats the command line of the first.
         args=None if argv == _argv() else argv,
     )
@@ -134,8 +146,8 @@ def _experiment(configs: list[Any] | None) -> str:
 
 def _checkpoint(experiment: Path, wanted: str, verb: str) -> Path:
     """Turn `last`, `best`, a run folder or a file into a checkpoint."""
-    if wanted == "last" or wanted == "best":
-        return runs.checkpoint_of(experiment, wanted)
+    if wanted in ("last", "best"):
+        return runs.checkpoint_of(experiment, cast(Literal["last", "best"], wanted))
     return runs.checkpoint_of(wanted, "last" if verb == "fit" else "best")
 
 
@@ -149,10 +161,22 @@ def _run_folder(experiment: Path, ckpt_path: str | None) -> Path:
         try:
             # Making the folder claims the number, also from runs that start this instant; in a
             # run of several processes only the first one's folder is ever written to.
-            folder.mkdir(parents=True, exist_ok=rank_zero_only.rank != 0)
+            folder.mkdir(parents=True, exist_ok=not _first_process())
             return folder
         except FileExistsError:
             version += 1
+
+
+def _first_process() -> bool:
+    # Lightning keeps the rank as an attribute of its decorator.
+    return vars(rank_zero_only)["rank"] == 0
+
+
+def _remove_empty(folder: Path) -> None:
+    for level in (folder, folder.parent, folder.parent.parent):
+        if any(level.iterdir()):
+            return
+        level.rmdir()
 
 
 def _loggers(folder: Path, wandb: str | None) -> list[Logger]:
