@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from vae_lab.contracts import Batch
+from vae_lab.data import Digits
 from vae_lab.errors import LabError
+from vae_lab.models import VAE, Autoencoder
 from vae_lab.verbs import evaluate as module
 from vae_lab.verbs.evaluate import evaluate
 
@@ -71,7 +73,6 @@ def run(tmp_path, monkeypatch):
     loaded = {"model": Bounded(), "data": Data()}
     monkeypatch.setattr(module, "load_model", lambda path: loaded["model"])
     monkeypatch.setattr(module, "load_data", lambda path: loaded["data"])
-    monkeypatch.setattr(module.process, "tune", list)
     return folder, loaded
 
 
@@ -204,3 +205,15 @@ def test_codes_that_are_not_numbers_are_refused(run):
 def test_importing_the_verb_imports_no_torch():
     code = "import sys, vae_lab.verbs.evaluate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [(VAE, BOUNDS), (Autoencoder, {"pca_squared_error"})]
+)
+def test_the_models_of_the_house_are_measured_on_its_data(run, model, expected):
+    folder, loaded = run
+    loaded.update(model=model((1, 8, 8), latent_dim=3).eval(), data=Digits(binarize="static"))
+    evaluate(str(folder), importance_samples=10, limit=50)
+    assert names(folder) == expected | CODES | {"squared_error"}
+    protocol = read(folder)["metrics"]["test/squared_error"]["protocol"]
+    assert "data Digits, split test, images 50, shape [1, 8, 8], binarize static-own" in protocol
