@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from inspect import signature
 
 from vae_lab import __version__, process
 from vae_lab.errors import LabError
@@ -77,7 +77,6 @@ def _dispatch(verb: str, argv: list[str]) -> None:
         # Tuning loads torch, which neither a table of runs nor a page of help waits for.
         if verb != "compare" and not {"-h", "--help"} & set(argv):
             process.tune()
-            import_module("vae_lab.data")  # what a checkpoint names must have been imported
         _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
     else:
         near = get_close_matches(verb, [*LIGHTNING, *VERBS], 1)
@@ -86,9 +85,14 @@ def _dispatch(verb: str, argv: list[str]) -> None:
 
 
 def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
-    from jsonargparse import auto_cli
-
+    """Make the function's signature the command line; a list takes all the words it can."""
     from vae_lab.parsing import LabParser
 
-    kwargs: dict[str, Any] = {"prog": f"lab {verb}", "parser_class": LabParser}
-    auto_cli(function, args=args, as_positional=True, **kwargs)
+    parser = LabParser(prog=f"lab {verb}", description=(function.__doc__ or "").splitlines()[0])
+    lists: set[str | int] = {
+        p.name for p in signature(function).parameters.values() if p.annotation == list[str]
+    }
+    for name in lists:
+        parser.add_argument(name, nargs="+", type=str, help="Run folders, experiments or globs.")
+    parser.add_function_arguments(function, as_positional=True, skip=lists)
+    function(**parser.parse_args(args).as_dict())

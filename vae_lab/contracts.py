@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vae_lab.errors import LabError
 
-__all__ = ["Batch", "Bounds", "Decodes", "Encodes", "Samples", "Shape", "require"]
+__all__ = ["Batch", "Bounds", "Decodes", "Encodes", "Images", "Samples", "Shape", "require"]
 
 Shape = tuple[int, int, int]
 """Channels, height and width of an image."""
@@ -63,6 +63,17 @@ class Bounds(Protocol):
         Their mean estimates the ELBO, their logsumexp minus log(samples) the importance-weighted
         bound of Burda et al. (2016).
         """
+
+
+@runtime_checkable
+class Images(Protocol):
+    """A data set to measure and to draw on."""
+
+    def images(self, name: str, n: int | None = None) -> Batch:
+        """Return the first `n` images of a split, binarised once, in a fixed order."""
+
+    def protocol(self, name: str) -> dict[str, Any]:
+        """Say which images a number was measured on."""
 
 
 _VERBS: dict[type, str] = {

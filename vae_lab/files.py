@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,4 +32,6 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise LabError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        # Where the folder is no folder, there is no part to remove either.
+        with suppress(OSError):
+            part.unlink()

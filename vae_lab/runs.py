@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vae_lab import checkpoints
 from vae_lab.errors import LabError
 
 if TYPE_CHECKING:
-    from lightning import LightningDataModule, LightningModule
+    from lightning import LightningModule
+
+    from vae_lab.contracts import Images
 
 __all__ = ["Run", "checkpoint_of", "find", "find_all", "load_data", "load_model"]
 
@@ -228,7 +230,7 @@ def load_model(path: str | Path) -> "LightningModule":
     return checkpoints.load(LightningModule, checkpoint_of(path)).eval()
 
 
-def load_data(path: str | Path) -> "LightningDataModule":
+def load_data(path: str | Path) -> "Images":
     """Load the data module that a model was trained with, from a run or a checkpoint.
 
     Raises:
@@ -236,4 +238,4 @@ def load_data(path: str | Path) -> "LightningDataModule":
     """
     from lightning import LightningDataModule
 
-    return checkpoints.load(LightningDataModule, checkpoint_of(path))
+    return cast("Images", checkpoints.load(LightningDataModule, checkpoint_of(path)))

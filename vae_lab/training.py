@@ -23,6 +23,11 @@ from vae_lab.parsing import LabParser
 
 __all__ = ["LabCLI", "run"]
 
+QUIET = (
+    "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
+    ".*smaller than the logging interval",  # an epoch's end writes what is left of a window
+    ".*treespec",  # between Lightning and torch
+)
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 
 
@@ -133,10 +138,7 @@ def _quieten() -> None:
     """Silence what Lightning says of itself; what it says of a mistake still gets through."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        "Checkpoint directory .* exists and is not empty",
-        ".*does not have many workers",
-    ):
+    for message in QUIET:
         warnings.filterwarnings("ignore", message)
 
 
@@ -169,7 +171,7 @@ def _run_folder(experiment: Path, ckpt_path: str | None) -> Path:
 
 def _first_process() -> bool:
     # Lightning keeps the rank as an attribute of its decorator.
-    return vars(rank_zero_only)["rank"] == 0
+    return bool(vars(rank_zero_only)["rank"] == 0)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,8 +17,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from vae_lab import process
 from vae_lab.files import atomic
+from vae_lab.provenance import commit
 
-__all__ = ["Record", "commit"]
+__all__ = ["Record"]
 
 
 class Record(Callback):
@@ -87,24 +87,6 @@ def settings(trainer: Trainer) -> dict[str, Any]:
 def _named(part: LightningModule | LightningDataModule) -> dict[str, Any]:
     given = {k: v for k, v in part.hparams.items() if not k.startswith("_")}
     return {"class": type(part).__name__, **given}
-
-
-def commit() -> str | None:
-    """Return the commit of the source in use, marked where it was changed since, if known."""
-    git = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-    ]
-    try:
-        done = subprocess.run(git, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def _device(device: torch.device) -> str:

@@ -81,7 +81,8 @@ class Model(L.LightningModule):
         return terms["loss"].mean()
 
     def on_train_epoch_end(self) -> None:
-        self._read_window()
+        if rest := self._read_window():
+            self._write("train", rest)
         self._log_means("train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

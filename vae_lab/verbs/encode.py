@@ -1,6 +1,6 @@
 """Codes of a data set, for whatever comes after."""
 
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["encode"]
 
@@ -26,11 +26,11 @@ def encode(
     from vae_lab.contracts import Encodes, require
     from vae_lab.files import atomic
 
-    model = runs.load_model(run)
+    model: Any = runs.load_model(run)
     require(model, Encodes, "lab encode")
     batch = runs.load_data(run).images(split, limit)
     with torch.inference_mode():
-        codes = torch.cat([model.encode(x) for x in batch.x.split(1000)])
+        codes = torch.cat([model.encode(x) for x in torch.split(batch.x, 1000)])
     with atomic(output) as file:
         np.savez(file, codes=codes.numpy(), labels=batch.y.numpy())
     print(f"{output}: {codes.shape[0]:,} codes of {codes.shape[1]} dimensions")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vae_lab import process
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
+from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 
 if TYPE_CHECKING:
@@ -67,8 +66,6 @@ def evaluate(
 def _measure(
     checkpoint: Path, split: str, samples: int, seed: int, limit: int | None
 ) -> tuple[dict[str, Any], dict[str, Measure]]:
-    process.tune()
-
     import torch
     from tqdm import tqdm
 
@@ -77,7 +74,7 @@ def _measure(
 
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = load_model(checkpoint).to(device)
-    data: Any = load_data(checkpoint)
+    data = load_data(checkpoint)
     images = data.images(split, limit)
     # None shows the bar on a terminal only.
     disable = None if samples and isinstance(model, Bounds) else True
@@ -90,7 +87,7 @@ def _measure(
         "images": len(images.x),
         "seed": seed,
         "importance_samples": samples,
-        "commit": _commit(),
+        "commit": commit(),
         "torch": torch.__version__,
         "device": str(device),
         "threads": torch.get_num_threads(),
@@ -123,36 +120,22 @@ def _sentence(protocol: dict[str, Any]) -> str:
 
 
 def _print(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("metric", caption=_sentence(protocol), caption_justify="left")
-    for header in ("value", "standard error"):
-        table.add_column(header, justify="right")
-    table.add_column("unit")
+    table = Table(box=SIMPLE, caption=_sentence(protocol), caption_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for header in ("value", "± s.e."):
+        table.add_column(header, justify="right", no_wrap=True)
     table.add_column("how")
     for name, measure in found.items():
         digits = {"dimensions": 0, "share": 4}.get(measure.unit, 3)
         error = measure.standard_error
-        shown = "" if error is None else f"{error:.{digits}f}"
-        key = f"{protocol['split']}/{name}"
-        table.add_row(key, f"{measure.value:.{digits}f}", shown, measure.unit, measure.note)
+        table.add_row(
+            f"{protocol['split']}/{name}",
+            f"{measure.value:.{digits}f}",
+            "" if error is None else f"{error:.{digits}f}",
+            f"{measure.unit}: {measure.note}",
+        )
     Console().print(table)
-
-
-def _commit() -> str | None:
-    """Name the commit of the checkout that this package lies in, if it lies in one."""
-    here = Path(__file__)
-    # A package installed below some other project's checkout is not part of it.
-    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
-        return None
-    commit, changes = _git(here.parent, "rev-parse", "HEAD"), _git(here.parent, "status", "-s")
-    return f"{commit}-dirty" if changes else commit
-
-
-def _git(folder: Path, *args: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *args], cwd=folder, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
