@@ -1,5 +1,6 @@
 """The front door: `lab VERB ...`. Nothing heavy is imported before it is known to be wanted."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -95,4 +96,9 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     for name in lists:
         parser.add_argument(name, nargs="+", type=str, help="Run folders, experiments or globs.")
     parser.add_function_arguments(function, as_positional=True, skip=lists)
+    args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]
     function(**parser.parse_args(args).as_dict())
+
+
+def _underscored(option: re.Match[str]) -> str:
+    return "--" + option[0][2:].replace("-", "_")

@@ -194,13 +194,14 @@ def _loggers(folder: Path, wandb: str | None) -> list[Logger]:
 def _wandb(folder: Path, offline: bool) -> Logger:
     import wandb
 
-    if not (offline or wandb.api.api_key):
+    if not (offline or wandb.login(prompt=False, verify=False)):
         print(
             "lab fit: no W&B key on this machine, so W&B logs offline; `wandb sync` sends it later."
         )
         offline = True
     name = f"{folder.parent.name}/{folder.name}"
-    return WandbLogger(name=name, save_dir=folder, project="vae_lab", offline=offline)
+    mode = "offline" if offline else "online"
+    return WandbLogger(name=name, save_dir=folder, project="vae_lab", mode=mode)
 
 
 def _callbacks(progress_bar: bool | None) -> list[Callback]:
