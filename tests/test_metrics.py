@@ -23,7 +23,8 @@ from vae_lab.metrics.codes import (
     squared_error_per_image,
 )
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
-from vae_lab.metrics.suite import measure
+from vae_lab.metrics.suite import bounds, measure
+from vae_lab.models import VAE
 
 
 class LinearGaussian:
@@ -274,3 +275,11 @@ def test_neighbours_of_pca_codes_reach_their_anchor_on_mnist(mnist):
     pca = PCA(30).fit(train.x.flatten(1).numpy())
     codes = [torch.from_numpy(pca.transform(b.x.flatten(1).numpy())) for b in (train, test)]
     assert knn_accuracy(codes[0], train.y, codes[1], test.y) == pytest.approx(0.9755, abs=2e-4)
+
+
+def test_grey_pixels_under_a_bernoulli_are_not_called_a_likelihood():
+    model = VAE((1, 4, 4), latent_dim=2).eval()
+    grey = Batch(torch.full((6, 1, 4, 4), 0.5), torch.zeros(6))
+    binary = Batch(grey.x.round(), grey.y)
+    assert "no likelihood" in bounds(model, grey, 2, 0, lambda count: None)["nll"].note
+    assert "no likelihood" not in bounds(model, binary, 2, 0, lambda count: None)["nll"].note

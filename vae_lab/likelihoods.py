@@ -18,9 +18,11 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         channels: How many channels the decoder puts out for each channel of the image.
+        binary: Whether it is a likelihood of black and white pixels alone.
     """
 
     channels = 1
+    binary = False
 
     @abstractmethod
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
@@ -51,6 +53,8 @@ class Bernoulli(Likelihood):
     For grey pixels between 0 and 1 this is a cross-entropy and no likelihood; choose one of the
     binarisations of the data when the number is to be compared.
     """
+
+    binary = True
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         log_prob: Tensor = _BernoulliLogProb.apply(output.float(), x)

@@ -97,9 +97,12 @@ def bounds(
         "reconstruction": "-log p(x|z), expected under the posterior by the same samples",
         "kl": "divergence of the posterior from the prior",
     }
-    found = {key: Measure.mean(terms[key], "nats", notes[key]) for key in notes if key in terms}
+    caveat = _caveat(model, images)
+    found = {
+        key: Measure.mean(terms[key], "nats", notes[key] + caveat) for key in notes if key in terms
+    }
     if samples:
-        note = f"-log p(x) by importance sampling, {samples} samples an image"
+        note = f"-log p(x) by importance sampling, {samples} samples an image{caveat}"
         nats = _nll(model, images, samples, seed, progress)
         found["nll"] = Measure.mean(nats, "nats", note)
     if isinstance(model, Encodes) and len(images.x) > 1:
@@ -107,6 +110,14 @@ def bounds(
         note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
         found["active_units"] = Measure(active, "dimensions", note)
     return found
+
+
+def _caveat(model: Any, images: Batch) -> str:
+    """Say so where grey pixels meet a likelihood of binary ones."""
+    binary = getattr(getattr(model, "likelihood", None), "binary", False)
+    if binary and ((images.x > 0) & (images.x < 1)).any():
+        return "; of grey pixels under a Bernoulli, so a cross-entropy and no likelihood"
+    return ""
 
 
 def _terms(model: Any) -> Callable[[Batch], Mapping[str, Tensor]]:
