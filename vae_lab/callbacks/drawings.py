@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -19,12 +19,12 @@ class Drawing:
     """A picture of a model and some images.
 
     Attributes:
-        draw: From the model and a batch of images to a picture (3, H, W) in [0, 1].
+        draw: From the model, a batch of images and options to a picture (3, H, W) in [0, 1].
         needs: Capabilities of `vae_lab.contracts` that it uses.
         latent_dim: The only code size it makes sense for, if there is one.
     """
 
-    draw: Callable[[Any, Batch], Tensor]
+    draw: Callable[..., Tensor]
     needs: tuple[type, ...]
     latent_dim: int | None = None
 
@@ -74,10 +74,10 @@ def interpolation(model: Any, batch: Batch, pairs: int = 8, steps: int = 11) -> 
     return pictures.interpolation(_decoder(model), start, end[: len(start)], steps)
 
 
-def scatter(model: Any, batch: Batch) -> Tensor:
+def scatter(model: Any, batch: Batch, projection: Literal["pca", "tsne"] = "pca") -> Tensor:
     """Codes in the plane, coloured by label."""
     labels = batch.y if batch.y.ndim == 1 else None
-    return pictures.scatter(model.encode(batch.x), labels)
+    return pictures.scatter(model.encode(batch.x), labels, method=projection)
 
 
 def _decoder(model: Any) -> Callable[[Tensor], Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning import LightningModule, Trainer
@@ -25,13 +26,19 @@ class Pictures(Callback):
             scatter. By default all that the model is able to.
         every: Epochs between two drawings; the end of training always draws.
         images: How many validation images to encode for them.
+        projection: How the scatter flattens codes of more than two dimensions; t-SNE takes up
+            to 5,000 codes, and some ten seconds for 2,000.
 
     Raises:
         LabError: If a kind does not exist, or is asked of a model that cannot provide it.
     """
 
     def __init__(
-        self, kinds: Sequence[str] | None = None, every: int = 10, images: int = 2000
+        self,
+        kinds: Sequence[str] | None = None,
+        every: int = 10,
+        images: int = 2000,
+        projection: Literal["pca", "tsne"] = "pca",
     ) -> None:
         if unknown := set(kinds or ()) - set(DRAWINGS):
             raise LabError(
@@ -42,6 +49,7 @@ class Pictures(Callback):
         self.kinds = kinds
         self.every = every
         self.images = images
+        self.options = {"scatter": {"projection": projection}}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Asking for the folder is a collective call, so every rank has to ask.
@@ -74,7 +82,10 @@ class Pictures(Callback):
         batch = first_images(trainer, model, self.images)
         model.eval()
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
-            drawn = {kind: DRAWINGS[kind].draw(model, batch) for kind in self._chosen}
+            drawn = {
+                kind: DRAWINGS[kind].draw(model, batch, **self.options.get(kind, {}))
+                for kind in self._chosen
+            }
         model.train()
         for kind, picture in drawn.items():
             save_png(picture, self._folder / f"{kind}_{epoch:04d}.png")

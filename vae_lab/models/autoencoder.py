@@ -8,7 +8,7 @@ from torch import Tensor
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
-from vae_lab.models.base import Decoder, Encoder, Model, Schedule
+from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
 from vae_lab.nets import MLPDecoder, MLPEncoder
 
 __all__ = ["Autoencoder"]
@@ -43,8 +43,8 @@ class Autoencoder(Model):
         self,
         shape: Shape,
         latent_dim: int = 30,
-        encoder: Encoder = MLPEncoder,
-        decoder: Decoder = MLPDecoder,
+        encoder: MakeEncoder = MLPEncoder,
+        decoder: MakeDecoder = MLPDecoder,
         likelihood: Callable[[], Likelihood] = Bernoulli,
         lr: float = 1e-3,
         schedule: Schedule | None = None,

@@ -10,19 +10,20 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.meter import Meter
+from vae_lab.nets import Decoder, Encoder
 from vae_lab.randomness import reseed
 
-__all__ = ["Decoder", "Encoder", "Model", "Schedule"]
+__all__ = ["MakeDecoder", "MakeEncoder", "Model", "Schedule"]
 
-Encoder = Callable[[Shape, int], nn.Module]
-Decoder = Callable[[int, Shape], nn.Module]
+MakeEncoder = Callable[[Shape, int], Encoder]
+MakeDecoder = Callable[[int, Shape], Decoder]
 Schedule = Callable[[Optimizer], LRScheduler]
 
 

@@ -9,7 +9,7 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.losses import free_bits, importance_bound
-from vae_lab.models.base import Decoder, Encoder, Model, Schedule
+from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
 from vae_lab.nets import MLPDecoder, MLPEncoder
 from vae_lab.posteriors import DiagonalGaussian
 from vae_lab.priors import Prior, StandardNormal
@@ -57,8 +57,8 @@ class VAE(Model):
         self,
         shape: Shape,
         latent_dim: int = 20,
-        encoder: Encoder = MLPEncoder,
-        decoder: Decoder = MLPDecoder,
+        encoder: MakeEncoder = MLPEncoder,
+        decoder: MakeDecoder = MLPDecoder,
         likelihood: Callable[[], Likelihood] = Bernoulli,
         prior: Callable[[int], Prior] = StandardNormal,
         beta: float = 1.0,

@@ -1,6 +1,7 @@
 """Plain networks, fitted to any image size, channel count and code size when they are made."""
 
+from vae_lab.nets.base import Decoder, Encoder
 from vae_lab.nets.conv import ConvDecoder, ConvEncoder
 from vae_lab.nets.mlp import MLPDecoder, MLPEncoder
 
-__all__ = ["ConvDecoder", "ConvEncoder", "MLPDecoder", "MLPEncoder"]
+__all__ = ["ConvDecoder", "ConvEncoder", "Decoder", "Encoder", "MLPDecoder", "MLPEncoder"]

@@ -8,6 +8,7 @@ from torch import nn
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
+from vae_lab.nets.base import Decoder, Encoder
 from vae_lab.nets.mlp import make_activation
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
@@ -30,7 +31,7 @@ def halvings(shape: Shape, times: int) -> list[Size]:
     return [(height >> i, width >> i) for i in range(times + 1)]
 
 
-class ConvEncoder(nn.Sequential):
+class ConvEncoder(nn.Sequential, Encoder):
     """Halves images (B, C, H, W) by strided convolutions and maps them to features (B, features).
 
     Args:
@@ -65,7 +66,7 @@ class ConvEncoder(nn.Sequential):
         self.to(memory_format=torch.channels_last)
 
 
-class ConvDecoder(nn.Sequential):
+class ConvDecoder(nn.Sequential, Decoder):
     """Maps features (B, features) to images (B, C, H, W), unbounded, by transposed convolutions.
 
     Args:

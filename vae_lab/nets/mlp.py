@@ -8,6 +8,7 @@ from torch import nn
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
+from vae_lab.nets.base import Decoder, Encoder
 
 __all__ = ["MLPDecoder", "MLPEncoder", "make_activation", "mlp"]
 
@@ -38,7 +39,7 @@ def mlp(widths: Sequence[int], activation: str) -> list[nn.Module]:
     return layers[:-1]
 
 
-class MLPEncoder(nn.Sequential):
+class MLPEncoder(nn.Sequential, Encoder):
     """Flattens images (B, C, H, W) and maps them to features (B, features).
 
     Args:
@@ -58,7 +59,7 @@ class MLPEncoder(nn.Sequential):
         super().__init__(nn.Flatten(), *mlp([math.prod(shape), *hidden, features], activation))
 
 
-class MLPDecoder(nn.Sequential):
+class MLPDecoder(nn.Sequential, Decoder):
     """Maps features (B, features) to images (B, C, H, W), unbounded.
 
     Args:
