@@ -1,8 +1,8 @@
 """Lightning's four verbs: LightningCLI, told where a run lives and who logs it."""
 
 import logging
-import os
 import warnings
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -97,7 +97,7 @@ class LabCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where everything is."""
         if hasattr(self, "folder"):
-            _report(self.trainer, self.folder)
+            _report(self.folder)
 
     def predict(self, **kwargs: Any) -> None:
         """Write the restored test images to `predictions.npz`."""
@@ -212,13 +212,14 @@ def _callbacks(progress_bar: bool | None) -> list[Callback]:
 
 
 @rank_zero_only
-def _report(trainer: Trainer, folder: Path) -> None:
-    best = next(c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
-    pictures = sorted(
-        p.name for p in (folder / "pictures").glob(f"*_{trainer.current_epoch:04d}.png")
-    )
+def _report(folder: Path) -> None:
+    run = runs.Run(folder)
     print(f"run       {folder}")
-    if best.best_model_score is not None:
-        print(f"best      {best.monitor} {best.best_model_score:.2f}, {best.best_model_path}")
-    print(f"pictures  {folder / 'pictures'}: {', '.join(pictures)}")
-    print(f"next      lab evaluate {os.path.relpath(folder)}")
+    for metric, better in (("val/elbo", max), ("val/loss", min)):
+        if points := run.curves().get(metric):
+            step, value = better(points, key=itemgetter(1))
+            print(f"best      {metric} {value:.2f} nats, at step {step:.0f}")
+            break
+    for picture in run.pictures.values():
+        print(f"picture   {picture}")
+    print(f"next      lab evaluate {folder}")
