@@ -215,10 +215,10 @@ def _callbacks(progress_bar: bool | None) -> list[Callback]:
 def _report(folder: Path) -> None:
     run = runs.Run(folder)
     print(f"run       {folder}")
-    for metric, better in (("val/elbo", max), ("val/loss", min)):
+    for metric, better in (("val/elbo", max), ("val/squared_error", min), ("val/loss", min)):
         if points := run.curves().get(metric):
             step, value = better(points, key=itemgetter(1))
-            print(f"best      {metric} {value:.2f} nats, at step {step:.0f}")
+            print(f"best      {metric} {value:.2f} at step {step:.0f}")
             break
     for picture in run.pictures.values():
         print(f"picture   {picture}")
