@@ -18,6 +18,7 @@ from vae_lab import runs
 from vae_lab.callbacks import AtomicCheckpointIO, History, Pictures, Progress, Projector, Record
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.data import ImageData
+from vae_lab.files import atomic
 from vae_lab.models import Model
 from vae_lab.parsing import LabParser
 
@@ -26,6 +27,7 @@ __all__ = ["LabCLI", "run"]
 QUIET = (
     "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
     ".*smaller than the logging interval",  # an epoch's end writes what is left of a window
+    "The dirpath has changed",  # a model is measured outside the folder it was trained in
     ".*treespec",  # between Lightning and torch
 )
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
@@ -99,10 +101,19 @@ class LabCLI(LightningCLI):
         if hasattr(self, "folder"):
             _report(self.folder)
 
+    def after_validate(self) -> None:
+        """Say what was measured."""
+        for name, value in self.trainer.callback_metrics.items():
+            print(f"{name:<22} {value:.4f}")
+
+    after_test = after_validate
+
     def predict(self, **kwargs: Any) -> None:
         """Write the restored test images to `predictions.npz`."""
         batches = self.trainer.predict(**kwargs) or []
-        np.savez("predictions.npz", x_hat=torch.cat([torch.as_tensor(b) for b in batches]).numpy())
+        restored = torch.cat([torch.as_tensor(batch) for batch in batches])
+        with atomic("predictions.npz") as file:
+            np.savez(file, x_hat=restored.float().numpy())
         print("predictions.npz")
 
 
@@ -120,7 +131,7 @@ def run(argv: list[str]) -> None:
         save_config_kwargs={"overwrite": True},
         parser_class=Parser,
         parser_kwargs={
-            "prog": "lab",
+            "prog": f"lab {argv[0]}",
             **{verb: {"prog": f"lab {verb}", **each} for verb in LabCLI.subcommands()},
         },
         # In a run of several processes each repeats the command line of the first.

@@ -26,6 +26,7 @@ class Projector(Callback):
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
             codes = pl_module.encode(batch.x).float()
         pl_module.train()
+        step = trainer.fit_loop.total_batch_idx + 1
         labels = batch.y.tolist() if batch.y.ndim == 1 else None
         for board in boards:
-            board.experiment.add_embedding(codes, labels, batch.x, tag="codes")
+            board.experiment.add_embedding(codes, labels, batch.x, step, tag="codes")

@@ -2,7 +2,7 @@
 
 import math
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ MakeDecoder = Callable[[int, Shape], Decoder]
 Schedule = Callable[[Optimizer], LRScheduler]
 
 
-class Model(L.LightningModule):
+class Model(L.LightningModule, ABC):
     """Minimises one objective with one optimiser; a subclass names the objective's terms.
 
     Args:
@@ -97,6 +97,10 @@ class Model(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._log_means("test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        restored: Tensor = self(batch.x)
+        return restored
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         meter = self._meters["train"]
