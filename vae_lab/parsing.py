@@ -5,22 +5,39 @@ import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import isclass, signature
-from typing import NoReturn
+from inspect import isabstract, isclass, signature
+from textwrap import shorten
+from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
+
+from vae_lab.errors import LabError
 
 __all__ = ["LabParser", "brief"]
 
 OPTION = re.compile(r"(?:[Oo]ption '|unrecognized arguments: --)([\w.]+)")
 KEY = re.compile(r'Parser key "([\w.]+)"')
 CLASS = re.compile(r"Expected a dot import path string: (\S+)")
+MODULE = re.compile(r"class_path '(\S+)':\s+(?:No module|module \S+ has no attribute)")
+KIND = re.compile(r"does not correspond to a subclass of (\w+)")
 EXPECTED = re.compile(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\])")
-GIVEN = re.compile(r"(?:Got value|Given value): (.*)")
+GIVEN = re.compile(r"(?:Got value|Given value): (.*?)(?:\. Got value|$)", re.MULTILINE)
+MISSING = re.compile(r"arguments are required: ([\w., ]+)")
+YAML = re.compile(r"Problems parsing config: .*line (\d+), column (\d+)", re.DOTALL)
 
 
 class LabParser(ArgumentParser):
     """An argument parser whose errors are short enough to be read."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # An abbreviation would let a mistyped name pass for another one.
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise LabError(f"{path} is not text, so it is no configuration.") from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
@@ -41,16 +58,28 @@ def brief(message: str, options: Iterable[str] = ()) -> str:
     """
     if wrong := OPTION.search(message):
         return f"there is no setting {wrong[1]!r}{_nearest(wrong[1], options)}"
-    key = KEY.search(message)
-    about = f"{key[1]}: " if key else ""
-    if wrong := CLASS.search(message):
-        names = [kind.__name__ for kind in _classes()]
-        return f"{about}there is no class {wrong[1]!r}{_nearest(wrong[1], names)}"
+    keys = ".".join(dict.fromkeys(KEY.findall(message)))
+    return f"{keys}: {_wrong(message)}" if keys else _wrong(message)
+
+
+def _wrong(message: str) -> str:
+    given = GIVEN.search(message)
+    if wrong := CLASS.search(message) or MODULE.search(message):
+        return f"there is no class {wrong[1]!r}{_nearest(wrong[1], _class_names())}"
+    if given and (kind := KIND.search(message)):
+        return f"{given[1]} is no {kind[1]}."
+    if missing := MISSING.search(message):
+        names = re.sub(r"\b(fit|validate|test|predict)\.", "", missing[1])
+        return f"{names} must be given, here or in a --config file."
     wanted = [_plain(*match) for match in EXPECTED.findall(message)]
     wanted = [name for name in dict.fromkeys(wanted) if name != "NoneType"]
-    if wanted and (given := GIVEN.search(message)):
-        return f"{about}expected {' or '.join(wanted)}, not {given[1]!r}."
-    return re.sub(r'Parser key "[\w.]+":\s*', "", " ".join(message.split()))
+    if wanted and given:
+        return f"expected {' or '.join(wanted)}, not {given[1]!r}."
+    if place := YAML.search(message):
+        return f"the configuration is not YAML at line {place[1]}, column {place[2]}."
+    if message.startswith("Unexpected config:"):
+        return "the configuration is empty, or is not made of `name: value` lines."
+    return shorten(KEY.sub("", message).lstrip(": "), 300)
 
 
 def _plain(name: str, literals: str) -> str:
@@ -58,8 +87,16 @@ def _plain(name: str, literals: str) -> str:
 
 
 def _nearest(wrong: str, known: Iterable[str]) -> str:
-    near = get_close_matches(wrong, set(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else "."
+    names = set(known) - {wrong}
+    # A wrong first or last part hides how near the rest is.
+    for part in (wrong, wrong.partition(".")[0], wrong.rpartition(".")[2]):
+        if near := get_close_matches(part, names, 1):
+            return f"; did you mean {near[0]!r}?"
+    return "."
+
+
+def _class_names() -> Iterator[str]:
+    return (kind.__name__ for kind in _classes() if not isabstract(kind))
 
 
 def _classes() -> Iterator[type]:
