@@ -66,7 +66,7 @@ class ImageData(LightningDataModule, ABC):
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
         self.root = Path(root or os.environ.get("VAE_LAB_DATA") or "data").expanduser()
         self.batch_size = at_least(1, batch_size=batch_size)
         self.eval_batch_size = at_least(1, eval_batch_size=eval_batch_size)

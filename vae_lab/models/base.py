@@ -42,7 +42,7 @@ class Model(L.LightningModule, ABC):
     def __init__(self, shape: Shape, lr: float = 1e-3, schedule: Schedule | None = None) -> None:
         super().__init__()
 
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
         self._make_hyperparameters_plain()
 
         if min(shape) < 1 or lr <= 0:
