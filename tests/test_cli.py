@@ -1,11 +1,8 @@
 """The command line: what it refuses, and in how few words."""
 
-import pickle
-import subprocess
 import sys
 
 import pytest
-import torch
 
 from vae_lab.cli import main
 
@@ -131,3 +128,43 @@ def test_a_wrong_file_is_refused(refused, here, text, message):
 )
 def test_a_command_without_what_it_needs(refused, words, message):
     assert message in refused(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--model.latent_dim=0", "latent_dim"),
+        ("--model.lr=-1", "learning rate"),
+        ("--data.batch_size=5000", "only 64 training images"),
+        ("--data.val_size=5000", "only 1500 images"),
+        ("--data.resize=0", "resize must be 1 or more"),
+        ("--pictures.kinds=[cats]", "No picture is called 'cats'"),
+        ("--pictures.every=0", "every >= 1"),
+        ("--last.minutes=0", "above 0"),
+        ("--checkpoint.monitor=val/los", "could not find the monitored key"),
+        ("--trainer.devices=0", "not a valid input"),
+        ("--name=../elsewhere", "one folder"),
+        ("--ckpt_path=last", "no run in runs/run yet"),
+        ("--ckpt_path=nowhere.ckpt", "There is no nowhere.ckpt"),
+        ("--ckpt_path=nowhere", "There is no nowhere"),
+        ("--runs=/proc/runs", "could not be made"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder(refused, words, message):
+    assert message in refused(*FIT, words)
+
+
+def test_nets_refuse_images_they_cannot_take(refused):
+    tiny = ["--model.encoder=ConvEncoder", "--data.resize=2"]
+    assert "at least 4 x 4" in refused(*FIT, *tiny)
+
+
+def test_data_that_cannot_be_fetched_are_asked_for(refused):
+    message = refused("fit", "--model=VAE", "--data=FreyFaces", "--data.root=nowhere")
+    assert "put frey_rawface.mat" in message
+    assert "into nowhere" in message
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_weights_that_nobody_trained_are_not_judged(refused, verb):
+    assert "which weights?" in refused(verb, "--data=Digits", "--model=VAE")

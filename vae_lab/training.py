@@ -1,26 +1,42 @@
 """Lightning's four verbs: LightningCLI, told where a run lives and who logs it."""
 
 import logging
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal, cast
+from textwrap import shorten
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from vae_lab import runs
-from vae_lab.callbacks import AtomicCheckpointIO, History, Pictures, Progress, Projector, Record
+from vae_lab.callbacks import (
+    AtomicCheckpointIO,
+    History,
+    Last,
+    Pictures,
+    Progress,
+    Projector,
+    Record,
+)
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.data import ImageData
+from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.models import Model
 from vae_lab.parsing import LabParser
+from vae_lab.run_folder import checkpoint_for, experiment_name, removed_if_refused, run_folder
 
 __all__ = ["LabCLI", "run"]
 
@@ -51,6 +67,8 @@ class LabCLI(LightningCLI):
             help="Log to Weights & Biases too; without a key, online becomes offline.",
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        # After the best one, whose score it has to remember.
+        parser.add_lightning_class_args(Last, "last")
         parser.add_lightning_class_args(Pictures, "pictures")
         parser.link_arguments("data.shape", "model.init_args.shape", apply_on="instantiate")
 
@@ -61,25 +79,25 @@ class LabCLI(LightningCLI):
         """
 
     def before_instantiate_classes(self) -> None:
-        config = self.config[self.subcommand]
-        config.name = config.name or _experiment(config.get("config"))
-        experiment = Path(config.runs) / config.name
-        if config.ckpt_path is not None:
-            config.ckpt_path = str(_checkpoint(experiment, config.ckpt_path, str(self.subcommand)))
+        verb, config = str(self.subcommand), self.config[self.subcommand]
+        config.name = experiment_name(config.name, config.get("config"))
+        self.experiment = Path(config.runs) / config.name
+        self.checkpoint = checkpoint_for(verb, config.ckpt_path, self.experiment)
+        config.ckpt_path = self.checkpoint and str(self.checkpoint)
+        if verb != "fit":
+            self.save_config_callback = None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
-        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            self.folder = _run_folder(Path(config.runs) / config.name, config.ckpt_path)
-        if hasattr(self, "folder") and config.trainer.logger is None:
-            kwargs["logger"] = _loggers(self.folder, config.wandb)
-        elif self.subcommand != "fit":
+        if config.trainer.logger is None:
+            # A run's own loggers wait for its folder.
             kwargs["logger"] = False
         if config.trainer.plugins is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
         if config.trainer.profiler is None:
             kwargs["profiler"] = NoProfiler()
-        self.trainer_defaults["callbacks"] = _callbacks(config.trainer.enable_progress_bar)
+        bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
+        self.trainer_defaults["callbacks"] = [Projector(), Record(), *bar]
         trainer = super().instantiate_trainer(**kwargs)
         drop_idle_hooks([*trainer.callbacks, self.model])  # type: ignore[attr-defined]
         return trainer
@@ -88,18 +106,19 @@ class LabCLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def fit(self, **kwargs: Any) -> None:
-        """Train, and leave no folder behind if that is refused before it begins."""
-        try:
+        """Train in a folder of its own, unless the user arranged where everything goes."""
+        config = self.config[self.subcommand]
+        if config.trainer.fast_dev_run or config.trainer.logger is not None:
             self.trainer.fit(**kwargs)
-        except BaseException:
-            if hasattr(self, "folder"):
-                _remove_empty(self.folder)
-            raise
-
-    def after_fit(self) -> None:
-        """Say where everything is."""
-        if hasattr(self, "folder"):
-            _report(self.folder)
+            return
+        folder = run_folder(self.experiment, self.checkpoint)
+        if self.checkpoint and folder in self.checkpoint.parents:
+            # The configuration that is saved there begins the run, it does not go on with it.
+            config.ckpt_path = None
+        with removed_if_refused(folder), _stopping(folder):
+            self.trainer.loggers = _loggers(folder, config.wandb)
+            self.trainer.fit(**kwargs)
+        _report(folder)
 
     def after_validate(self) -> None:
         """Say what was measured."""
@@ -121,28 +140,23 @@ def run(argv: list[str]) -> None:
     """Run one of Lightning's verbs; `argv` begins with its name."""
     _quieten()
     each = {"default_config_files": [str(DEFAULTS)]}
-    LabCLI(
-        Model,
-        ImageData,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        parser_class=Parser,
-        parser_kwargs={
-            "prog": f"lab {argv[0]}",
-            **{verb: {"prog": f"lab {verb}", **each} for verb in LabCLI.subcommands()},
-        },
-        # In a run of several processes each repeats the command line of the first.
-        args=None if argv == _argv() else argv,
-    )
-
-
-def _argv() -> list[str]:
-    import sys
-
-    return sys.argv[1:]
+    with _sentences():
+        LabCLI(
+            Model,
+            ImageData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_class=Parser,
+            parser_kwargs={
+                "prog": f"lab {argv[0]}",
+                **{verb: {"prog": f"lab {verb}", **each} for verb in LabCLI.subcommands()},
+            },
+            # In a run of several processes each repeats the command line of the first.
+            args=None if argv == sys.argv[1:] else argv,
+        )
 
 
 def _quieten() -> None:
@@ -153,43 +167,24 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _experiment(configs: list[Any] | None) -> str:
-    return Path(configs[-1].relative).stem if configs else "run"
+@contextmanager
+def _stopping(folder: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C or SIGTERM, and exit with the status a shell expects."""
+    try:
+        yield
+    except SystemExit as stop:  # Lightning turns both into one
+        if (folder / "checkpoints" / "last.ckpt").exists():
+            print("lab fit: the same command with --ckpt_path last goes on.", file=sys.stderr)
+        sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
 
 
-def _checkpoint(experiment: Path, wanted: str, verb: str) -> Path:
-    """Turn `last`, `best`, a run folder or a file into a checkpoint."""
-    if wanted in ("last", "best"):
-        return runs.checkpoint_of(experiment, cast(Literal["last", "best"], wanted))
-    return runs.checkpoint_of(wanted, "last" if verb == "fit" else "best")
-
-
-def _run_folder(experiment: Path, ckpt_path: str | None) -> Path:
-    """Return the folder of the run that goes on, or make that of a new one."""
-    if ckpt_path is not None and Path(ckpt_path).parent.name == "checkpoints":
-        return Path(ckpt_path).parent.parent
-    version = 0
-    while True:
-        folder = experiment / f"version_{version}"
-        try:
-            # Making the folder claims the number, also from runs that start this instant; in a
-            # run of several processes only the first one's folder is ever written to.
-            folder.mkdir(parents=True, exist_ok=not _first_process())
-            return folder
-        except FileExistsError:
-            version += 1
-
-
-def _first_process() -> bool:
-    # Lightning keeps the rank as an attribute of its decorator.
-    return bool(vars(rank_zero_only)["rank"] == 0)
-
-
-def _remove_empty(folder: Path) -> None:
-    for level in (folder, folder.parent, folder.parent.parent):
-        if any(level.iterdir()):
-            return
-        level.rmdir()
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Make Lightning's own word for a wrong setting one of ours."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise LabError(shorten(str(error).partition(" HINT")[0], 300)) from error
 
 
 def _loggers(folder: Path, wandb: str | None) -> list[Logger]:
@@ -213,13 +208,6 @@ def _wandb(folder: Path, offline: bool) -> Logger:
     name = f"{folder.parent.name}/{folder.name}"
     mode = "offline" if offline else "online"
     return WandbLogger(name=name, save_dir=folder, project="vae_lab", mode=mode)
-
-
-def _callbacks(progress_bar: bool | None) -> list[Callback]:
-    # The best checkpoint is chosen by a metric, the last one is for going on after a stop.
-    last = ModelCheckpoint(filename="last", enable_version_counter=False)
-    bar = [] if progress_bar is False else [Progress()]
-    return [last, Projector(), Record(), *bar]
 
 
 @rank_zero_only

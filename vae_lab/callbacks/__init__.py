@@ -2,9 +2,10 @@
 
 from vae_lab.callbacks.checkpoint_io import AtomicCheckpointIO
 from vae_lab.callbacks.history import History
+from vae_lab.callbacks.last import Last
 from vae_lab.callbacks.pictures import Pictures
 from vae_lab.callbacks.progress import Progress
 from vae_lab.callbacks.projector import Projector
 from vae_lab.callbacks.record import Record
 
-__all__ = ["AtomicCheckpointIO", "History", "Pictures", "Progress", "Projector", "Record"]
+__all__ = ["AtomicCheckpointIO", "History", "Last", "Pictures", "Progress", "Projector", "Record"]

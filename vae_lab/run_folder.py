@@ -1,0 +1,91 @@
+"""The folder that a run is about to write: its name, its number, and its end if it is refused."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+from vae_lab import runs
+from vae_lab.errors import LabError
+
+__all__ = ["checkpoint_for", "experiment_name", "removed_if_refused", "run_folder"]
+
+
+def experiment_name(wanted: str | None, configs: list[Any] | None) -> str:
+    """Return the experiment's name: the wanted one, or that of the last configuration file.
+
+    Raises:
+        LabError: If the wanted one is not the name of a folder.
+    """
+    files = [path for path in configs or () if path is not None]
+    name = wanted or (Path(files[-1].relative).stem if files else "run")
+    if name != Path(name).name or name == "..":
+        raise LabError(f"--name names one folder below --runs; {name!r} is none.")
+    return name
+
+
+def checkpoint_for(verb: str, wanted: str | None, experiment: Path) -> Path | None:
+    """Turn `last`, `best`, a run folder or a file into the checkpoint that a verb begins with.
+
+    Raises:
+        LabError: If there is none, or if a verb is to judge weights that nobody trained.
+    """
+    if wanted is None and verb != "fit":
+        raise LabError("which weights? Add --ckpt_path best, a run folder or a checkpoint.")
+    if wanted is None:
+        return None
+    if wanted not in ("last", "best"):
+        return runs.checkpoint_of(wanted, "last" if verb == "fit" else "best")
+    if not experiment.is_dir():
+        raise LabError(f"there is no run in {experiment} yet, so no {wanted} checkpoint either.")
+    return runs.checkpoint_of(experiment, cast(Literal["last", "best"], wanted))
+
+
+def run_folder(experiment: Path, checkpoint: Path | None) -> Path:
+    """Return the folder of the run that goes on, or make that of a new one.
+
+    Raises:
+        LabError: If the folder cannot be made.
+    """
+    if checkpoint is not None and checkpoint.parent.name == "checkpoints":
+        return checkpoint.parent.parent
+    version = 0
+    while True:
+        folder = experiment / f"version_{version}"
+        try:
+            # Making the folder claims the number, also from runs that start this instant; in a
+            # run of several processes only the first one's folder is ever written to.
+            folder.mkdir(parents=True, exist_ok=not _first_process())
+            return folder
+        except FileExistsError:
+            version += 1
+        except OSError as error:
+            raise LabError(f"{folder} could not be made: {error.strerror}.") from error
+
+
+@contextmanager
+def removed_if_refused(folder: Path) -> Iterator[None]:
+    """Leave nothing behind of a new run that is refused before its first checkpoint."""
+    try:
+        yield
+    except (LabError, MisconfigurationException):
+        if _first_process() and not any(folder.glob("checkpoints/*.ckpt")):
+            shutil.rmtree(folder)
+            _remove_empty(folder.parent, folder.parent.parent)
+        raise
+
+
+def _first_process() -> bool:
+    # Lightning keeps the rank as an attribute of its decorator.
+    return bool(vars(rank_zero_only)["rank"] == 0)
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
