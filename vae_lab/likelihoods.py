@@ -2,15 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from vae_lab.errors import LabError
+from vae_lab.precision import at_least_single
 
 __all__ = ["Bernoulli", "Gaussian", "Likelihood"]
+
+Learned = Literal["none", "shared", "pixel"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -57,11 +59,12 @@ class Bernoulli(Likelihood):
     binary = True
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        log_prob: Tensor = _BernoulliLogProb.apply(output.float(), x)
+        logits = at_least_single(output)
+        log_prob: Tensor = _BernoulliLogProb.apply(logits, x.to(logits.dtype))
         return log_prob
 
     def mean(self, output: Tensor) -> Tensor:
-        return output.float().sigmoid()
+        return at_least_single(output).sigmoid()
 
     def sample(self, output: Tensor) -> Tensor:
         return self.mean(output).bernoulli()
@@ -80,7 +83,7 @@ class Gaussian(Likelihood):
             decoder put out one for each pixel.
 
     Raises:
-        LabError: If `scale` is not positive.
+        LabError: If `scale` is not above half a grey level, or `learned` is none of the three.
 
     References:
         Rybkin et al., Simple and Effective VAE Training with Calibrated Decoders, 2021.
@@ -90,13 +93,13 @@ class Gaussian(Likelihood):
     # Half a grey level: a tighter fit to 8-bit pixels is a fit to their rounding.
     floor = 1 / 512
 
-    def __init__(
-        self, scale: float = 1.0, learned: Literal["none", "shared", "pixel"] = "none"
-    ) -> None:
+    def __init__(self, scale: float = 1.0, learned: Learned = "none") -> None:
         super().__init__()
 
-        if scale <= self.floor:
-            raise LabError(f"A Gaussian's scale must exceed {self.floor:.4f}; {scale} does not.")
+        if not self.floor < scale < math.inf:
+            raise LabError(f"A Gaussian's scale must exceed {self.floor:.4f}; it is {scale}.")
+        if learned not in get_args(Learned):
+            raise LabError(f"learned is one of {', '.join(get_args(Learned))}, not {learned!r}.")
         self.channels = 2 if learned == "pixel" else 1
         start = torch.tensor(math.log(scale - self.floor))
         self.log_scale = nn.Parameter(start, requires_grad=learned == "shared")
@@ -114,7 +117,7 @@ class Gaussian(Likelihood):
         return (mean + scale * torch.randn_like(mean)).clamp(0, 1)
 
     def _split(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        output = output.float()
+        output = at_least_single(output)
         if self.channels == 1:
             return output.sigmoid(), self.floor + self.log_scale.exp()
         mean, log_scale = output.chunk(2, -3)
@@ -135,11 +138,14 @@ class _BernoulliLogProb(torch.autograd.Function):
         group = math.gcd(16, flat.shape[-1])
         sigmoids = flat.abs().sigmoid_().view(*flat.shape[:-1], group, -1)
         log_sigmoids = sigmoids.prod(-2).log_().sum(-1)
-        match: Tensor = torch.linalg.vecdot(flat, x.flatten(-3).expand_as(flat))
+        # Autocast would make this product one of half precision; it leaves a given `out` alone.
+        match = flat.new_empty(flat.shape[:-1])
+        torch.linalg.vecdot(flat, x.flatten(-3).expand_as(flat), out=match)
         return match - flat.clamp(min=0).sum(-1) + log_sigmoids
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
         logits, x = ctx.saved_tensors
-        return (x - logits.sigmoid()).mul_(gradient[..., None, None, None]), None
+        gradient = gradient[..., None, None, None]
+        to_x = (logits * gradient).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
+        return (x - logits.sigmoid()).mul_(gradient), to_x

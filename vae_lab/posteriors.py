@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vae_lab.precision import at_least_single
+
 __all__ = ["DiagonalGaussian"]
 
 LOG_VARIANCE_BOUND = 10.0
@@ -26,13 +28,14 @@ class DiagonalGaussian(NamedTuple):
 
     @classmethod
     def from_features(cls, features: Tensor) -> "DiagonalGaussian":
-        """Split features (B, 2 D) into means and bounded log-variances, in single precision."""
-        mean, log_variance = features.float().chunk(2, -1)
+        """Split features (B, 2 D) into means and bounded log-variances."""
+        mean, log_variance = at_least_single(features).chunk(2, -1)
         return cls(mean, log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND))
 
     def rsample(self, n: int) -> Tensor:
         """Draw `n` codes for each image, differentiably, shape (n, B, D)."""
-        noise = torch.randn(n, *self.mean.shape, device=self.mean.device)
+        shape = (n, *self.mean.shape)
+        noise = torch.randn(shape, dtype=self.mean.dtype, device=self.mean.device)
         return torch.addcmul(self.mean, (0.5 * self.log_variance).exp(), noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
