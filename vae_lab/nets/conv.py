@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.nets.base import Decoder, Encoder
-from vae_lab.nets.mlp import make_activation
+from vae_lab.nets.mlp import check_widths, make_activation
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
@@ -42,7 +43,8 @@ class ConvEncoder(nn.Sequential, Encoder):
         activation: Name of an activation in torch.nn.
 
     Raises:
-        LabError: If the image is too small for so many convolutions.
+        LabError: If the image is too small for so many convolutions, a width is not positive or
+            `activation` is unknown.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class ConvEncoder(nn.Sequential, Encoder):
         hidden: int = 256,
         activation: str = "ReLU",
     ) -> None:
+        check_widths(shape[0], *channels, hidden, features)
         height, width = halvings(shape, len(channels))[-1]
+        widths = [shape[0], *channels]
         layers: list[nn.Module] = []
-        for inner, outer in zip([shape[0], *channels], channels, strict=False):
+        for inner, outer in pairwise(widths):
             layers += [nn.Conv2d(inner, outer, 4, stride=2, padding=1)]
             layers += [make_activation(activation)]
-        flat = [shape[0], *channels][-1] * height * width
+        flat = widths[-1] * height * width
         layers += [nn.Flatten(), nn.Linear(flat, hidden), make_activation(activation)]
         super().__init__(*layers, nn.Linear(hidden, features))
 
@@ -77,7 +81,8 @@ class ConvDecoder(nn.Sequential, Decoder):
         activation: Name of an activation in torch.nn.
 
     Raises:
-        LabError: If the image is too small for so many convolutions.
+        LabError: If the image is too small for so many convolutions, a width is not positive or
+            `activation` is unknown.
     """
 
     def __init__(
@@ -88,11 +93,13 @@ class ConvDecoder(nn.Sequential, Decoder):
         hidden: int = 256,
         activation: str = "ReLU",
     ) -> None:
+        check_widths(features, hidden, *channels, shape[0])
         sizes = halvings(shape, len(channels))[::-1]
-        small = ([*channels, shape[0]][0], *sizes[0])
+        widths = [*channels, shape[0]]
+        small = (widths[0], *sizes[0])
         layers: list[nn.Module] = [nn.Linear(features, hidden), make_activation(activation)]
         layers += [nn.Linear(hidden, math.prod(small)), nn.Unflatten(1, small)]
-        for i, (inner, outer) in enumerate(zip(channels, [*channels[1:], shape[0]], strict=True)):
+        for i, (inner, outer) in enumerate(pairwise(widths)):
             # Where a side was odd, halving lost a row that the padding gives back.
             lost = (sizes[i + 1][0] - 2 * sizes[i][0], sizes[i + 1][1] - 2 * sizes[i][1])
             layers += [make_activation(activation)]

@@ -4,25 +4,39 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.nets.base import Decoder, Encoder
 
-__all__ = ["MLPDecoder", "MLPEncoder", "make_activation", "mlp"]
+__all__ = ["MLPDecoder", "MLPEncoder", "check_widths", "make_activation", "mlp"]
 
 
 def make_activation(name: str) -> nn.Module:
     """Return the activation of torch.nn called `name`.
 
     Raises:
-        LabError: If torch.nn has no activation of that name.
+        LabError: If torch.nn has none of that name, or it needs settings or changes shapes.
     """
-    kind = getattr(nn.modules.activation, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise LabError(f"torch.nn has no activation {name!r}; ReLU, Tanh and Sigmoid are some.")
-    return kind()
+    try:
+        activation: nn.Module = getattr(nn.modules.activation, name)()
+        if activation(torch.zeros(1, 2)).shape == (1, 2):
+            return activation
+    except (AttributeError, TypeError, ValueError, NotImplementedError):
+        pass
+    raise LabError(f"torch.nn has no such activation as {name!r}; ReLU, Tanh and Sigmoid are some.")
+
+
+def check_widths(*widths: int) -> None:
+    """Refuse a layer of nothing.
+
+    Raises:
+        LabError: If a width is not positive.
+    """
+    if min(widths) < 1:
+        raise LabError(f"Every layer needs at least one unit; the widths are {list(widths)}.")
 
 
 def mlp(widths: Sequence[int], activation: str) -> list[nn.Module]:
@@ -31,8 +45,7 @@ def mlp(widths: Sequence[int], activation: str) -> list[nn.Module]:
     Raises:
         LabError: If a width is not positive or `activation` is unknown.
     """
-    if min(widths) < 1:
-        raise LabError(f"Every layer needs at least one unit; the widths are {list(widths)}.")
+    check_widths(*widths)
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(widths):
         layers += [nn.Linear(wide, narrow), make_activation(activation)]
@@ -47,6 +60,9 @@ class MLPEncoder(nn.Sequential, Encoder):
         features: Size of the output.
         hidden: Widths of the hidden layers, from the image inwards.
         activation: Name of an activation in torch.nn.
+
+    Raises:
+        LabError: If a width is not positive or `activation` is unknown.
     """
 
     def __init__(
@@ -67,6 +83,9 @@ class MLPDecoder(nn.Sequential, Decoder):
         shape: Channels, height and width of an image.
         hidden: Widths of the hidden layers, from the code outwards.
         activation: Name of an activation in torch.nn.
+
+    Raises:
+        LabError: If a width is not positive or `activation` is unknown.
     """
 
     def __init__(

@@ -1,0 +1,121 @@
+"""Nets fit any image, code and width, or say why not."""
+
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+from vae_lab.errors import LabError
+from vae_lab.nets import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
+
+shapes = st.tuples(st.integers(1, 4), st.integers(1, 19), st.integers(1, 19))
+widths = st.lists(st.integers(1, 6), max_size=3)
+sizes = st.integers(1, 7)
+
+
+def check(
+    encoder: Callable[..., Encoder], decoder: Callable[..., Decoder], shape: tuple, size: int
+) -> None:
+    x = torch.rand(2, *shape)
+    features = encoder(shape, size)(x)
+    assert features.shape == (2, size)
+    assert decoder(size, shape)(features).shape == x.shape
+
+
+@settings(deadline=None)
+@given(shapes, sizes, widths)
+def test_mlps_fit_any_image_and_code(shape, size, hidden):
+    check(
+        lambda *args: MLPEncoder(*args, hidden=hidden),
+        lambda *args: MLPDecoder(*args, hidden=hidden[::-1]),
+        shape,
+        size,
+    )
+
+
+@settings(deadline=None)
+@given(shapes, sizes, widths, sizes)
+def test_convolutions_fit_any_image_that_they_can_halve(shape, size, channels, hidden):
+    def both():
+        check(
+            lambda *args: ConvEncoder(*args, channels=channels, hidden=hidden),
+            lambda *args: ConvDecoder(*args, channels=channels[::-1], hidden=hidden),
+            shape,
+            size,
+        )
+
+    if min(shape[1:]) >= 2 ** len(channels):
+        both()
+    else:
+        with pytest.raises(LabError, match="fewer channels or resize"):
+            both()
+
+
+@pytest.mark.parametrize("net", [ConvEncoder, ConvDecoder])
+def test_too_small_an_image_is_refused_with_its_size(net):
+    arguments = {"shape": (1, 7, 28), "features": 2, "channels": (8, 8, 8)}
+    with pytest.raises(LabError, match="at least 8 x 8; these are 7 x 28"):
+        net(**arguments)
+
+
+@pytest.mark.parametrize("size", [(1, 8, 8), (3, 9, 14)])
+def test_every_parameter_of_a_net_is_within_reach(size):
+    net = nn.Sequential(ConvEncoder(size, 5), ConvDecoder(5, size))
+    net(torch.rand(4, *size)).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_every_pixel_of_an_odd_image_is_painted():
+    # Where only a bias reached, two codes would give the same row or column.
+    images = ConvDecoder(3, (1, 9, 11), channels=(8, 8))(torch.randn(2, 3))
+    assert (images[0] != images[1]).all()
+
+
+@pytest.mark.parametrize("name", ["ReLU", "Tanh", "Sigmoid", "GELU", "ELU", "SiLU", "PReLU"])
+@pytest.mark.parametrize(("net", "hidden"), [(MLPEncoder, (4, 4)), (ConvEncoder, 4)])
+def test_activations_are_chosen_by_name(net, hidden, name):
+    made = net((1, 8, 8), 2, hidden=hidden, activation=name)
+    kind = getattr(nn, name)
+    assert sum(isinstance(layer, kind) for layer in made) == (2 if net is MLPEncoder else 3)
+    assert not isinstance(made[-1], kind)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["relu", "Rellu", "", "Linear", "F", "Module", "Tensor", "GLU", "Threshold", "Softmax2d"],
+)
+@pytest.mark.parametrize("net", [MLPEncoder, ConvEncoder])
+def test_what_is_no_activation_is_refused(net, name):
+    with pytest.raises(LabError, match="activation"):
+        net((1, 8, 8), 2, activation=name)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"net": MLPEncoder, "hidden": (0,)},
+        {"net": MLPDecoder, "hidden": (4, -1)},
+        {"net": MLPEncoder, "features": 0},
+        {"net": ConvEncoder, "features": 0},
+        {"net": ConvDecoder, "features": 0},
+        {"net": ConvEncoder, "hidden": 0},
+        {"net": ConvDecoder, "hidden": -2},
+        {"net": ConvEncoder, "channels": (8, 0)},
+        {"net": ConvDecoder, "channels": (0, 8)},
+    ],
+    ids=str,
+)
+def test_a_layer_of_nothing_is_refused(wrong):
+    net = wrong["net"]
+    given = {"shape": (1, 8, 8), "features": 2, **wrong}
+    del given["net"]
+    with pytest.raises(LabError, match="at least one unit"):
+        net(**given)
+
+
+def test_convolutions_use_the_layout_they_prefer():
+    first = ConvEncoder((3, 8, 8), 2)[0]
+    assert first.weight.is_contiguous(memory_format=torch.channels_last)
