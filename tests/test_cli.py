@@ -1,8 +1,10 @@
 """The command line: what it refuses, and in how few words."""
 
+import os
 import sys
 
 import pytest
+import torch
 
 from vae_lab.cli import main
 
@@ -168,3 +170,126 @@ def test_data_that_cannot_be_fetched_are_asked_for(refused):
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 def test_weights_that_nobody_trained_are_not_judged(refused, verb):
     assert "which weights?" in refused(verb, "--data=Digits", "--model=VAE")
+
+
+class Crafted:
+    def __reduce__(self):
+        return os.mkdir, ("harm",)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The run folders of a VAE and of an autoencoder, both of three code dimensions."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for model in ("VAE", "Autoencoder"):
+            words = [*FIT, f"--model={model}", "--model.latent_dim=3", f"--name={model}"]
+            patch.setattr(sys, "argv", ["lab", *words])
+            main(words)
+    return folder / "runs"
+
+
+@pytest.fixture
+def checkpoint(here, trained):
+    """A function that makes a bad checkpoint."""
+
+    def make(kind):
+        path, good = here / "x.ckpt", trained / "VAE/version_0/checkpoints/last.ckpt"
+        whole = good.read_bytes()
+        if kind == "truncated":
+            path.write_bytes(whole[: len(whole) // 2])
+        elif kind == "flipped":
+            path.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+        elif kind == "text":
+            path.write_text("hello")
+        elif kind == "empty":
+            path.write_bytes(b"")
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "crafted":
+            torch.save({"state_dict": {}, "x": Crafted()}, path)
+        elif kind == "foreign":
+            torch.save({"state_dict": {}}, path)
+        elif kind == "lightning":
+            torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, path)
+        return path
+
+    return make
+
+
+BAD_CHECKPOINTS = {
+    "missing": "There is no x.ckpt",
+    "truncated": "cut short",
+    "flipped": "damaged",
+    "text": "no checkpoint",
+    "empty": "no checkpoint",
+    "folder": "x.ckpt",
+    "crafted": "refused",
+    "foreign": "not written by vae_lab",
+    "lightning": "x.ckpt|other settings",
+}
+
+
+@pytest.mark.parametrize(("kind", "message"), BAD_CHECKPOINTS.items(), ids=BAD_CHECKPOINTS)
+@pytest.mark.parametrize("verb", ["sample", "fit", "test"])
+def test_a_bad_checkpoint_is_refused(refused, checkpoint, kind, message, verb):
+    checkpoint(kind)
+    words = {
+        "sample": ["sample", "x.ckpt"],
+        "fit": [*FIT, "--ckpt_path=x.ckpt"],
+        "test": ["test", "--data=Digits", "--model=VAE", "--ckpt_path=x.ckpt"],
+    }
+    assert any(part in refused(*words[verb]) for part in message.split("|"))
+
+
+def test_weights_of_other_settings_are_refused(refused, trained):
+    last = trained / "VAE/version_0/checkpoints/last.ckpt"
+    assert "other settings" in refused(*FIT, "--model.latent_dim=5", f"--ckpt_path={last}")
+    auto = trained / "Autoencoder/version_0"
+    assert "other settings" in refused(*FIT, "--model.latent_dim=3", f"--ckpt_path={auto}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sample", "{run}", "--nn=3"], "no setting 'nn'; did you mean 'n'"),
+        (["sample", "{run}", "--n=x"], "n: expected int"),
+        (["sample", "{run}", "--n=0"], "--n is at least 1"),
+        (["sample", "{run}", "stray"], "stray"),
+        (["sample"], "run must be given"),
+        (["sample", "nowhere"], "There is no nowhere"),
+        (["sample", "{runs}/VEA"], "did you mean"),
+        (["sample", "{auto}"], "needs a model that can sample; Autoencoder cannot"),
+        (["manifold", "{run}"], "needs a 2-dimensional code; this VAE has 3"),
+        (["sample", "{run}", "--output=/proc/x.png"], "could not be written"),
+        (["sample", "{run}", "--output=."], "could not be written"),
+        (["encode", "{run}", "--output=/proc/x.npz"], "could not be written"),
+        (["encode", "{run}", "--split=trian"], "split: expected one of 'train'"),
+        (["encode", "{run}", "--limit=-4"], "--limit is at least 1"),
+        (["reconstruct", "{run}", "--n=0"], "--n is at least 1"),
+        (["traverse", "{run}", "--image=5000"], "there is no image 5000"),
+        (["traverse", "{run}", "--image=-1"], "there is no image -1"),
+        (["traverse", "{run}", "--steps=0"], "--steps is at least 1"),
+        (["interpolate", "{run}", "--steps=0"], "--steps is at least 1"),
+        (["interpolate", "{run}", "--pairs=0"], "--pairs is at least 1"),
+        (["manifold", "{run}", "--side=0"], "--side is at least 1"),
+        (["evaluate", "{run}", "--split=x"], "split: expected one of"),
+        (["evaluate", "{run}", "--importance_samples=-1"], "at least 0"),
+        (["compare"], "runs must be given"),
+        (["compare", "nowhere"], "There is no nowhere"),
+        (["compare", "{run}", "--sort=x"], "No metric is called 'x'"),
+        (["compare", "{run}", "--html=/proc/x.html"], "could not be written"),
+    ],
+)
+def test_a_verb_refuses_what_it_cannot_do(refused, trained, words, message):
+    run, auto = trained / "VAE/version_0", trained / "Autoencoder/version_0"
+    assert message in refused(*(word.format(run=run, auto=auto, runs=trained) for word in words))
+    assert not list(run.glob("*.json.part"))
+
+
+def test_pictures_ask_a_model_for_what_it_can_do(refused):
+    words = ["--model=Autoencoder", "--pictures.kinds=[samples]"]
+    assert "needs a model that can sample; Autoencoder cannot" in refused(*FIT, *words)
+    words = ["--model.latent_dim=20", "--pictures.kinds=[manifold]"]
+    assert "needs a 2-dimensional code; this VAE has 20" in refused(*FIT, *words)

@@ -186,14 +186,14 @@ def test_foreign_checkpoint(tmp_path, changes, message):
 def test_files_of_others_are_no_checkpoints(tmp_path):
     path = tmp_path / "a.ckpt"
     torch.save(torch.nn.Linear(2, 2).state_dict(), path)
-    with pytest.raises(LabError, match="names no model class"):
+    with pytest.raises(LabError, match="not written by vae_lab"):
         runs.load_model(path)
     torch.save(torch.ones(3), path)
-    with pytest.raises(LabError, match="names no data class"):
+    with pytest.raises(LabError, match="not written by vae_lab"):
         runs.load_data(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "hello")
-    with pytest.raises(LabError, match="names no model class"):
+    with pytest.raises(LabError, match="not written by vae_lab"):
         runs.load_model(path)
     path.write_text("hello")
     with pytest.raises(LabError, match="no checkpoint"):

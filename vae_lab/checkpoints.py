@@ -14,7 +14,7 @@ from vae_lab.errors import LabError
 if TYPE_CHECKING:
     from lightning import LightningDataModule, LightningModule
 
-__all__ = ["load"]
+__all__ = ["load", "read"]
 
 Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 
@@ -32,7 +32,6 @@ def load(kind: type[Part], path: Path) -> Part:
     Raises:
         LabError: If the file is unreadable, damaged, foreign, unsafe or of a class unknown here.
     """
-    _check_bytes(path)
     settings = _settings(kind, path)
     class_path = str(settings["_class_path"])
     _import(class_path, path)
@@ -46,6 +45,27 @@ def load(kind: type[Part], path: Path) -> Part:
     except (RuntimeError, ValueError, TypeError, LookupError, ArgumentError) as error:
         reason = shorten(str(_root(error)), 200)
         raise LabError(f"{path} does not fit the {class_path} of today: {reason}") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU, without running code from it, its checksums compared.
+
+    Raises:
+        LabError: If the file is unreadable, damaged, foreign or unsafe.
+    """
+    import torch
+
+    _check_bytes(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        message = f"{path} is refused: it holds objects besides weights and plain settings."
+        raise LabError(message) from error
+    except RuntimeError:  # some other zip file
+        checkpoint = None
+    if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
+        raise LabError(f"{path} was not written by vae_lab.")
+    return checkpoint
 
 
 def _root(error: BaseException) -> BaseException:
@@ -69,21 +89,12 @@ def _check_bytes(path: Path) -> None:
 
 def _settings(kind: type[Part], path: Path) -> dict[str, Any]:
     """Read which class Lightning is to build, and with which arguments."""
-    import torch
-
     part = "model" if "LightningModule" in kind.__name__ else "data"
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        settings = dict(dict(checkpoint)[kind.CHECKPOINT_HYPER_PARAMS_KEY])
-        # Without an instantiator Lightning would build `kind` itself, and be content with it.
-        if not {"_class_path", "_instantiator"} <= settings.keys():
-            raise KeyError("_class_path")
-        return settings
-    except pickle.UnpicklingError as error:
-        message = f"{path} is refused: it holds objects besides weights and plain settings."
-        raise LabError(message) from error
-    except (RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise LabError(f"{path} was not written by vae_lab: it names no {part} class.") from error
+    settings = read(path).get(kind.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    # Without an instantiator Lightning would build `kind` itself, and be content with it.
+    if not {"_class_path", "_instantiator"} <= settings.keys():
+        raise LabError(f"{path} was not written by vae_lab: it names no {part} class.")
+    return dict(settings)
 
 
 def _import(class_path: str, path: Path) -> None:

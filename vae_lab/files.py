@@ -21,7 +21,7 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
         LabError: If the disk does not take the file.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:

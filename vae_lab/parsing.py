@@ -35,9 +35,10 @@ class LabParser(ArgumentParser):
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         try:
-            return super().parse_path(path, *args, **kwargs)
+            parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except UnicodeDecodeError as error:
             raise LabError(f"{path} is not text, so it is no configuration.") from error
+        return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from vae_lab import checkpoints
 from vae_lab.files import atomic
 
 __all__ = ["AtomicCheckpointIO"]
@@ -32,4 +33,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return super().load_checkpoint(path, map_location, weights_only=True)
+        """Load to the CPU.
+
+        Raises:
+            LabError: If the file is unreadable, damaged, foreign or unsafe.
+        """
+        return checkpoints.read(Path(path))

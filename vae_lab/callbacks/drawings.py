@@ -64,6 +64,8 @@ def traversals(
 ) -> Tensor:
     """Latent dimensions moved one at a time, the liveliest first where not all have room."""
     codes = model.encode(batch.x)
+    if not 0 <= image < len(codes):
+        raise LabError(f"there is no image {image}; the last one is {len(codes) - 1}.")
     dims = codes.var(0).argsort(descending=True)[:rows].sort().values.tolist()
     return pictures.traversal(_decoder(model), codes[image : image + 1], span, steps, dims)
 

@@ -63,7 +63,8 @@ class Last(ModelCheckpoint):
         return late and whole and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
     def _save(self, trainer: Trainer) -> None:
-        if trainer.fast_dev_run:
+        # Lightning gives its trainer this attribute from elsewhere.
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         # What was logged up to here must not be lost: a resumed run will not log it again.
         for logger in trainer.loggers:

@@ -109,8 +109,19 @@ class Model(L.LightningModule, ABC):
             raise LabError(self._diverged("parameters"))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._check_fit(checkpoint["state_dict"])
         self.images_seen = checkpoint["progress"]["images_seen"]
         self._meters["train"].load_state_dict(checkpoint["progress"]["meter"])
+
+    def _check_fit(self, found: dict[str, Tensor]) -> None:
+        """Refuse the weights of another model in one sentence, not in one for each tensor."""
+        own = {name: weight.shape for name, weight in self.state_dict().items()}
+        theirs = {name: weight.shape for name, weight in found.items()}
+        if different := sorted(name for name, _ in own.items() ^ theirs.items()):
+            raise LabError(
+                f"The checkpoint is of a model with other settings: {different[0]} differs. "
+                "Use those of its run's config.yaml."
+            )
 
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> None:
         # The same noise every time, so that two epochs differ by their weights alone.
@@ -147,8 +158,8 @@ class Model(L.LightningModule, ABC):
 
     def _diverged(self, what: str) -> str:
         return (
-            f"The {what} stopped being finite in epoch {self.current_epoch}. The last good "
-            "checkpoint is kept; a smaller --model.lr is the usual cure."
+            f"The {what} stopped being finite in epoch {self.current_epoch}. Checkpoints from "
+            "before are kept; a smaller --model.lr is the usual cure."
         )
 
     def _make_hyperparameters_plain(self) -> None:

@@ -17,7 +17,7 @@ def sample(run: str, n: int = 64, seed: int = 0, output: str = "sample.png") -> 
         seed: The same seed draws the same images.
         output: PNG to write.
     """
-    _draw("sample", "samples", run, output, n=_positive("n", n), seed=seed)
+    _draw("samples", run, output, n=_positive("n", n), seed=seed)
 
 
 def reconstruct(
@@ -32,7 +32,7 @@ def reconstruct(
         output: PNG to write.
     """
     n = _positive("n", n)
-    _draw("reconstruct", "reconstructions", run, output, (split, n), n=n)
+    _draw("reconstructions", run, output, (split, n), n=n)
 
 
 def traverse(
@@ -54,8 +54,9 @@ def traverse(
         output: PNG to write.
     """
     count = max(1000, image + 1)
-    options = {"image": image, "span": span, "steps": steps, "rows": _positive("rows", rows)}
-    _draw("traverse", "traversals", run, output, ("val", count), **options)
+    steps, rows = _positive("steps", steps), _positive("rows", rows)
+    options = {"image": image, "span": span, "steps": steps, "rows": rows}
+    _draw("traversals", run, output, ("val", count), **options)
 
 
 def interpolate(
@@ -74,8 +75,8 @@ def interpolate(
         split: Where the images come from.
         output: PNG to write.
     """
-    pairs = _positive("pairs", pairs)
-    _draw("interpolate", "interpolation", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
+    pairs, steps = _positive("pairs", pairs), _positive("steps", steps)
+    _draw("interpolation", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
 
 
 def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
@@ -86,7 +87,7 @@ def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
         side: Images a side.
         output: PNG to write.
     """
-    _draw("manifold", "manifold", run, output, side=_positive("side", side))
+    _draw("manifold", run, output, side=_positive("side", side))
 
 
 def _positive(name: str, value: int) -> int:
@@ -98,7 +99,6 @@ def _positive(name: str, value: int) -> int:
 
 
 def _draw(
-    verb: str,
     drawing: str,
     run: str,
     output: str,
@@ -114,7 +114,7 @@ def _draw(
     from vae_lab.pictures import save_png
 
     model = runs.load_model(run)
-    DRAWINGS[drawing].check(model, f"lab {verb}")
+    DRAWINGS[drawing].check(model, f"the picture {drawing!r}")
     nothing = Batch(torch.empty(0), torch.empty(0))
     batch = nothing if images is None else runs.load_data(run).images(*images)
     with torch.inference_mode():

@@ -24,10 +24,14 @@ def encode(
 
     from vae_lab import runs
     from vae_lab.contracts import Encodes, require
+    from vae_lab.errors import LabError
     from vae_lab.files import atomic
 
+    if limit is not None and limit < 1:
+        raise LabError(f"--limit is at least 1; got {limit}.")
+
     model: Any = runs.load_model(run)
-    require(model, Encodes, "lab encode")
+    require(model, Encodes, "this")
     batch = runs.load_data(run).images(split, limit)
     with torch.inference_mode():
         codes = torch.cat([model.encode(x) for x in torch.split(batch.x, 1000)])
