@@ -1,0 +1,63 @@
+"""What the machine was doing while a program was measured."""
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["BUSY", "Reading", "describe", "foreign_cores", "read"]
+
+BUSY = 0.15
+"""Cores' worth of foreign work above which a block is not believed."""
+
+
+class Reading(NamedTuple):
+    """Clocks at one moment, in seconds.
+
+    Attributes:
+        wall: A clock that all processes of the machine share.
+        own: Processor time of this process, all threads, user and system.
+        busy: Processor time that all cores together were not idle.
+    """
+
+    wall: float
+    own: float
+    busy: float
+
+
+def read() -> Reading:
+    """Read the clocks."""
+    return Reading(time.monotonic(), time.process_time(), _busy())
+
+
+def foreign_cores(start: Reading, end: Reading) -> float:
+    """Return how many cores others kept busy between two readings of one process."""
+    others = (end.busy - start.busy) - (end.own - start.own)
+    return others / (end.wall - start.wall)
+
+
+def describe() -> str:
+    """Name the processor, its cores and the versions that matter."""
+    from importlib.metadata import version
+
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "numpy"))
+    return f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
+
+
+def _busy() -> float:
+    try:
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    except OSError:  # Not Linux: nothing is known of the others.
+        return time.process_time()
+    user, nice, system, _idle, _waiting, *rest = ticks
+    # `rest` is interrupts and what the hypervisor gave to other guests.
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()

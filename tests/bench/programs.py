@@ -1,0 +1,69 @@
+"""The programs that are measured."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.bench.processes import lab
+from tests.bench.work import Work
+
+__all__ = ["Program", "fit_command", "programs"]
+
+DRAW_EVERY = 4
+"""Epochs between pictures in the benchmark, so that a short run has both kinds of epoch."""
+
+CONV = ("--model.encoder", "ConvEncoder", "--model.decoder", "ConvDecoder")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program and how to read its marks.
+
+    Attributes:
+        command: Its command line.
+        warmup: Epochs at its start that are not measured.
+        draw_every: Epochs between pictures, if it draws any.
+        peer: Whether it is somebody else's.
+    """
+
+    name: str
+    command: list[str]
+    warmup: int = 1
+    draw_every: int | None = None
+    peer: bool = False
+
+
+def programs(work: Work, pythae: Path | None) -> list[Program]:
+    """Return the programs that can do `work`, the yardstick first."""
+    tuned = replace(work, epochs=1 + DRAW_EVERY)
+    marks = "--trainer.callbacks+=tests.bench.marks.EpochMarks"
+    found = [
+        Program("bare", _module(sys.executable, "bare", tuned)),
+        Program("lab fit", [*fit_command(tuned, DRAW_EVERY), marks], draw_every=DRAW_EVERY),
+        _peer("ordinary", sys.executable, work),
+    ]
+    return [*found, _peer("pythae", str(pythae), work)] if pythae else found
+
+
+def _peer(name: str, python: str, work: Work) -> Program:
+    # After two epochs Adam's moments are as denormal as they will be for the rest of a run.
+    return Program(name, _module(python, name, replace(work, epochs=4)), warmup=2, peer=True)
+
+
+def _module(python: str, name: str, work: Work) -> list[str]:
+    return [python, "-m", f"tests.bench.{name}_loop", work.to_argument()]
+
+
+def fit_command(work: Work, draw_every: int) -> list[str]:
+    """Return `lab fit` as a user types it: default logger, checkpoints, bar and pictures."""
+    settings = {
+        "--model": "VAE",
+        "--data": "MNIST",
+        "--data.root": work.root,
+        "--data.limit": work.train,
+        "--data.val_size": work.val,
+        "--trainer.max_epochs": work.epochs,
+        "--pictures.every": draw_every,
+    }
+    words = [str(word) for pair in settings.items() for word in pair]
+    return [lab(), "fit", *words, *(CONV if work.net == "conv" else ())]
