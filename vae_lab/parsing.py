@@ -1,7 +1,6 @@
 """Command-line errors in a sentence or two."""
 
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
@@ -41,13 +40,16 @@ class LabParser(ArgumentParser):
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what was wrong.
+
+        Raises:
+            LabError: Always; the command line adds its own name and the exit status.
+        """
         if not self.exit_on_error:
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         known = [*(action.dest for action in parser._actions), *_parameters()]
-        prog = self.prog.replace(" [options]", "")
-        print(f"{prog}: {brief(message, known)}", file=sys.stderr)
-        sys.exit(2)
+        raise LabError(brief(message, known)) from ex
 
 
 def brief(message: str, options: Iterable[str] = ()) -> str:
@@ -71,7 +73,7 @@ def _wrong(message: str) -> str:
         return f"{given[1]} is no {kind[1]}."
     if missing := MISSING.search(message):
         names = re.sub(r"\b(fit|validate|test|predict)\.", "", missing[1])
-        return f"{names} must be given, here or in a --config file."
+        return f"{names} must be given."
     wanted = [_plain(*match) for match in EXPECTED.findall(message)]
     wanted = [name for name in dict.fromkeys(wanted) if name != "NoneType"]
     if wanted and given:
