@@ -5,6 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import lightning as L
@@ -36,7 +37,8 @@ class Model(L.LightningModule, ABC):
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size is not positive, or, in training, if the loss is no longer finite.
+        LabError: If a size is not positive or an argument cannot be stored in a checkpoint, or,
+            in training, if the loss is no longer finite or the weights are of half precision.
     """
 
     def __init__(self, shape: Shape, lr: float = 1e-3, schedule: Schedule | None = None) -> None:
@@ -45,7 +47,7 @@ class Model(L.LightningModule, ABC):
         self.save_hyperparameters(logger=False)
         self._make_hyperparameters_plain()
 
-        if min(shape) < 1 or lr <= 0:
+        if min(shape) < 1 or not 0 < lr < math.inf:
             raise LabError(f"Image sides and learning rate are positive; got {shape} and {lr}.")
         self.shape = tuple(shape)
         self.lr = lr
@@ -68,6 +70,8 @@ class Model(L.LightningModule, ABC):
         return [optimizer], [self.schedule(optimizer)]
 
     def setup(self, stage: str) -> None:
+        if self.trainer.precision in ("16-true", "bf16-true"):
+            raise LabError("Weights in half precision miss Adam's small steps; use bf16-mixed.")
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         # Lightning gives its trainer this attribute from elsewhere.
         self._log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -183,7 +187,13 @@ class Model(L.LightningModule, ABC):
 def _describe(value: Any) -> Any:
     """Turn a class, or a partial of one, into what a YAML file says of it."""
     if isinstance(value, partial):
-        return {**_describe(value.func), "init_args": dict(value.keywords)}
+        given = signature(value.func).bind_partial(*value.args, **value.keywords).arguments
+        init_args = {name: _describe(argument) for name, argument in given.items()}
+        return {**_describe(value.func), "init_args": init_args}
     if isinstance(value, type):
         return {"class_path": f"{value.__module__}.{value.__qualname__}"}
+    if callable(value):
+        raise LabError(
+            f"A checkpoint cannot hold {value!r}; give a class, or a functools.partial of one."
+        )
     return list(value) if isinstance(value, tuple) else value

@@ -1,5 +1,6 @@
 """Variational autoencoders."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -73,8 +74,8 @@ class VAE(Model):
 
         if min(latent_dim, samples, importance_samples) < 1:
             raise LabError("latent_dim, samples and importance_samples are all at least 1.")
-        if min(beta, free_bits, warmup) < 0:
-            raise LabError("beta, free_bits and warmup cannot be negative.")
+        if not all(0 <= weight < math.inf for weight in (beta, free_bits, warmup)):
+            raise LabError("beta, free_bits and warmup are finite and not negative.")
         if free_bits and importance_samples > 1:
             raise LabError("free_bits needs the divergence itself: set importance_samples to 1.")
         self.latent_dim = latent_dim
