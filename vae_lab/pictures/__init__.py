@@ -9,7 +9,7 @@ are fp32 on the CPU: a model elsewhere takes `lambda z: model.decode(z.to(model.
 dimensions are named from one: z1 is `codes[:, 0]`.
 """
 
-from vae_lab.pictures.canvas import captioned, grid, save_png
+from vae_lab.pictures.canvas import captioned, grid, save_png, to_png
 from vae_lab.pictures.plane import project, scatter
 from vae_lab.pictures.sheets import (
     interpolation,
@@ -29,5 +29,6 @@ __all__ = [
     "samples",
     "save_png",
     "scatter",
+    "to_png",
     "traversal",
 ]
