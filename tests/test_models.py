@@ -257,8 +257,8 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
 
 
 @every_model
-@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
-def test_weights_in_half_precision_are_refused(kind, precision, tmp_path):
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_weights_in_other_than_single_precision_are_refused(kind, precision, tmp_path):
     with pytest.raises(LabError, match="bf16-mixed"):
         fit(build(kind), tmp_path, precision=precision)
 

@@ -1,0 +1,91 @@
+"""Every experiment is short, says what it shows, and runs one batch on the embedded digits."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vae_lab import training
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = sorted(FOLDER.glob("*.yaml"))
+SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
+
+# Sizes that a source of colour or of another shape stands for.
+SIZES = {
+    "frey": ["--data.resize=[28,20]"],
+    "cifar10": ["--data.resize=32", "--data.channels=3"],
+    "celeba": ["--data.resize=32", "--data.channels=3"],
+    "folder": ["--data.resize=32", "--data.channels=3"],
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+every_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+every_sweep = pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+
+
+@pytest.fixture
+def one_batch(tmp_path, monkeypatch):
+    """Run one batch of an experiment in an empty folder, which it leaves empty."""
+
+    def fit(path, *arguments):
+        argv = ["fit", f"--config={path}", *arguments, "--data=Digits", "--trainer.fast_dev_run=1"]
+        monkeypatch.setattr(sys, "argv", ["lab", *argv])
+        training.run(argv)
+        assert not any(tmp_path.iterdir())
+
+    monkeypatch.chdir(tmp_path)
+    return fit
+
+
+def head_and_body(path):
+    """Return the lines of the opening comment, and those after it."""
+    lines = path.read_text().splitlines()
+    length = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    return lines[:length], lines[length:]
+
+
+def test_the_demo_is_there():
+    assert FOLDER / "vae_digits.yaml" in EXPERIMENTS
+    assert SWEEPS
+
+
+@every_experiment
+def test_it_opens_with_a_comment_and_is_short(path):
+    head, body = head_and_body(path)
+    assert len(head) > 1
+    assert re.search(r"\b(19|20)\d\d\b", " ".join(head)), "names no paper of any year"
+    assert 10 <= len(body) <= 20
+    assert len(head) + len(body) <= 30
+
+
+@every_experiment
+def test_it_is_named_after_its_model_and_data(path):
+    config = yaml.safe_load(path.read_text())
+    data = path.stem.rpartition("_")[2]
+    assert data in config["data"]["class_path"].lower()
+
+
+@every_experiment
+def test_it_runs_one_batch_on_the_embedded_digits(path, one_batch):
+    data = path.stem.rpartition("_")[2]
+    one_batch(path, *SIZES.get(data, ["--data.resize=28"]))
+
+
+@every_sweep
+def test_a_sweep_varies_an_experiment_that_exists(path):
+    sweep = yaml.safe_load(path.read_text())
+    command = sweep["command"]
+    assert command[command.index("--config") + 1] in {f"experiments/{p.name}" for p in EXPERIMENTS}
+    assert sweep["metric"]["name"].startswith("val/")
+    assert sweep["parameters"]
+
+
+@every_sweep
+def test_the_first_run_of_a_sweep_runs_one_batch(path, one_batch):
+    sweep = yaml.safe_load(path.read_text())
+    config = FOLDER.parent / sweep["command"][sweep["command"].index("--config") + 1]
+    first = [f"--{name}={given['values'][0]}" for name, given in sweep["parameters"].items()]
+    one_batch(config, *first, "--data.resize=28")
