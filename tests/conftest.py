@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,26 @@ def folder(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20 + k, 30), colour).save(path)
     return root
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, without the data of this machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VAE_LAB_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def lab(here, monkeypatch, capfd):
+    """Run the command line in this process, and return what it printed."""
+    from vae_lab.cli import main
+
+    def run(*argv):
+        argv = [str(word) for word in argv]
+        # Lightning warns if it is called from within another command.
+        monkeypatch.setattr(sys, "argv", ["lab", *argv])
+        main(argv)
+        return capfd.readouterr().out
+
+    return run

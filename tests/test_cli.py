@@ -23,27 +23,6 @@ FIT = [
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("VAE_LAB_DATA", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def lab(here, monkeypatch, capfd):
-    """Run the command line in this process, and return what it printed."""
-
-    def run(*argv):
-        argv = [str(word) for word in argv]
-        monkeypatch.setattr(sys, "argv", ["lab", *argv])
-        main(argv)
-        return capfd.readouterr().out
-
-    return run
-
-
-@pytest.fixture
 def refused(lab, here, capfd):
     """Run a command that must fail well, and return its one or two sentences."""
 
@@ -139,6 +118,7 @@ def test_a_command_without_what_it_needs(refused, words, message):
         ("--model.lr=-1", "learning rate"),
         ("--data.batch_size=5000", "only 64 training images"),
         ("--data.val_size=5000", "only 1500 images"),
+        ("--data.val_size=0", "no validation images"),
         ("--data.resize=0", "resize must be 1 or more"),
         ("--pictures.kinds=[cats]", "No picture is called 'cats'"),
         ("--pictures.every=0", "every >= 1"),

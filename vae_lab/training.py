@@ -44,6 +44,7 @@ QUIET = (
     "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
     ".*smaller than the logging interval",  # an epoch's end writes what is left of a window
     "The dirpath has changed",  # a model is measured outside the folder it was trained in
+    "Total length of .* is zero",  # a run without validation images is refused
     ".*treespec",  # between Lightning and torch
 )
 DEFAULTS = Path(__file__).with_name("defaults.yaml")

@@ -36,7 +36,7 @@ class Last(ModelCheckpoint):
         self.seconds = 60 * minutes
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._saved = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), -1
 
     def on_train_batch_end(
         self,
@@ -46,21 +46,23 @@ class Last(ModelCheckpoint):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        if self._due(trainer, batch_idx):
+        # An epoch's last step is saved at its end; gradients that still accumulate never are.
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if whole and not last and (self._late(trainer, batch_idx) or _ending(trainer)):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save(trainer)
+        # Lightning calls this in the middle of an epoch too, if training ends there; what was
+        # saved before still has the rest of the epoch to come.
+        if trainer.global_step != self._saved_step:
+            self._save(trainer)
 
-    def _due(self, trainer: Trainer, batch_idx: int) -> bool:
-        late = trainer.received_sigterm or time.monotonic() - self._saved >= self.seconds
-        if trainer.world_size > 1:
-            if batch_idx % PATIENCE:
-                return False
-            late = trainer.strategy.broadcast(late)
-        # Gradients that still accumulate are not saved; an epoch's last step is saved at its end.
-        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        return late and whole and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+    def _late(self, trainer: Trainer, batch_idx: int) -> bool:
+        if trainer.world_size > 1 and batch_idx % PATIENCE:
+            return False
+        late = trainer.received_sigterm or time.monotonic() - self._saved_at >= self.seconds
+        return trainer.strategy.broadcast(late)
 
     def _save(self, trainer: Trainer) -> None:
         # Lightning gives its trainer this attribute from elsewhere.
@@ -70,4 +72,8 @@ class Last(ModelCheckpoint):
         for logger in trainer.loggers:
             logger.save()
         trainer.save_checkpoint(self.format_checkpoint_name({}))
-        self._saved = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+
+def _ending(trainer: Trainer) -> bool:
+    return trainer.should_stop or trainer.global_step == trainer.max_steps

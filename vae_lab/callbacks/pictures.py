@@ -47,6 +47,7 @@ class Pictures(Callback):
         if every < 1 or images < 2:
             raise LabError("Pictures need every >= 1 epoch and at least 2 images.")
         self.kinds = kinds
+        self._asked = list(DRAWINGS) if kinds is None else kinds
         self.every = every
         self.images = images
         self.options = {"scatter": {"projection": projection}}
@@ -56,7 +57,11 @@ class Pictures(Callback):
         folder = trainer.log_dir if trainer.loggers else None
         self._folder = None if folder is None else Path(folder) / "pictures"
         self._drawn = -1
-        self._chosen = [kind for kind in self.kinds or DRAWINGS if self._wanted(kind, pl_module)]
+        self._chosen = [kind for kind in self._asked if self._wanted(kind, pl_module)]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Rather now than after hours of training.
+        first_images(trainer, pl_module, 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (trainer.current_epoch + 1) % self.every == 0:
@@ -77,7 +82,7 @@ class Pictures(Callback):
 
     def _draw(self, trainer: Trainer, model: LightningModule, epoch: int) -> None:
         self._drawn = epoch
-        if self._folder is None or not trainer.is_global_zero:
+        if self._folder is None or not self._chosen or not trainer.is_global_zero:
             return
         batch = first_images(trainer, model, self.images)
         model.eval()
@@ -101,7 +106,10 @@ def first_images(trainer: Trainer, model: LightningModule, n: int) -> Batch:
         if sum(len(b.x) for b in batches) >= n:
             break
     if not batches:
-        raise LabError("Pictures need validation images; give the data a val_size above 0.")
+        raise LabError(
+            "There are no validation images to draw, nor to choose the best weights by; "
+            "give the data a val_size above 0."
+        )
     return Batch(*(torch.cat(parts)[:n].to(model.device) for parts in zip(*batches, strict=True)))
 
 

@@ -1,0 +1,244 @@
+"""Runs that are stopped, killed, repeated or spoiled."""
+
+import csv
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from vae_lab import runs
+from vae_lab.callbacks import AtomicCheckpointIO
+from vae_lab.errors import LabError
+from vae_lab.models import VAE
+
+# All that depends on where training stands: noise, fresh binary images, warm-up and schedule.
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=300",
+    "--data.val_size=100",
+    "--data.batch_size=32",
+    "--data.binarize=dynamic",
+    "--model=VAE",
+    "--model.latent_dim=3",
+    "--model.encoder.hidden=[50]",
+    "--model.decoder.hidden=[50]",
+    "--model.warmup=25",
+    "--model.schedule=ExponentialLR",
+    "--model.schedule.gamma=0.7",
+    "--trainer.max_epochs=3",
+    "--trainer.accelerator=cpu",
+    "--trainer.log_every_n_steps=4",
+    "--trainer.enable_progress_bar=false",
+    "--pictures.kinds=[]",
+]
+STATE = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "progress")
+
+
+def last(name="run", root=Path()):
+    path = root / f"runs/{name}/version_0/checkpoints/last.ckpt"
+    return torch.load(path, weights_only=True)
+
+
+def rows(name="run", root=Path()):
+    with (root / f"runs/{name}/version_0/metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def same(a, b):
+    """Tell whether nested values are equal to the bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an unbroken run of 30 steps, 10 an epoch."""
+    from vae_lab.cli import main
+
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lab", *FIT])
+        main(FIT)
+    return folder
+
+
+def check_resumed(whole):
+    """Compare the run in this folder with the unbroken one."""
+    mine, theirs = last(), last(root=whole)
+    assert {key: same(mine[key], theirs[key]) for key in STATE} == dict.fromkeys(STATE, True)
+    assert os.listdir("runs/run") == ["version_0"]
+    unbroken = rows(root=whole)
+    assert [row for row in rows() if row in unbroken] == unbroken
+    best = runs.Run(Path("runs/run/version_0")).checkpoint("best")
+    assert same(
+        torch.load(best, weights_only=True)["state_dict"],
+        torch.load(whole / best, weights_only=True)["state_dict"],
+    )
+
+
+@pytest.fixture
+def stopped(lab, monkeypatch):
+    """Run until something is done in the middle of a training step; return what that ended in."""
+
+    def run(error, step, action, *words):
+        original = VAE.training_step
+
+        def training_step(self, batch, batch_idx):
+            if self.global_step == step:
+                action()
+            return original(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(VAE, "training_step", training_step)
+            with pytest.raises(error) as stop:
+                lab(*FIT, *words)
+        return stop.value
+
+    return run
+
+
+def test_a_run_goes_on_after_an_epoch(lab, whole):
+    lab(*FIT, "--trainer.max_epochs=1")
+    earlier = rows()
+    lab(*FIT, "--ckpt_path=last")
+    assert rows()[: len(earlier)] == earlier
+    check_resumed(whole)
+
+
+@pytest.mark.parametrize("steps", [13, 20])
+def test_a_run_goes_on_after_so_many_steps(lab, whole, steps):
+    lab(*FIT, f"--trainer.max_steps={steps}")
+    assert last()["global_step"] == steps
+    lab(*FIT, "--ckpt_path=last")
+    check_resumed(whole)
+
+
+@pytest.mark.parametrize("step", [4, 10])
+def test_a_run_goes_on_after_a_crash_in_an_epoch(lab, stopped, whole, step):
+    stopped(ZeroDivisionError, step, lambda: 1 / 0, "--last.minutes=1e-9")
+    assert last()["global_step"] == step
+    lab(*FIT, "--ckpt_path=last")
+    check_resumed(whole)
+
+
+def test_a_run_goes_on_after_sigterm(lab, stopped, whole, capfd):
+    assert stopped(SystemExit, 13, lambda: signal.raise_signal(signal.SIGTERM)).code == 143
+    assert "--ckpt_path last goes on" in capfd.readouterr().err
+    assert last()["global_step"] == 14
+    lab(*FIT, "--ckpt_path=last")
+    check_resumed(whole)
+
+
+def test_ctrl_c_ends_with_the_status_of_an_interrupt(stopped):
+    assert stopped(SystemExit, 13, lambda: signal.raise_signal(signal.SIGINT)).code == 130
+    assert last()["global_step"] == 10
+
+
+def test_a_checkpoint_within_an_epoch_waits_for_whole_steps(stopped):
+    words = ["--last.minutes=1e-9", "--trainer.accumulate_grad_batches=3"]
+    stopped(ZeroDivisionError, 2, lambda: 1 / 0, *words)
+    progress = last()["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    assert progress["current"]["processed"] == 6
+
+
+def test_without_need_a_checkpoint_is_written_once_an_epoch(lab, monkeypatch):
+    written = []
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def count(self, checkpoint, path, storage_options=None):
+        written.append((Path(path).name, checkpoint["global_step"]))
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", count)
+    lab(*FIT)
+    assert [step for name, step in written if name == "last.ckpt"] == [10, 20, 30]
+    # Or the score of an epoch's best would be forgotten in going on.
+    assert written.index(("best.ckpt", 10)) < written.index(("last.ckpt", 10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_loses_nothing_that_was_saved(lab, here, number):
+    words = [*FIT, "--trainer.max_epochs=40", "--last.minutes=1e-9"]
+    lab(*words, "--name=whole")
+    started = subprocess.Popen([sys.executable, "-m", "vae_lab", *words])
+    checkpoint = here / "runs/run/version_0/checkpoints/last.ckpt"
+    while not checkpoint.exists():
+        assert started.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.5)
+    started.send_signal(number)
+    assert started.wait(60) == (-number if number == signal.SIGKILL else 143)
+    assert 0 < last()["global_step"] < 400
+    lab(*words, "--ckpt_path=last")
+    mine, theirs = last(), last("whole")
+    assert {key: same(mine[key], theirs[key]) for key in STATE} == dict.fromkeys(STATE, True)
+    assert rows()[-1] == rows("whole")[-1]
+
+
+def full_disk(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(("place", "function"), [(os, "fsync"), (Path, "replace")])
+def test_a_full_disk_leaves_the_checkpoint_that_stood_there(tmp_path, monkeypatch, place, function):
+    path = tmp_path / "a.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"x": 1}, path)
+    monkeypatch.setattr(place, function, full_disk)
+    with pytest.raises(LabError, match=r"a.ckpt could not be written: No space left on device"):
+        AtomicCheckpointIO().save_checkpoint({"x": 2}, path)
+    assert torch.load(path, weights_only=True) == {"x": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_stops_a_run_in_a_sentence(stopped, monkeypatch, capfd):
+    assert stopped(SystemExit, 15, lambda: monkeypatch.setattr(os, "fsync", full_disk)).code == 2
+    assert capfd.readouterr().err.startswith("lab fit: runs/run/version_0/checkpoints/")
+    assert last()["global_step"] == 10
+
+
+def test_the_same_seed_gives_the_same_weights_and_pictures_do_not_matter(lab, whole):
+    lab(*FIT, "--pictures.kinds=null", "--pictures.every=1", "--name=drawn")
+    assert same(last("drawn")["state_dict"], last(root=whole)["state_dict"])
+    lab(*FIT, "--seed_everything=1", "--name=other")
+    assert not same(last("other")["state_dict"], last(root=whole)["state_dict"])
+
+
+def test_a_loss_without_bound_stops_and_leaves_nothing_bad(lab, capfd):
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--model.lr=1e30")
+    assert stop.value.code == 2
+    message = capfd.readouterr().err
+    assert "stopped being finite in epoch 0" in message
+    assert message.count("\n") == 1
+    assert not list(Path("runs").rglob("*.ckpt"))
+
+
+def test_a_poisoned_batch_keeps_the_last_good_checkpoint(lab, monkeypatch, capfd):
+    terms = VAE.terms
+
+    def poisoned(self, batch):
+        bad = self.training and self.global_step == 15
+        return terms(self, batch._replace(x=batch.x * float("nan")) if bad else batch)
+
+    monkeypatch.setattr(VAE, "terms", poisoned)
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--last.minutes=1e-9", "--trainer.log_every_n_steps=50")
+    assert stop.value.code == 2
+    assert "stopped being finite in epoch 1" in capfd.readouterr().err
+    kept = last()
+    assert kept["global_step"] == 15
+    assert all(weight.isfinite().all() for weight in kept["state_dict"].values())
