@@ -1,7 +1,7 @@
 """Lightning without the calls that do nothing.
 
 Lightning calls six hooks a batch on every callback and on the model, each under a profiler's
-context, whether or not anybody overrode them: a tenth of a small model's step.
+context, whether or not they have anything to do: a tenth of a small model's step.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lightning import LightningModule
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.profilers import PassThroughProfiler
 
 __all__ = ["NoProfiler", "drop_idle_hooks"]
@@ -25,12 +25,25 @@ BATCH_HOOKS = (
 
 
 def drop_idle_hooks(parts: Iterable[Callback | LightningModule]) -> None:
-    """Hide the per-batch hooks that nobody overrode; Lightning passes over what is not callable."""
+    """Hide the per-batch hooks that do nothing; Lightning passes over what is not callable."""
     for part in parts:
         base = Callback if isinstance(part, Callback) else LightningModule
         for hook in BATCH_HOOKS:
-            if getattr(type(part), hook) is getattr(base, hook):
+            if getattr(type(part), hook) is getattr(base, hook) or _waits(part, hook):
                 setattr(part, hook, None)
+
+
+def _waits(part: Callback | LightningModule, hook: str) -> bool:
+    """Tell whether this is a checkpoint that finds out after every batch to save at epochs' ends.
+
+    Lightning lets a checkpoint count epochs, or steps, or minutes, but never two of them.
+    """
+    return (
+        isinstance(part, ModelCheckpoint)
+        and getattr(type(part), hook) is getattr(ModelCheckpoint, hook)
+        and hook == "on_train_batch_end"
+        and bool(part.every_n_epochs)
+    )
 
 
 class NoProfiler(PassThroughProfiler):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from lightning import LightningModule, Trainer
@@ -13,7 +13,11 @@ from torch import Tensor
 from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
-from vae_lab.pictures import save_png
+from vae_lab.files import atomic
+from vae_lab.pictures import to_png
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
 __all__ = ["Pictures", "first_images"]
 
@@ -92,10 +96,12 @@ class Pictures(Callback):
                 for kind in self._chosen
             }
         model.train()
-        for kind, picture in drawn.items():
-            save_png(picture, self._folder / f"{kind}_{epoch:04d}.png")
+        encoded = {kind: to_png(picture) for kind, picture in drawn.items()}
+        for kind, png in encoded.items():
+            with atomic(self._folder / f"{kind}_{epoch:04d}.png") as file:
+                file.write(png)
         for logger in trainer.loggers:
-            _log(logger, drawn, trainer.fit_loop.total_batch_idx + 1)
+            _log(logger, drawn, encoded, trainer.fit_loop.total_batch_idx + 1)
 
 
 def first_images(trainer: Trainer, model: LightningModule, n: int) -> Batch:
@@ -113,12 +119,25 @@ def first_images(trainer: Trainer, model: LightningModule, n: int) -> Batch:
     return Batch(*(torch.cat(parts)[:n].to(model.device) for parts in zip(*batches, strict=True)))
 
 
-def _log(logger: Logger, drawn: dict[str, Tensor], step: int) -> None:
+def _log(logger: Logger, drawn: dict[str, Tensor], encoded: dict[str, bytes], step: int) -> None:
     if isinstance(logger, TensorBoardLogger):
-        for kind, picture in drawn.items():
-            logger.experiment.add_image(f"pictures/{kind}", picture, step)
+        logger.experiment.file_writer.add_summary(_summary(drawn, encoded), step)
     elif isinstance(logger, WandbLogger):
         import wandb
 
         images = {f"pictures/{kind}": wandb.Image(picture) for kind, picture in drawn.items()}
         logger.experiment.log({**images, "trainer/global_step": step})
+
+
+def _summary(drawn: dict[str, Tensor], encoded: dict[str, bytes]) -> "Summary":
+    """Describe the pictures as TensorBoard does, which by itself would encode them again."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = []
+    for kind, picture in drawn.items():
+        channels, height, width = picture.shape
+        image = Summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=encoded[kind]
+        )
+        values.append(Summary.Value(tag=f"pictures/{kind}", image=image))
+    return Summary(value=values)
