@@ -29,5 +29,7 @@ class _Writer(ExperimentWriter):
         # Lightning deletes what it finds here.
         file = Path(self.metrics_file_path)
         if file.is_file():
+            # A kill may have cut the last line off; what follows must not be glued to it.
+            os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
             with file.open(newline="") as lines:
                 self.metrics_keys = next(csv.reader(lines), [])

@@ -1,0 +1,252 @@
+"""What happens around training: means, histories, progress, records, pictures."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback
+
+from vae_lab.callbacks import History, Last, Pictures, Progress
+from vae_lab.callbacks.idle import BATCH_HOOKS, drop_idle_hooks
+from vae_lab.errors import LabError
+from vae_lab.models.meter import Meter
+from vae_lab.runs import Run
+
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=64",
+    "--data.val_size=100",
+    "--data.batch_size=32",
+    "--model=VAE",
+    "--model.latent_dim=2",
+    "--trainer.accelerator=cpu",
+]
+
+
+def test_a_window_is_the_mean_over_images_since_the_last():
+    meter = Meter()
+    meter.add({"loss": torch.tensor([1.0, 2.0]), "kl": torch.tensor([0.0, 4.0])})
+    meter.add({"loss": torch.tensor([6.0]), "kl": torch.tensor([5.0])})
+    assert meter.window() == {"loss": 3.0, "kl": 3.0}
+    assert meter.window() == {}
+    meter.add({"loss": torch.tensor([7.0]), "kl": torch.tensor([1.0])})
+    assert meter.window() == {"loss": 7.0, "kl": 1.0}
+    assert meter.sums() == {"loss": 16.0, "kl": 10.0}
+    assert meter.count == 4
+    meter.reset()
+    assert (meter.sums(), meter.count) == ({}, 0)
+
+
+def test_a_mean_keeps_no_graph():
+    meter = Meter()
+    meter.add({"loss": torch.ones(3, requires_grad=True) * 2})
+    assert not meter.state_dict()["pending"]["loss"].requires_grad
+
+
+steps = st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=5), min_size=1)
+
+
+@given(steps, st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)))
+def test_an_epochs_mean_does_not_depend_on_windows_nor_on_a_stop(steps, reads, stops):
+    meter = Meter()
+    for k, step in enumerate(steps):
+        meter.add({"loss": torch.tensor(step)})
+        if k in stops:
+            state, meter = meter.state_dict(), Meter()
+            meter.load_state_dict(state)
+        if k in reads:
+            meter.window()
+    assert meter.sums()["loss"] == pytest.approx(sum(map(sum, steps)), rel=1e-9, abs=1e-6)
+    assert meter.count == sum(map(len, steps))
+
+
+def test_a_stop_within_a_window_does_not_change_its_mean_by_a_bit():
+    whole, first, second = Meter(), Meter(), Meter()
+    terms = [{"loss": torch.rand(7)} for _ in range(6)]
+    for k, term in enumerate(terms):
+        whole.add(term)
+        if k == 3:
+            second.load_state_dict(first.state_dict())
+        (first if k < 3 else second).add(term)
+    assert second.window() == whole.window()
+
+
+def test_a_resumed_history_continues_its_file(tmp_path):
+    for step, metrics in enumerate([{"a": 1.0}, {"a": 2.0}, {"b": 3.0}]):
+        history = History(tmp_path, "x", "version_0")
+        history.log_metrics(metrics, step)
+        history.save()
+    run = Run(tmp_path / "x/version_0")
+    assert run.curves() == {"a": [(0, 1.0), (1, 2.0)], "b": [(2, 3.0)]}
+
+
+@pytest.mark.parametrize("cut", ["3,4.", "3,4.5,6", "3"])
+def test_a_line_that_a_kill_cut_off_does_not_spoil_the_next(tmp_path, cut):
+    path = tmp_path / "x/version_0/metrics.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"a,step\n1.0,1\n{cut}")
+    history = History(tmp_path, "x", "version_0")
+    history.log_metrics({"a": 2.0}, 2)
+    history.save()
+    assert Run(path.parent).curves()["a"] == [(1, 1.0), (2, 2.0)]
+
+
+class Idle(Callback):
+    pass
+
+
+class Busy(Callback):
+    def on_train_batch_end(self, *args, **kwargs):
+        pass
+
+
+class BusyModel(LightningModule):
+    def on_before_zero_grad(self, optimizer):
+        pass
+
+
+def test_only_hooks_that_somebody_wrote_are_called():
+    idle, busy, model = Idle(), Busy(), BusyModel()
+    drop_idle_hooks([idle, busy, model])
+    assert not any(callable(getattr(idle, hook)) for hook in BATCH_HOOKS)
+    assert [hook for hook in BATCH_HOOKS if callable(getattr(busy, hook))] == ["on_train_batch_end"]
+    assert callable(model.on_before_zero_grad)
+    assert model.on_train_batch_end is None
+
+
+def trainer(**changes):
+    """Return as much of a trainer as the last checkpoint asks for."""
+    progress = SimpleNamespace(is_last_batch=False)
+    return SimpleNamespace(
+        **{
+            "fit_loop": SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
+            "accumulate_grad_batches": 1,
+            "received_sigterm": False,
+            "should_stop": False,
+            "global_step": 7,
+            "max_steps": -1,
+            "world_size": 1,
+            "strategy": SimpleNamespace(broadcast=lambda late: late),
+        }
+        | changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "minutes", "batch_idx", "saved"),
+    [
+        ({}, 10, 3, False),
+        ({}, 1e-9, 3, True),
+        ({"received_sigterm": True}, 10, 3, True),
+        ({"should_stop": True}, 10, 3, True),
+        ({"max_steps": 7}, 10, 3, True),
+        ({"accumulate_grad_batches": 3}, 1e-9, 3, False),
+        ({"accumulate_grad_batches": 3}, 1e-9, 5, True),
+        # Processes agree on the clock now and then only, and the first one's counts.
+        ({"world_size": 2}, 1e-9, 3, False),
+        ({"world_size": 2}, 1e-9, 50, True),
+        ({"world_size": 2, "strategy": SimpleNamespace(broadcast=lambda _: True)}, 10, 50, True),
+        ({"world_size": 2, "max_steps": 7}, 10, 3, True),
+    ],
+)
+def test_when_the_last_checkpoint_is_due(monkeypatch, changes, minutes, batch_idx, saved):
+    last, done = Last(minutes), []
+    monkeypatch.setattr(last, "_save", done.append)
+    last.on_train_start(trainer(), BusyModel())
+    last.on_train_batch_end(trainer(**changes), BusyModel(), None, None, batch_idx)
+    assert bool(done) == saved
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan")])
+def test_minutes_are_positive(minutes):
+    with pytest.raises(LabError, match="above 0"):
+        Last(minutes)
+
+
+def test_pictures_come_every_so_many_epochs_and_at_the_end(lab):
+    lab(*FIT, "--trainer.max_epochs=5", "--pictures.every=2", "--pictures.kinds=[samples,scatter]")
+    pictures = {path.name for path in Path("runs/run/version_0/pictures").iterdir()}
+    epochs = (2, 4, 5)
+    assert pictures == {f"{kind}_000{k}.png" for kind in ("samples", "scatter") for k in epochs}
+
+
+def test_no_picture_is_a_choice(lab):
+    lab(*FIT, "--trainer.max_epochs=1", "--pictures.kinds=[]")
+    assert not Path("runs/run/version_0/pictures").exists()
+
+
+@pytest.mark.parametrize(("every", "images"), [(0, 10), (1, 1)])
+def test_pictures_refuse_what_cannot_be_drawn(every, images):
+    with pytest.raises(LabError, match="every >= 1 epoch and at least 2 images"):
+        Pictures(every=every, images=images)
+
+
+def test_without_a_terminal_progress_is_a_few_lines(lab):
+    printed = lab(*FIT, "--trainer.max_epochs=30", "--pictures.kinds=[]")
+    lines = [line for line in printed.splitlines() if line.startswith("epoch")]
+    assert [line.split()[1] for line in lines] == [f"{k}/30" for k in range(3, 31, 3)]
+    assert all("images/s" in line and "val/loss" in line for line in lines)
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    """The states of the bar on what seems to be a terminal: images so far, and in all."""
+    states, refresh = [], Progress._refresh
+
+    def record(self, trainer):
+        refresh(self, trainer)
+        states.append((self._bar.n, self._bar.total, self._bar.desc))
+
+    monkeypatch.setattr(Progress, "_refresh", record)
+    terminal = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr("vae_lab.callbacks.progress.sys", SimpleNamespace(stderr=terminal))
+    return states
+
+
+def test_on_a_terminal_progress_is_one_bar_over_all_epochs(lab, bar):
+    printed = lab(*FIT, "--trainer.max_epochs=20", "--pictures.kinds=[]")
+    assert "epoch " not in printed
+    assert bar[0] == (32, 20 * 64, "epoch 1/20: ")
+    assert all(images < total == 20 * 64 for images, total, _ in bar)
+
+
+def test_a_resumed_bar_counts_what_is_left(lab, bar):
+    lab(*FIT, "--trainer.max_epochs=1", "--pictures.kinds=[]")
+    lab(*FIT, "--trainer.max_epochs=4", "--pictures.kinds=[]", "--ckpt_path=last")
+    assert bar[-1][1] == 3 * 64
+
+
+def test_progress_takes_training_without_an_end(lab, bar):
+    lab(*FIT, "--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:01", "--pictures.kinds=[]")
+    assert len(bar) > 2
+
+
+def test_a_record_says_whether_the_run_came_to_its_end(lab, monkeypatch):
+    def crash(self, trainer, pl_module):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pictures, "on_train_epoch_end", crash)
+        with pytest.raises(ZeroDivisionError):
+            lab(*FIT, "--trainer.max_epochs=1")
+    lab(*FIT, "--trainer.max_epochs=1", "--pictures.kinds=[]")
+    first, second = (json.loads(Path(f"runs/run/version_{k}/run.json").read_text()) for k in (0, 1))
+    assert not first["finished"]
+    assert second["finished"]
+    assert second["images_per_second"] > 0
+    assert second["peak_memory_mib"] > 0
+    assert second["versions"]["torch"] == torch.__version__
+
+
+def test_the_projector_has_a_code_a_label_and_a_thumbnail_for_each_image(lab):
+    lab(*FIT, "--trainer.max_epochs=1", "--pictures.kinds=[]")
+    (codes,) = Path("runs/run/version_0").glob("*/codes")
+    assert len((codes / "tensors.tsv").read_text().splitlines()) == 100
+    assert set((codes / "metadata.tsv").read_text().split()) <= set("0123456789")
+    assert (codes / "sprite.png").stat().st_size > 1000
