@@ -232,11 +232,22 @@ def test_a_bad_checkpoint_is_refused(refused, checkpoint, kind, message, verb):
     assert any(part in refused(*words[verb]) for part in message.split("|"))
 
 
-def test_weights_of_other_settings_are_refused(refused, trained):
-    last = trained / "VAE/version_0/checkpoints/last.ckpt"
-    assert "other settings" in refused(*FIT, "--model.latent_dim=5", f"--ckpt_path={last}")
-    auto = trained / "Autoencoder/version_0"
-    assert "other settings" in refused(*FIT, "--model.latent_dim=3", f"--ckpt_path={auto}")
+def test_weights_of_other_settings_are_refused(refused, run):
+    last = f"--ckpt_path={run}/checkpoints/last.ckpt"
+    assert "other settings" in refused(*FIT, "--model.latent_dim=5", last)
+    auto = "--ckpt_path=runs/Autoencoder/version_0"
+    assert "other settings" in refused(*FIT, "--model.latent_dim=3", auto)
+    assert "name: VAE" in (run / "config.yaml").read_text()
+
+
+def test_going_on_with_what_is_refused_keeps_the_configuration(lab, run):
+    words = ["--name=VAE", "--ckpt_path=last", "--model.latent_dim=3"]
+    for wrong in ("--pictures.kinds=[manifold]", "--data.batch_size=5000"):
+        with pytest.raises(SystemExit):
+            lab(*FIT, *words, wrong)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["pictures"]["kinds"] is None
+    assert config["data"]["init_args"]["batch_size"] == 32
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning import LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -31,6 +32,7 @@ from vae_lab.callbacks import (
     Record,
 )
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
+from vae_lab.checkpoints import read
 from vae_lab.data import ImageData
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
@@ -52,6 +54,16 @@ DEFAULTS = Path(__file__).with_name("defaults.yaml")
 
 class Parser(LabParser, LightningArgumentParser):
     """Lightning's parser with our errors."""
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the configuration when training begins; until then it may be refused."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Wait: what a run that goes on has saved is not yet to be replaced."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")
 
 
 class LabCLI(LightningCLI):
@@ -112,6 +124,9 @@ class LabCLI(LightningCLI):
         if config.trainer.fast_dev_run or config.trainer.logger is not None:
             self.trainer.fit(**kwargs)
             return
+        if self.checkpoint:
+            # Weights that do not fit are refused before anything is written.
+            self.model.on_load_checkpoint(read(self.checkpoint))
         folder = run_folder(self.experiment, self.checkpoint)
         if self.checkpoint and folder in self.checkpoint.parents:
             # The configuration that is saved there begins the run, it does not go on with it.
@@ -148,6 +163,7 @@ def run(argv: list[str]) -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             seed_everything_default=0,
+            save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             parser_class=Parser,
             parser_kwargs={
