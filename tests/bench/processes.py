@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.bench.work import MARKS
 
-__all__ = ["ROOT", "ProgramFailed", "run"]
+__all__ = ["ROOT", "ProgramFailed", "lab", "run"]
 
 ROOT = Path(__file__).parents[2]
 

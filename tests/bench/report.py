@@ -14,12 +14,25 @@ from tests.bench.machine import BUSY
 from tests.bench.samples import Key, Sample, clean, cpu_speed, rates, speed
 from tests.bench.startup import Startup
 
-__all__ = ["Row", "print_fits", "print_others", "rows"]
+__all__ = ["Row", "print_fits", "print_others", "rows", "say_busy"]
 
 NAMES = {"mlp": "MLP VAE 784-400-20", "conv": "conv VAE 32-64-256-20"}
 TO_BARE = {"mlp": 0.90, "conv": 0.95}
 TIMES = {"ordinary": 4.0, "pythae": 1.9}
 STARTUP, NLL = 1.0, 35.0
+
+HEADERS = (
+    "images/s",
+    "quartiles",
+    "of bare",
+    "in CPU time",
+    "lab fit is",
+    "wanted",
+    "",
+    "val/loss",
+    "peak MiB",
+    "clean blocks",
+)
 
 
 @dataclass(frozen=True)
@@ -93,11 +106,10 @@ def print_fits(found: Sequence[Row], console: Console) -> None:
     """Print a table of training speeds for each net and number of threads."""
     for net, threads in dict.fromkeys((r.key.net, r.key.threads) for r in found):
         title = f"{NAMES[net]}, batch 128, {threads} thread(s)"
-        table = Table(title=title, title_justify="left", box=SIMPLE)
+        table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         table.add_column("program", no_wrap=True)
-        for header in ("images/s", "quartiles", "of bare", "in CPU", "nats", "peak MiB", "clean"):
+        for header in HEADERS:
             table.add_column(header, justify="right", no_wrap=True)
-        table.add_column("target", no_wrap=True)
         for row in found:
             if (row.key.net, row.key.threads) == (net, threads):
                 table.add_row(*_cells(row))
@@ -106,29 +118,24 @@ def print_fits(found: Sequence[Row], console: Console) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     low, middle, high = (f"{n:,.0f}" for n in row.images_per_second or (nan,) * 3)
+    known, peer = row.images_per_second is not None, row.key.program in TIMES
     return (
         row.key.program,
-        middle,
-        f"{low}-{high}",
-        _share(row.ratio),
-        _share(row.cpu_ratio),
+        middle if known else "busy",
+        f"{low}-{high}" if known else "",
+        _number(row.ratio),
+        _number(row.cpu_ratio),
+        _number(row.times, " x"),
+        _number(row.target, " x" if peer else ""),
+        "" if row.target is None else _verdict(row.met),
         f"{row.loss:.1f}",
         f"{row.peak_mib:,.0f}",
         f"{row.clean}/{row.blocks}",
-        _target(row),
     )
 
 
-def _share(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.2f}"
-
-
-def _target(row: Row) -> str:
-    if row.target is None:
-        return ""
-    if row.key.program == "lab fit":
-        return f"at least {row.target:.2f} of bare: {_verdict(row.met)}"
-    return f"lab fit {_share(row.times)}, at least {row.target} times it: {_verdict(row.met)}"
+def _number(value: float | None, unit: str = "") -> str:
+    return "" if value is None else f"{value:.2f}{unit}"
 
 
 def print_others(startup: Startup, evaluations: Sequence[Evaluation], console: Console) -> None:
