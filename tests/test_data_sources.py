@@ -204,6 +204,16 @@ def test_a_folder_divided_already_is_kept_so(folder, tmp_path):
         ImageFolder(str(tmp_path / "parts"), resize=4).split("test")
 
 
+def test_without_train_a_folder_called_test_is_a_class(folder):
+    os.rename(folder / "red", folder / "test")
+    os.rename(folder / "blue", folder / "val")
+    data = ImageFolder(str(folder), resize=4)
+    assert data.label_names == ("test", "val")
+    assert not data.own_validation
+    parts = [data.split(k) for k in ("train", "val", "test")]
+    assert [len(p.rows) for p in parts] == [32, 4, 4]  # 40 images, each in one part
+
+
 def test_a_flat_folder_of_one_size_needs_no_resize(tmp_path):
     for k in range(12):
         Image.new("L", (7, 5), 20 * k).save(tmp_path / f"{k}.png")

@@ -73,7 +73,10 @@ class ImageFolder(ImageData):
     def _part(self, split: str) -> Path:
         """The folder of a split, or that of train if it has none."""
         train, part = self.path / "train", self.path / split
-        return part if part.is_dir() else train if train.is_dir() else self.path
+        # Without `train`, a folder called `test` is a class like any other.
+        if not train.is_dir():
+            return self.path
+        return part if part.is_dir() else train
 
 
 def _listed(part: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
