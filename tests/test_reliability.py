@@ -136,7 +136,7 @@ def test_a_run_goes_on_after_a_crash_in_an_epoch(lab, stopped, whole, step):
 
 def test_a_run_goes_on_after_sigterm(lab, stopped, whole, capfd):
     assert stopped(SystemExit, 13, lambda: signal.raise_signal(signal.SIGTERM)).code == 143
-    assert "--ckpt_path last goes on" in capfd.readouterr().err
+    assert "--ckpt_path runs/run/version_0 goes on" in capfd.readouterr().err
     assert last()["global_step"] == 14
     lab(*FIT, "--ckpt_path=last")
     check_resumed(whole)

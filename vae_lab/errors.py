@@ -1,6 +1,6 @@
 """The one exception a user is meant to read."""
 
-__all__ = ["LabError"]
+__all__ = ["Diverged", "LabError"]
 
 
 class LabError(ValueError):
@@ -9,3 +9,7 @@ class LabError(ValueError):
     The command line prints the message alone and exits with status 2. Anything else that escapes
     is a bug of ours and keeps its traceback.
     """
+
+
+class Diverged(LabError):
+    """Training left the finite numbers; what it wrote until then is there to be looked at."""

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -10,7 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from vae_lab import runs
-from vae_lab.errors import LabError
+from vae_lab.errors import Diverged, LabError
 
 __all__ = ["checkpoint_for", "experiment_name", "removed_if_refused", "run_folder"]
 
@@ -45,14 +45,16 @@ def checkpoint_for(verb: str, wanted: str | None, experiment: Path) -> Path | No
     return runs.checkpoint_of(experiment, cast(Literal["last", "best"], wanted))
 
 
-def run_folder(experiment: Path, checkpoint: Path | None) -> Path:
-    """Return the folder of the run that goes on, or make that of a new one.
+def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
+    """Return the folder of the run that goes on, or make one, and whether it was made.
+
+    A run goes on from its own last checkpoint; from any other, a new one begins.
 
     Raises:
         LabError: If the folder cannot be made.
     """
-    if checkpoint is not None and checkpoint.parent.name == "checkpoints":
-        return checkpoint.parent.parent
+    if checkpoint is not None and _goes_on(experiment, checkpoint):
+        return checkpoint.parent.parent, False
     version = 0
     while True:
         folder = experiment / f"version_{version}"
@@ -60,7 +62,7 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> Path:
             # Making the folder claims the number, also from runs that start this instant; in a
             # run of several processes only the first one's folder is ever written to.
             folder.mkdir(parents=True, exist_ok=not _first_process())
-            return folder
+            return folder, True
         except FileExistsError:
             version += 1
         except OSError as error:
@@ -72,11 +74,19 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
     """Leave nothing behind of a new run that is refused before its first checkpoint."""
     try:
         yield
+    except Diverged:
+        raise
     except (LabError, MisconfigurationException):
         if _first_process() and not any(folder.glob("checkpoints/*.ckpt")):
             shutil.rmtree(folder)
             _remove_empty(folder.parent, folder.parent.parent)
         raise
+
+
+def _goes_on(experiment: Path, checkpoint: Path) -> bool:
+    folder = checkpoint.resolve().parent.parent
+    ours = checkpoint.resolve() == folder / "checkpoints" / "last.ckpt"
+    return ours and folder.parent == experiment.resolve() and (folder / "config.yaml").is_file()
 
 
 def _first_process() -> bool:
@@ -85,7 +95,6 @@ def _first_process() -> bool:
 
 
 def _remove_empty(*folders: Path) -> None:
-    for folder in folders:
-        if any(folder.iterdir()):
-            return
-        folder.rmdir()
+    with suppress(OSError):  # the first that is not empty, or not ours to remove, ends it
+        for folder in folders:
+            folder.rmdir()

@@ -4,7 +4,8 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from textwrap import shorten
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer import Trainer
@@ -24,6 +24,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from vae_lab import runs
 from vae_lab.callbacks import (
     AtomicCheckpointIO,
+    Best,
     History,
     Last,
     Pictures,
@@ -79,7 +80,7 @@ class LabCLI(LightningCLI):
             type=Literal["offline", "online"] | None,
             help="Log to Weights & Biases too; without a key, online becomes offline.",
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Best, "checkpoint")
         # After the best one, whose score it has to remember.
         parser.add_lightning_class_args(Last, "last")
         parser.add_lightning_class_args(Pictures, "pictures")
@@ -127,11 +128,11 @@ class LabCLI(LightningCLI):
         if self.checkpoint:
             # Weights that do not fit are refused before anything is written.
             self.model.on_load_checkpoint(read(self.checkpoint))
-        folder = run_folder(self.experiment, self.checkpoint)
-        if self.checkpoint and folder in self.checkpoint.parents:
+        folder, made = run_folder(self.experiment, self.checkpoint)
+        if not made:
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = None
-        with removed_if_refused(folder), _stopping(folder):
+        with removed_if_refused(folder) if made else nullcontext(), _stopping(folder):
             self.trainer.loggers = _loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
         _report(folder)
@@ -145,6 +146,8 @@ class LabCLI(LightningCLI):
 
     def predict(self, **kwargs: Any) -> None:
         """Write the restored test images to `predictions.npz`."""
+        if self.trainer.world_size > 1:
+            raise LabError("each process would write its own share: predict on one device.")
         batches = self.trainer.predict(**kwargs) or []
         restored = torch.cat([torch.as_tensor(batch) for batch in batches])
         with atomic("predictions.npz") as file:
@@ -196,7 +199,7 @@ def _stopping(folder: Path) -> Iterator[None]:
         yield
     except SystemExit as stop:  # Lightning turns both into one
         if (folder / "checkpoints" / "last.ckpt").exists():
-            print("lab fit: the same command with --ckpt_path last goes on.", file=sys.stderr)
+            print(f"lab fit: the same command with --ckpt_path {folder} goes on.", file=sys.stderr)
         sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
 
 
@@ -222,14 +225,20 @@ def _loggers(folder: Path, wandb: str | None) -> list[Logger]:
 def _wandb(folder: Path, offline: bool) -> Logger:
     import wandb
 
-    if not (offline or wandb.login(prompt=False, verify=False)):
-        print(
-            "lab fit: no W&B key on this machine, so W&B logs offline; `wandb sync` sends it later."
-        )
-        offline = True
     name = f"{folder.parent.name}/{folder.name}"
-    mode = "offline" if offline else "online"
-    return WandbLogger(name=name, save_dir=folder, project="vae_lab", mode=mode)
+    settings = wandb.Settings(init_timeout=20)
+    make = partial(WandbLogger, name, folder, project="vae_lab", settings=settings)
+    try:
+        if not offline and wandb.login(prompt=False, verify=False):
+            logger = make(mode="online")
+            _ = logger.experiment  # connects, or says that it cannot
+            return logger
+        reason = "there is no key on this machine"
+    except wandb.errors.Error as error:
+        reason = shorten(str(error), 100)
+    if not offline:
+        print(f"lab fit: W&B logs offline, for {reason}; `wandb sync` sends it later.")
+    return make(mode="offline")
 
 
 @rank_zero_only

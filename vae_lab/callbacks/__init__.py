@@ -1,5 +1,6 @@
 """When to draw, to measure and to save; none of them asks a model which class it is."""
 
+from vae_lab.callbacks.best import Best
 from vae_lab.callbacks.checkpoint_io import AtomicCheckpointIO
 from vae_lab.callbacks.history import History
 from vae_lab.callbacks.last import Last
@@ -8,4 +9,13 @@ from vae_lab.callbacks.progress import Progress
 from vae_lab.callbacks.projector import Projector
 from vae_lab.callbacks.record import Record
 
-__all__ = ["AtomicCheckpointIO", "History", "Last", "Pictures", "Progress", "Projector", "Record"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "Best",
+    "History",
+    "Last",
+    "Pictures",
+    "Progress",
+    "Projector",
+    "Record",
+]

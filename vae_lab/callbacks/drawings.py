@@ -22,11 +22,13 @@ class Drawing:
         draw: From the model, a batch of images and options to a picture (3, H, W) in [0, 1].
         needs: Capabilities of `vae_lab.contracts` that it uses.
         latent_dim: The only code size it makes sense for, if there is one.
+        images: How many images it takes at least.
     """
 
     draw: Callable[..., Tensor]
     needs: tuple[type, ...]
     latent_dim: int | None = None
+    images: int = 1
 
     def check(self, model: Any, user: str) -> None:
         """Refuse a model that this cannot be drawn of.
@@ -66,7 +68,7 @@ def traversals(
     codes = model.encode(batch.x)
     if not 0 <= image < len(codes):
         raise LabError(f"there is no image {image}; the last one is {len(codes) - 1}.")
-    dims = codes.var(0).argsort(descending=True)[:rows].sort().values.tolist()
+    dims = codes.var(0, correction=0).argsort(descending=True)[:rows].sort().values.tolist()
     return pictures.traversal(_decoder(model), codes[image : image + 1], span, steps, dims)
 
 
@@ -92,6 +94,6 @@ DRAWINGS = {
     "samples": Drawing(samples, (Samples,)),
     "manifold": Drawing(manifold, (Decodes,), latent_dim=2),
     "traversals": Drawing(traversals, (Encodes, Decodes)),
-    "interpolation": Drawing(interpolation, (Encodes, Decodes)),
-    "scatter": Drawing(scatter, (Encodes,)),
+    "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2),
+    "scatter": Drawing(scatter, (Encodes,), images=3),
 }

@@ -65,7 +65,11 @@ class Pictures(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Rather now than after hours of training.
-        first_images(trainer, pl_module, 1)
+        found = len(first_images(trainer, pl_module, 3).x)
+        few = [kind for kind in self._chosen if DRAWINGS[kind].images > found]
+        if few and self.kinds is not None:
+            raise LabError(f"{found} validation images are too few for the picture {few[0]!r}.")
+        self._chosen = [kind for kind in self._chosen if kind not in few]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (trainer.current_epoch + 1) % self.every == 0:

@@ -4,6 +4,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.nn import functional as F
 
 from vae_lab.callbacks.pictures import first_images
 from vae_lab.contracts import Encodes
@@ -29,4 +31,11 @@ class Projector(Callback):
         step = trainer.fit_loop.total_batch_idx + 1
         labels = batch.y.tolist() if batch.y.ndim == 1 else None
         for board in boards:
-            board.experiment.add_embedding(codes, labels, batch.x, step, tag="codes")
+            board.experiment.add_embedding(codes, labels, _square(batch.x), step, tag="codes")
+
+
+def _square(images: Tensor) -> Tensor:
+    """Pad images to squares, the only thumbnails that TensorBoard can lay out."""
+    height, width = images.shape[-2:]
+    side = max(height, width)
+    return F.pad(images, (0, side - width, 0, side - height))

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import resource
 import sys
 import time
 from contextlib import suppress
@@ -26,8 +25,9 @@ __all__ = ["Record"]
 class Record(Callback):
     """Writes `run.json`: command, commit, versions, hardware, time, speed, peak memory."""
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._folder = trainer.log_dir if trainer.loggers else None
+        self._earlier = self._read()
         self._begun = time.time()
         self._seen = _images_seen(pl_module)
         for logger in trainer.loggers:
@@ -38,20 +38,32 @@ class Record(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.time() - self._begun
         images = _images_seen(pl_module) - self._seen
-        best = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        final = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                last = {f"last/{name}": value for name, value in best.items()}
+                last = {f"final/{name}": value for name, value in final.items()}
                 logger.log_hyperparams(settings(trainer), last)
-        cost = {"seconds": round(seconds, 1), "images_per_second": round(images / seconds)}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self._write(trainer, {"finished": True, **cost, "peak_memory_mib": round(peak)})
+        cost = {
+            "seconds": round(seconds + self._earlier.get("seconds", 0), 1),
+            "images_per_second": round(images / seconds),
+            "peak_memory_mib": _peak_memory(),
+        }
+        self._write(trainer, {"finished": True, **cost})
+
+    def _read(self) -> dict[str, Any]:
+        """Return what an earlier part of this run recorded."""
+        with suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads((Path(self._folder or "") / "run.json").read_text())
+            return found
+        return {}
 
     def _write(self, trainer: Trainer, outcome: dict[str, Any]) -> None:
         if self._folder is None or not trainer.is_global_zero:
             return
         path = Path(self._folder) / "run.json"
-        record = {**self._circumstances(trainer), **outcome}
+        kept = {"command", "started"} & self._earlier.keys()
+        begun: dict[str, Any] = {key: self._earlier[key] for key in kept}
+        record = {**self._circumstances(trainer), **begun, **outcome}
         with atomic(path) as file:
             file.write(json.dumps(record, indent=1).encode() + b"\n")
 
@@ -88,6 +100,16 @@ def settings(trainer: Trainer) -> dict[str, Any]:
 def _named(part: LightningModule | LightningDataModule) -> dict[str, Any]:
     given = {k: v for k, v in part.hparams.items() if not k.startswith("_")}
     return {"class": type(part).__name__, **given}
+
+
+def _peak_memory() -> int | None:
+    """Return the most memory this process ever held, in MiB, where the system counts it."""
+    with suppress(ImportError):
+        import resource
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    return None
 
 
 def _device(device: torch.device) -> str:

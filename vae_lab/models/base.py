@@ -16,7 +16,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_lab.contracts import Batch, Shape
-from vae_lab.errors import LabError
+from vae_lab.errors import Diverged, LabError
 from vae_lab.models.meter import Meter
 from vae_lab.nets import Decoder, Encoder
 from vae_lab.randomness import reseed
@@ -116,10 +116,15 @@ class Model(L.LightningModule, ABC):
         meter = self._meters["train"]
         checkpoint["progress"] = {"images_seen": self.images_seen, "meter": meter.state_dict()}
         if not all(torch.isfinite(p).all() for p in self.parameters()):
-            raise LabError(self._diverged("parameters"))
+            raise Diverged(self._diverged("parameters"))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_fit(checkpoint["state_dict"])
+        if (lr := checkpoint["hyper_parameters"]["lr"]) != self.lr:
+            raise LabError(
+                f"The checkpoint's optimiser goes on with its own learning rate, {lr}; "
+                f"--model.lr {self.lr} would be ignored."
+            )
         self.images_seen = checkpoint["progress"]["images_seen"]
         self._meters["train"].load_state_dict(checkpoint["progress"]["meter"])
 
@@ -141,7 +146,7 @@ class Model(L.LightningModule, ABC):
     def _read_window(self) -> dict[str, float]:
         means = self._meters["train"].window()
         if not all(map(math.isfinite, means.values())):
-            raise LabError(self._diverged("loss"))
+            raise Diverged(self._diverged("loss"))
         return means
 
     def _log_means(self, stage: str) -> dict[str, float]:
@@ -149,7 +154,8 @@ class Model(L.LightningModule, ABC):
         meter = self._meters[stage]
         sums = meter.sums()
         totals = torch.tensor([*sums.values(), meter.count], dtype=torch.float64)
-        totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
+        if self.trainer.world_size > 1:
+            totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
         meter.reset()
         *values, count = totals.tolist()
         means = {name: value / count for name, value in zip(sums, values, strict=True)}

@@ -33,9 +33,9 @@ class Meter:
         """Return the means since the last call, and count them towards the epoch's."""
         if not self._pending:
             return {}
-        windows = {name: torch.cat(steps) for name, steps in self._pending.items()}
+        windows = {name: _on_cpu(steps) for name, steps in self._pending.items()}
         size = len(next(iter(windows.values())))
-        sums = torch.stack([w.double().sum() for w in windows.values()]).tolist()
+        sums = [window.sum().item() for window in windows.values()]
         for name, total in zip(windows, sums, strict=True):
             self._sums[name] += total
         self.count += size
@@ -49,7 +49,7 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed epoch needs to end with the same means."""
-        pending = {name: torch.cat(steps) for name, steps in self._pending.items()}
+        pending = {name: torch.cat(steps).cpu() for name, steps in self._pending.items()}
         return {"pending": pending, "sums": dict(self._sums), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -58,3 +58,8 @@ class Meter:
         self.add(state["pending"])
         self._sums.update(state["sums"])
         self.count = state["count"]
+
+
+def _on_cpu(steps: list[Tensor]) -> Tensor:
+    # What a checkpoint brought lies on the CPU; and not every accelerator knows double precision.
+    return torch.cat([step.to(steps[-1].device) for step in steps]).cpu().double()

@@ -1,0 +1,120 @@
+"""Where a run goes on, where a new one begins, and what is never removed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from vae_lab import runs
+from vae_lab.models.meter import Meter
+
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=200",
+    "--data.val_size=50",
+    "--data.batch_size=50",
+    "--model=VAE",
+    "--model.encoder.hidden=[20]",
+    "--model.decoder.hidden=[20]",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--pictures.kinds=[]",
+]
+
+
+@pytest.fixture
+def run(lab, here):
+    lab(*FIT, "--trainer.max_epochs=2")
+    return Path("runs/run/version_0")
+
+
+def test_a_checkpoint_of_somebody_else_begins_a_new_run_and_keeps_his_folder(run, lab, here):
+    his = here / "home/checkpoints/last.ckpt"
+    his.parent.mkdir(parents=True)
+    (his.parent.parent / "thesis.tex").write_text("years of work")
+    shutil.copy(run / "checkpoints/last.ckpt", his)
+    with pytest.raises(SystemExit):
+        lab(*FIT, "--trainer.max_epochs=3", "--data.val_size=0", f"--ckpt_path={his}")
+    assert not (run.parent / "version_1").exists()
+    lab(*FIT, "--trainer.max_epochs=3", f"--ckpt_path={his}")
+    assert sorted(p.name for p in his.parent.parent.iterdir()) == ["checkpoints", "thesis.tex"]
+    assert (run.parent / "version_1/checkpoints/best.ckpt").exists()
+
+
+def test_another_name_begins_a_new_run(run, lab):
+    before = (run / "checkpoints/last.ckpt").read_bytes()
+    lab(*FIT, "--trainer.max_epochs=3", "--name=other", f"--ckpt_path={run}")
+    assert Path("runs/other/version_0/checkpoints/last.ckpt").exists()
+    assert (run / "checkpoints/last.ckpt").read_bytes() == before
+
+
+def test_the_best_score_survives_another_spelling_of_the_folder(run, lab, here):
+    state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    (key,) = [k for k in state["callbacks"] if k.startswith("Best")]
+    # A score that no further epoch can beat.
+    state["callbacks"][key]["best_model_score"] = torch.tensor(-1e9)
+    state["callbacks"][key]["kth_value"] = torch.tensor(-1e9)
+    path = state["callbacks"][key]["best_model_path"]
+    state["callbacks"][key]["best_k_models"] = {path: torch.tensor(-1e9)}
+    torch.save(state, run / "checkpoints/last.ckpt")
+    best = (run / "checkpoints/best.ckpt").read_bytes()
+    lab(*FIT, "--trainer.max_epochs=3", f"--runs={here / 'runs'}", f"--ckpt_path={here / run}")
+    assert (run / "checkpoints/best.ckpt").read_bytes() == best
+    assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+
+
+def test_a_better_epoch_replaces_the_best_after_another_spelling(run, lab, here):
+    best = (run / "checkpoints/best.ckpt").read_bytes()
+    lab(*FIT, "--trainer.max_epochs=6", f"--runs={here / 'runs'}", f"--ckpt_path={here / run}")
+    assert (run / "checkpoints/best.ckpt").read_bytes() != best
+    assert runs.load_model(run)
+
+
+def test_a_finished_run_stays_finished_and_time_adds_up(run, lab):
+    before = json.loads((run / "run.json").read_text())
+    lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert json.loads((run / "run.json").read_text()) == before
+    lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+    after = json.loads((run / "run.json").read_text())
+    assert after["seconds"] > before["seconds"]
+    assert after["command"] == before["command"]
+
+
+def test_a_learning_rate_that_would_be_ignored_is_refused(run, lab, capfd):
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last", "--model.lr=0.5")
+    assert stop.value.code == 2
+    assert "goes on with its own learning rate, 0.001" in capfd.readouterr().err
+
+
+def test_a_diverged_run_leaves_its_folder_to_be_looked_at(lab, here, capfd):
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--trainer.max_epochs=3", "--model.lr=1e9")
+    assert stop.value.code == 2
+    assert "finite" in capfd.readouterr().err
+    assert (here / "runs/run/version_0/config.yaml").exists()
+
+
+def test_images_taller_than_wide_reach_the_projector(lab):
+    lab(*FIT, "--trainer.max_epochs=1", "--data.resize=[28,20]")
+    assert runs.find("runs/run").path.joinpath("run.json").exists()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_too_few_validation_images_cost_a_picture_and_not_the_run(lab, size):
+    few = [word for word in FIT if not word.startswith(("--data.val_size", "--pictures"))]
+    lab(*few, "--trainer.max_epochs=1", f"--data.val_size={size}", "--model.latent_dim=5")
+    assert "scatter" not in runs.find("runs/run").pictures
+    assert "samples" in runs.find("runs/run").pictures
+
+
+def test_a_meter_takes_up_on_another_device_where_it_stopped():
+    meter, other = Meter(), Meter()
+    meter.add({"loss": torch.tensor([1.0, 2.0])})
+    other.load_state_dict(meter.state_dict())
+    other.add({"loss": torch.tensor([6.0])})
+    assert other.window() == {"loss": 3.0}
+    assert all(t.device.type == "cpu" for t in meter.state_dict()["pending"].values())

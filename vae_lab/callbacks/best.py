@@ -1,0 +1,23 @@
+"""The checkpoint of the best validation score."""
+
+import os
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+__all__ = ["Best"]
+
+
+class Best(ModelCheckpoint):
+    """Lightning's checkpoint of the best score, which a run that goes on does not forget.
+
+    Lightning drops the score where the folder is spelled otherwise than at first, and the next
+    checkpoint then replaces a better one.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        path = self.format_checkpoint_name({})
+        if os.path.exists(path):
+            here = {"dirpath": self.dirpath, "best_k_models": {path: state_dict["kth_value"]}}
+            named = dict.fromkeys(("best_model_path", "kth_best_model_path"), path)
+            super().load_state_dict({**state_dict, **here, **named})
