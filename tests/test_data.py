@@ -216,3 +216,11 @@ def test_there_are_three_splits_of_which_one_may_be_empty():
         data.split("val")
     with pytest.raises(LabError, match="no split 'dev'; choose from train, val, test"):
         data.split("dev")
+
+
+def test_memory_is_guessed_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(store.Path, "read_text", lambda *a, **k: (_ for _ in ()).throw(OSError()))
+    assert store.fits(1)
+    monkeypatch.delattr(store.os, "sysconf")
+    assert store.fits(4 * 2**30)
+    assert not store.fits(4 * 2**30 + 1)

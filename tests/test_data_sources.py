@@ -68,7 +68,14 @@ def test_without_a_network_the_files_to_fetch_are_named(tmp_path, monkeypatch, s
     with pytest.raises(LabError, match=f"{data.files[1]}.*VAE_LAB_DATA") as caught:
         data.prepare_data()
     assert len(str(caught.value).splitlines()) == 1
-    assert [p for p in (tmp_path / "new").rglob("*")] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_is_stored_whole_for_readers_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for data in (MNIST("data"), ImageFolder("data", folder="photos")):
+        assert data.hparams["root"] == str(tmp_path / "data")
+    assert MNIST().hparams["root"] is None
 
 
 def test_a_download_arrives_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -67,6 +67,8 @@ class ImageData(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
+        if root:  # Whoever reads the checkpoint may stand in another folder.
+            self.hparams["root"] = str(Path(root).expanduser().absolute())
         self.root = Path(root or os.environ.get("VAE_LAB_DATA") or "data").expanduser()
         self.batch_size = at_least(1, batch_size=batch_size)
         self.eval_batch_size = at_least(1, eval_batch_size=eval_batch_size)

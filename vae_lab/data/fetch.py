@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def fetch(download: Callable[[Path], Any], root: Path, missing: str) -> None:
     Raises:
         LabError: If there is no network, no room, no right to write or a wrong checksum.
     """
+    made = [place for place in (root, *root.parents) if not place.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
@@ -31,6 +33,10 @@ def fetch(download: Callable[[Path], Any], root: Path, missing: str) -> None:
     except (OSError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise LabError(f"{missing} The download failed: {reason[0]}") from error
+    finally:
+        for place in made:
+            with suppress(OSError):  # It holds the data, or was never made.
+                place.rmdir()
 
 
 def _move(source: Path, target: Path) -> None:
