@@ -218,6 +218,11 @@ def test_there_are_three_splits_of_which_one_may_be_empty():
         data.split("dev")
 
 
+def test_splits_name_what_there_is():
+    assert Digits().splits == ("train", "val", "test")
+    assert Digits(val_size=0).splits == ("train", "test")
+
+
 def test_memory_is_guessed_where_the_system_does_not_tell(monkeypatch):
     monkeypatch.setattr(store.Path, "read_text", lambda *a, **k: (_ for _ in ()).throw(OSError()))
     assert store.fits(1)

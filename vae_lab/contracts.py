@@ -1,5 +1,6 @@
 """What passes between the rooms of the house: a batch, and what a model is able to do."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -68,6 +69,13 @@ class Bounds(Protocol):
 @runtime_checkable
 class Images(Protocol):
     """A data set to measure and to draw on."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits that hold images: train, maybe val, and test."""
+
+    def loader(self, name: str, n: int | None = None) -> Iterable[Batch]:
+        """Iterate over what `images` returns, a batch at a time."""
 
     def images(self, name: str, n: int | None = None) -> Batch:
         """Return the first `n` images of a split, binarised once, in a fixed order."""

@@ -118,6 +118,11 @@ class ImageData(LightningDataModule, ABC):
         height, width = self.size
         return (self.channels or self.native[0], height + 2 * self.pad, width + 2 * self.pad)
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits that hold images."""
+        return tuple(name for name in SPLITS if name != "val" or self.val_size != 0)
+
     def split(self, name: str) -> Split:
         """Return the 8-bit images of "train", "val" or "test", reading them at the first call.
 

@@ -21,6 +21,7 @@ def encode(
     """
     import numpy as np
     import torch
+    from tqdm import tqdm
 
     from vae_lab import runs
     from vae_lab.contracts import Encodes, require
@@ -32,9 +33,18 @@ def encode(
 
     model: Any = runs.load_model(run)
     require(model, Encodes, "this")
-    batch = runs.load_data(run).images(split, limit)
-    with torch.inference_mode():
-        codes = torch.cat([model.encode(x) for x in torch.split(batch.x, 1000)])
+    data = runs.load_data(run)
+    whole = data.protocol(split)["images"]
+    codes, labels = [], []
+    with (
+        torch.inference_mode(),
+        # None shows the bar on a terminal only.
+        tqdm(total=min(limit or whole, whole), unit="images", disable=None, leave=False) as bar,
+    ):
+        for x, y in data.loader(split, limit):
+            codes.append(model.encode(x, y).numpy())
+            labels.append(y.numpy())
+            bar.update(len(x))
     with atomic(output) as file:
-        np.savez(file, codes=codes.numpy(), labels=batch.y.numpy())
-    print(f"{output}: {codes.shape[0]:,} codes of {codes.shape[1]} dimensions")
+        np.savez(file, codes=np.concatenate(codes), labels=np.concatenate(labels))
+    print(f"{output}: {bar.n:,} codes of {model.latent_dim} dimensions")
