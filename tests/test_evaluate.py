@@ -4,15 +4,18 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from vae_lab import runs
 from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.models import VAE, Autoencoder
 from vae_lab.verbs import evaluate as module
+from vae_lab.verbs.encode import encode
 from vae_lab.verbs.evaluate import evaluate
 
 BOUNDS = {"elbo", "reconstruction", "kl", "nll", "active_units"}
@@ -51,6 +54,8 @@ class Data:
     """Images of three classes, told apart by their first pixel."""
 
     labelled = True
+    splits = ("train", "val", "test")
+    seed = 0
 
     def images(self, split, n=None):
         size = {"train": 90, "val": 30, "test": 60}[split]
@@ -61,7 +66,13 @@ class Data:
         return Batch(x[:n], y[:n])
 
     def protocol(self, split):
-        return {"data": "Data", "split": split, "images": 60, "binarize": "static-own"}
+        return {
+            "data": "Data",
+            "split": split,
+            "images": len(self.images(split).x),
+            "binarize": "static-own",
+            "split_seed": self.seed,
+        }
 
 
 @pytest.fixture
@@ -100,7 +111,7 @@ def test_a_bounding_model_gets_every_metric_with_its_protocol(run, capsys):
     assert report["metrics"]["test/active_units"]["value"] == 1
     assert report["metrics"]["test/knn_accuracy"]["value"] == 1
 
-    protocol = report["protocol"]
+    protocol = report["protocol"]["test"]
     assert protocol["checkpoint"] == "checkpoints/best.ckpt"
     assert protocol["torch"] == torch.__version__
     assert {"commit", "device", "threads", "seconds", "importance_samples"} <= protocol.keys()
@@ -119,7 +130,29 @@ def test_an_autoencoder_is_set_beside_pca_and_gets_no_bound(run):
     error = expected.std().item() / 60**0.5
     assert metrics["test/squared_error"]["standard_error"] == pytest.approx(error)
     assert 0 < metrics["test/pca_squared_error"]["value"] < metrics["test/squared_error"]["value"]
-    assert "2 components of 90" in metrics["test/pca_squared_error"]["protocol"]
+    assert "2 components of 120" in metrics["test/pca_squared_error"]["protocol"]
+
+
+@pytest.mark.parametrize(
+    ("split", "splits", "count"),
+    [("test", Data.splits, 120), ("val", Data.splits, 90), ("test", ("train", "test"), 90)],
+)
+def test_metrics_learn_from_validation_images_once_those_have_done_their_work(
+    run, split, splits, count
+):
+    folder, loaded = run
+    loaded["data"].splits = splits
+    evaluate(str(folder), split=split, importance_samples=0)
+    assert f"{count} training" in read(folder)["metrics"][f"{split}/knn_accuracy"]["protocol"]
+
+
+def test_metrics_learn_from_so_many_images_at_most(run, monkeypatch):
+    folder, _ = run
+    for most in (95, 90, 50):
+        monkeypatch.setattr(module, "TRAIN_LIMIT", most)
+        evaluate(str(folder), importance_samples=0)
+        note = read(folder)["metrics"]["test/knn_accuracy"]["protocol"]
+        assert f"{most} training" in note
 
 
 def test_no_samples_leave_the_likelihood_out_and_no_labels_the_probes(run):
@@ -129,18 +162,68 @@ def test_no_samples_leave_the_likelihood_out_and_no_labels_the_probes(run):
     assert names(folder) == BOUNDS - {"nll"} | {"squared_error"}
 
 
-def test_another_split_is_added_and_the_same_one_replaced(run):
+def test_another_split_is_added_and_what_is_measured_anew_replaced(run):
     folder, _ = run
     evaluate(str(folder), importance_samples=5)
-    test = read(folder)["metrics"]
-    evaluate(str(folder), split="val", importance_samples=0, limit=20)
+    before = read(folder)
+    evaluate(str(folder), split="val", importance_samples=0)
     report = read(folder)
-    assert {key: report["metrics"][key] for key in test} == test
+    assert before["metrics"].items() <= report["metrics"].items()
+    assert report["protocol"]["test"] == before["protocol"]["test"]
+    assert report["protocol"]["val"]["images"] == 30
     assert names(folder, "val") == names(folder) - {"nll"}
-    assert report["protocol"]["split"] == "val"
-    assert report["protocol"]["images"] == 20
+    evaluate(str(folder), importance_samples=0, seed=1)
+    again = read(folder)
+    assert again["metrics"]["test/nll"] == before["metrics"]["test/nll"]
+    assert again["protocol"]["test"]["importance_samples"] == 5
+    assert "seed 1" in again["metrics"]["test/elbo"]["protocol"]
+
+
+@pytest.mark.parametrize("change", ["weights", "checkpoint", "split_seed"])
+def test_what_came_from_elsewhere_is_dropped_from_its_split_alone(run, change):
+    folder, loaded = run
+    for split in ("val", "test"):
+        evaluate(str(folder), split, importance_samples=5)
+    best = folder / "checkpoints" / "best.ckpt"
+    if change == "weights":
+        best.write_text("trained on")
+    elif change == "checkpoint":
+        best.rename(best.with_stem("last"))
+    else:
+        loaded["data"].seed = 1
     evaluate(str(folder), importance_samples=0)
-    assert "test/nll" not in read(folder)["metrics"]
+    report = read(folder)
+    assert "test/nll" not in report["metrics"]
+    assert "importance_samples" not in report["protocol"]["test"]
+    assert "val/nll" in report["metrics"]
+
+
+def test_a_quick_look_writes_nothing(run, capsys):
+    folder, _ = run
+    evaluate(str(folder), limit=20)
+    assert not (folder / "metrics.json").exists()
+    evaluate(str(folder), importance_samples=5)
+    before = read(folder)
+    capsys.readouterr()
+    evaluate(str(folder), importance_samples=0, limit=20)
+    assert read(folder) == before
+    assert "look at 20 images; metrics.json is left" in capsys.readouterr().out
+
+
+def test_an_evaluation_that_ends_meanwhile_is_kept(run):
+    folder, loaded = run
+
+    class Slow(Bounded):
+        def log_weights(self, x, samples, y=None):
+            loaded["model"] = Bounded()
+            if not (folder / "metrics.json").exists():
+                evaluate(str(folder), split="val", importance_samples=0)
+            return super().log_weights(x, samples, y)
+
+    loaded["model"] = Slow()
+    evaluate(str(folder), importance_samples=1)
+    assert {"test", "val"} == read(folder)["protocol"].keys()
+    assert {"test/elbo", "val/elbo"} <= read(folder)["metrics"].keys()
 
 
 def test_the_seed_decides_the_numbers(run):
@@ -161,7 +244,7 @@ def test_a_checkpoint_writes_to_its_run_and_a_stray_one_beside_itself(run, tmp_p
     stray = tmp_path / "stray.ckpt"
     stray.touch()
     evaluate(str(stray), importance_samples=0)
-    assert read(tmp_path)["protocol"]["checkpoint"] == "stray.ckpt"
+    assert read(tmp_path)["protocol"]["test"]["checkpoint"] == "stray.ckpt"
 
 
 @pytest.mark.parametrize("wrong", [{"importance_samples": -1}, {"limit": 0}])
@@ -213,7 +296,28 @@ def test_importing_the_verb_imports_no_torch():
 def test_the_models_of_the_house_are_measured_on_its_data(run, model, expected):
     folder, loaded = run
     loaded.update(model=model((1, 8, 8), latent_dim=3).eval(), data=Digits(binarize="static"))
-    evaluate(str(folder), importance_samples=10, limit=50)
+    evaluate(str(folder), importance_samples=10)
     assert names(folder) == expected | CODES | {"squared_error"}
     protocol = read(folder)["metrics"]["test/squared_error"]["protocol"]
-    assert "data Digits, split test, images 50, shape [1, 8, 8], binarize static-own" in protocol
+    assert "data Digits, split test, images 297, shape [1, 8, 8], binarize static-own" in protocol
+
+
+def test_codes_are_written_without_the_images_held_at_once(tmp_path, monkeypatch):
+    class Streamed(Data):
+        def loader(self, split, n=None):
+            return map(Batch, *(part.split(25) for part in Data().images(split, n)))
+
+        def images(self, split, n=None):
+            raise AssertionError("all images at once")
+
+        def protocol(self, split):
+            return Data().protocol(split)
+
+    monkeypatch.setattr(runs, "load_model", lambda path: Coder())
+    monkeypatch.setattr(runs, "load_data", lambda path: Streamed())
+    for limit, count in ((None, 60), (30, 30), (99, 60)):
+        encode("any", limit=limit, output=str(tmp_path / "codes.npz"))
+        x, y = Data().images("test", count)
+        with np.load(tmp_path / "codes.npz") as file:
+            assert np.array_equal(file["codes"], x.flatten(1)[:, :2])
+            assert np.array_equal(file["labels"], y)

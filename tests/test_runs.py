@@ -210,13 +210,15 @@ def test_config_scores_and_pictures(tmp_path):
     run = runs.find(make_run(tmp_path / "vae" / "version_0"))
     assert run.config["model"]["init_args"]["beta"] == 2
     assert run.scores == {}
-    report = {"protocol": {"seed": 0}, "metrics": {"test/elbo": {"value": -90.5, "unit": "nats"}}}
+    metrics = {"test/elbo": {"value": -90.5, "unit": "nats"}}
+    report = {"protocol": {"test": {"seed": 0}}, "metrics": metrics}
     (run.path / "metrics.json").write_text(json.dumps(report))
     (run.path / "pictures").mkdir()
     for name in ("samples_0009", "samples_0010", "two_words_0001", "stray"):
         (run.path / "pictures" / f"{name}.png").touch()
     run = runs.find(run.path)
     assert run.scores == {"test/elbo": -90.5}
+    assert run.evaluation == report
     found = {kind: path.name for kind, path in run.pictures.items()}
     assert found == {"samples": "samples_0010.png", "two_words": "two_words_0001.png"}
 
@@ -249,6 +251,7 @@ def test_curves_of_a_resumed_run_forget_what_was_lost(tmp_path):
         ("config.yaml", "hello", lambda run: run.config),
         ("metrics.json", '{"metrics"', lambda run: run.scores),
         ("metrics.json", '{"elbo": 3}', lambda run: run.scores),
+        ("metrics.json", '{"protocol": {"seed": 0}, "metrics": {}}', lambda run: run.scores),
         ("metrics.csv", "step,a\n1,abc\n", lambda run: run.curves()),
         ("metrics.csv", "step,a\n1,2,3\n", lambda run: run.curves()),
     ],

@@ -61,13 +61,14 @@ class Run:
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
-        """`metrics.json`: the `protocol` and the `metrics` of the evaluations so far."""
+        """`metrics.json`: the `protocol` of each split evaluated so far, and the `metrics`."""
         path = self.path / "metrics.json"
         try:
             report = json.loads(_read_text(path) or '{"protocol": {}, "metrics": {}}')
             for entry in report["metrics"].values():
                 float(entry["value"])
-            return {"protocol": dict(report["protocol"]), "metrics": dict(report["metrics"])}
+            protocols = {split: dict(entry) for split, entry in report["protocol"].items()}
+            return {"protocol": protocols, "metrics": dict(report["metrics"])}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             message = f"{path} is not an evaluation; delete it and run `lab evaluate` again."
             raise LabError(message) from error

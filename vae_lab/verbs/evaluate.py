@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from functools import partial
@@ -14,12 +15,16 @@ from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 
 if TYPE_CHECKING:
+    from vae_lab.contracts import Batch, Images
     from vae_lab.metrics.suite import Measure
 
 __all__ = ["evaluate"]
 
 TRAIN_LIMIT = 60_000
-"""Training images at most that neighbours, probes and PCA learn from: all of MNIST."""
+"""Images at most that neighbours, probes and PCA learn from: MNIST's, validation's included."""
+
+_SUBJECT = ("data", "binarize", "split_seed", "images", "shape", "checkpoint", "checkpoint_sha256")
+"""Numbers of one split stand side by side in a report only where these agree."""
 
 
 def evaluate(
@@ -33,14 +38,15 @@ def evaluate(
 
     A model that bounds a likelihood gets its ELBO, its importance-sampled log-likelihood and its
     active units; one that encodes, a classification of its codes; one that encodes and decodes,
-    its squared error. What another split was evaluated to before is kept.
+    its squared error. What was measured before is kept, unless it is measured anew or came from
+    another checkpoint or from other images of the same split.
 
     Args:
         run: A run folder or a checkpoint.
         split: Which images to evaluate; `val` for whatever may still be changed by the result.
         importance_samples: Posterior samples for each image's log-likelihood; 0 leaves it out.
         seed: Fixes all random numbers.
-        limit: Evaluate that many images only, for a quick look.
+        limit: Evaluate that many images only, for a quick look, of which nothing is written.
 
     Raises:
         LabError: If an argument is out of range, the run cannot be loaded, the model can do
@@ -53,14 +59,22 @@ def evaluate(
     if folder.name == "checkpoints":
         folder = folder.parent
     # Read first: hours should not go into numbers that cannot be added to the earlier ones.
-    earlier = Run(folder).evaluation["metrics"]
+    _ = Run(folder).evaluation
     started = time.perf_counter()
+    # Taken before the model is loaded: training may replace the file in the meantime.
+    digest = _digest(checkpoint)
     protocol, found = _measure(checkpoint, split, importance_samples, seed, limit)
     protocol["checkpoint"] = str(checkpoint.relative_to(folder))
+    protocol["checkpoint_sha256"] = digest
     protocol["seconds"] = round(time.perf_counter() - started, 1)
-    with atomic(folder / "metrics.json") as file:
-        file.write(json.dumps(_merge(earlier, protocol, found), indent=2).encode() + b"\n")
     _print(protocol, found)
+    if limit is not None:
+        print(f"A quick look at {protocol['images']} images; metrics.json is left as it was.")
+        return
+    # Read again: another evaluation may have finished since.
+    report = _merge(Run(folder).evaluation, protocol, found)
+    with atomic(folder / "metrics.json") as file:
+        file.write(json.dumps(report, indent=2).encode() + b"\n")
 
 
 def _measure(
@@ -79,29 +93,58 @@ def _measure(
     # None shows the bar on a terminal only.
     disable = None if samples and isinstance(model, Bounds) else True
     with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
-        train = partial(data.images, "train", TRAIN_LIMIT)
-        found = measure(model, images, train, samples, seed, bar.update)
+        found = measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
     protocol = {
         **data.protocol(split),
         "split": split,
         "images": len(images.x),
         "seed": seed,
-        "importance_samples": samples,
         "commit": commit(),
         "torch": torch.__version__,
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
+    if "nll" in found:
+        protocol["importance_samples"] = samples
     return protocol, found
+
+
+def _learned(data: Images, split: str) -> Batch:
+    """Return what metrics may learn from: for test, validation's images too, then of no more use.
+
+    So MNIST's are all 60,000, as in the numbers that the literature gives.
+    """
+    import torch
+
+    from vae_lab.contracts import Batch
+
+    train = data.images("train", TRAIN_LIMIT)
+    room = TRAIN_LIMIT - len(train.x)
+    if split == "val" or "val" not in data.splits or not room:
+        return train
+    return Batch(*map(torch.cat, zip(train, data.images("val", room), strict=True)))
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def _merge(
     earlier: dict[str, Any], protocol: dict[str, Any], found: dict[str, Measure]
 ) -> dict[str, Any]:
+    """Add to a report what was found, and drop of the same split what no longer belongs there."""
     split = protocol["split"]
-    kept = {key: entry for key, entry in earlier.items() if not key.startswith(f"{split}/")}
+    before, kept = earlier["protocol"].get(split, {}), earlier["metrics"]
+    if any(before.get(key) != protocol.get(key) for key in _SUBJECT):
+        before = {}
+        kept = {key: entry for key, entry in kept.items() if not key.startswith(f"{split}/")}
     new = {f"{split}/{name}": _entry(measure, protocol) for name, measure in found.items()}
-    return {"protocol": protocol, "metrics": kept | new}
+    protocols = earlier["protocol"] | {split: before | protocol}
+    return {"protocol": protocols, "metrics": kept | new}
 
 
 def _entry(measure: Measure, protocol: dict[str, Any]) -> dict[str, Any]:
