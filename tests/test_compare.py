@@ -43,7 +43,8 @@ def make_run(path, model, metrics, scores=None, images=True, **init):
     (path / "metrics.csv").write_text("\n".join(rows) + "\n")
     if scores is not None:
         entries = {k: {"value": v, "protocol": f"how {k} was measured"} for k, v in scores.items()}
-        report = {"protocol": {"seed": 0, "checkpoint": str(path)}, "metrics": entries}
+        protocol = {"data": "MNIST", "images": 9, "seed": 0, "checkpoint": str(path)}
+        report = {"protocol": {"test": protocol}, "metrics": entries}
         (path / "metrics.json").write_text(json.dumps(report))
     return path
 
@@ -104,9 +105,44 @@ def test_keys_keep_what_tells_them_apart(three):
 def test_protocols_that_differ_are_shown(three):
     path = three / "vae" / "version_1" / "metrics.json"
     report = json.loads(path.read_text())
-    report["protocol"]["seed"] = 1
+    report["protocol"]["test"]["seed"] = 1
+    report["protocol"]["val"] = {"seed": 2}  # of another split, and alone in it
     path.write_text(json.dumps(report))
-    assert Comparison(find_all(three)).settings["evaluation.seed"] == ["1", "0", "0"]
+    settings = Comparison(find_all(three)).settings
+    assert settings["evaluation.test.seed"] == ["1", "0", "0"]
+    assert not [key for key in settings if ".val." in key]
+
+
+@pytest.mark.parametrize(
+    "other", [{"data": "KMNIST"}, {"images": 8}, {"shape": [1, 2, 3]}, {"binarize": "dynamic"}]
+)
+def test_no_best_is_named_of_different_images(three, other):
+    path = three / "ae" / "version_0" / "metrics.json"
+    report = json.loads(path.read_text())
+    report["protocol"]["test"] |= other
+    path.write_text(json.dumps(report))
+    comparison = Comparison(find_all(three))
+    columns = {c.key: c for c in comparison.columns}
+    assert columns["test/knn_accuracy"].best is None
+    assert columns["test/elbo"].best == -98.25  # which the other run does not have
+    assert comparison.sorted_by == "val/loss (best)"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("class_path", "a.KMNIST"), ("binarize", "static"), ("pad", 2)]
+)
+def test_no_best_is_named_of_curves_on_different_images(three, key, value):
+    make_run(three / "vae" / "version_2", "VAE", {"val/elbo": [-90.0]})
+    runs = find_all(three / "vae")
+    for run in runs:
+        run.config["data"] = {"class_path": "a.MNIST", "init_args": {"pad": 0, "batch_size": 8}}
+    runs[0].config["data"]["init_args"]["batch_size"] = 9
+    columns = {c.key: c for c in Comparison(runs).columns}
+    assert columns["val/elbo (best)"].best == -90
+    data = runs[0].config["data"]
+    (data if key == "class_path" else data["init_args"])[key] = value
+    columns = {c.key: c for c in Comparison(runs).columns}
+    assert columns["val/elbo (best)"].best is columns["val/elbo (last)"].best is None
 
 
 def test_sorted_by_the_first_score_that_all_share(three):

@@ -20,15 +20,15 @@ __all__ = ["compare"]
 def compare(runs: list[str], html: str | None = None, sort: str | None = None) -> None:
     """Tabulate runs: the settings that differ, their validation metrics and their scores.
 
-    The best number of each metric is bold. A metric that was followed in training has its best
-    value, at any epoch, and its last.
+    The best number of each metric is bold, where all were measured on the same images. A metric
+    that was followed in training has its best value, at any epoch, and its last.
 
     Args:
         runs: Run folders, experiment folders (all their versions), a folder of experiments, or
             patterns of those.
         html: Also write one self-contained page with curves and pictures to this file.
         sort: Metric to sort by, such as val/elbo, best first; by default the first that all runs
-            have.
+            have and that was measured on the same images.
 
     Raises:
         LabError: If there is no such run or metric, a file of a run is damaged, or the page

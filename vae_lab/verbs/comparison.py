@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,11 @@ __all__ = ["Column", "Comparison", "direction"]
 # Where a run lies and who logs it are no settings of the experiment.
 _BOOKKEEPING = ("config", "name", "runs", "wandb", "ckpt_path", "trainer.logger", "pictures")
 # What an evaluation was run with that leaves its numbers comparable.
-_TOOLS = ("checkpoint", "commit", "torch", "device", "threads", "seconds")
+_TOOLS = ("checkpoint", "checkpoint_sha256", "commit", "torch", "device", "threads", "seconds")
+# Numbers of different images cannot be ranked: what tells those apart in an evaluation's protocol,
+# and for curves in the settings of the data.
+_MEASURED_ON = ("data", "split", "images", "shape", "binarize")
+_FOLLOWED_ON = ("", ".binarize", ".resize", ".pad", ".channels", ".crop", ".folder")
 
 _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
 _HIGHER = ("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active")
@@ -43,18 +47,20 @@ class Column:
         key: Name of the metric, with `(best)` or `(last)` for one that was followed in training.
         values: One number a run, None where the run has none.
         direction: See `direction`.
+        comparable: Whether all the numbers were measured on the same images, prepared alike.
     """
 
     key: str
     values: tuple[float | None, ...]
     direction: int
+    comparable: bool = True
 
     @property
     def best(self) -> float | None:
         """The best number, if the runs can be told apart by it."""
         known = self._finite
         # A loss is what its own run minimises, which need not be what the others do.
-        if not self.direction or len(set(known)) < 2 or "loss" in self.key:
+        if not (self.direction and self.comparable) or len(set(known)) < 2 or "loss" in self.key:
             return None
         return max(known, key=lambda v: self.direction * v)
 
@@ -99,9 +105,7 @@ class Comparison:
         order = _order(column, len(runs))
         self.sorted_by = column and column.key
         self.runs = [runs[i] for i in order]
-        self.columns = [
-            Column(c.key, tuple(c.values[i] for i in order), c.direction) for c in columns
-        ]
+        self.columns = [replace(c, values=tuple(c.values[i] for i in order)) for c in columns]
         names = [run.name for run in self.runs]
         unique = len(set(names)) == len(names)
         self.names = names if unique else [str(run.path) for run in self.runs]
@@ -111,14 +115,30 @@ class Comparison:
 def _columns(runs: Sequence[Run]) -> Iterator[Column]:
     scores = [run.scores for run in runs]
     for key in _union(scores):
-        yield Column(key, tuple(s.get(key) for s in scores), direction(key))
+        protocols = [_protocol(run, key.partition("/")[0]) for run in runs]
+        subjects = [[p.get(name) for name in _MEASURED_ON] for p in protocols]
+        yield _column(key, [s.get(key) for s in scores], direction(key), subjects)
     curves = [{k: c for k, c in run.curves().items() if k.startswith("val/")} for run in runs]
+    data = [dict(_flatten(run.config.get("data"), "data")) for run in runs]
+    subjects = [[d.get(f"data{end}") for end in _FOLLOWED_ON] for d in data]
     for key in sorted(_union(curves)):
         histories = [[value for _, value in c.get(key, ())] for c in curves]
         way = direction(key)
         if way:
-            yield Column(f"{key} (best)", tuple(_best(h, way) for h in histories), way)
-        yield Column(f"{key} (last)", tuple(h[-1] if h else None for h in histories), way)
+            yield _column(f"{key} (best)", [_best(h, way) for h in histories], way, subjects)
+        yield _column(f"{key} (last)", [h[-1] if h else None for h in histories], way, subjects)
+
+
+def _column(
+    key: str, values: Sequence[float | None], way: int, subjects: Sequence[Sequence[str | None]]
+) -> Column:
+    measured = {tuple(s) for s, v in zip(subjects, values, strict=True) if v is not None}
+    return Column(key, tuple(values), way, comparable=len(measured) < 2)
+
+
+def _protocol(run: Run, split: str) -> dict[str, str]:
+    """Return the protocol of a split's evaluation, as texts; empty if there was none."""
+    return dict(_flatten(run.evaluation["protocol"].get(split)))
 
 
 def _union(tables: Sequence[dict[str, Any]]) -> list[str]:
@@ -143,7 +163,7 @@ def _order(column: Column | None, runs: int) -> list[int]:
 
 def _sorted_by(columns: Sequence[Column], sort: str | None) -> Column | None:
     if sort is None:
-        shared = (c for c in columns if c.direction and None not in c.values)
+        shared = (c for c in columns if c.direction and c.comparable and None not in c.values)
         return next(shared, None)
     for column in columns:
         if sort in (column.key, column.key.partition(" ")[0]):
@@ -162,11 +182,17 @@ def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
         and not any(key == name or key.startswith(f"{name}.") for name in _BOOKKEEPING)
     }
     different = {_shorten(key, different): cells for key, cells in different.items()}
-    protocols = [dict(_flatten(run.evaluation["protocol"])) for run in runs]
-    for key in _union(protocols):
-        # A run that was not evaluated differs from the others by that alone.
-        if key not in _TOOLS and len({p[key] for p in protocols if key in p}) > 1:
-            different[f"evaluation.{key}"] = [p.get(key, "") for p in protocols]
+    return different | _different_protocols(runs)
+
+
+def _different_protocols(runs: Sequence[Run]) -> dict[str, list[str]]:
+    different = {}
+    for split in _union([run.evaluation["protocol"] for run in runs]):
+        protocols = [_protocol(run, split) for run in runs]
+        for key in _union(protocols):
+            # A run that was not evaluated differs from the others by that alone.
+            if key not in _TOOLS and len({p[key] for p in protocols if key in p}) > 1:
+                different[f"evaluation.{split}.{key}"] = [p.get(key, "") for p in protocols]
     return different
 
 
