@@ -302,7 +302,7 @@ def test_the_models_of_the_house_are_measured_on_its_data(run, model, expected):
     assert "data Digits, split test, images 297, shape [1, 8, 8], binarize static-own" in protocol
 
 
-def test_codes_are_written_without_the_images_held_at_once(tmp_path, monkeypatch):
+def test_codes_are_written_without_the_images_held_at_once(tmp_path, monkeypatch, capsys):
     class Streamed(Data):
         def loader(self, split, n=None):
             return map(Batch, *(part.split(25) for part in Data().images(split, n)))
@@ -317,6 +317,7 @@ def test_codes_are_written_without_the_images_held_at_once(tmp_path, monkeypatch
     monkeypatch.setattr(runs, "load_data", lambda path: Streamed())
     for limit, count in ((None, 60), (30, 30), (99, 60)):
         encode("any", limit=limit, output=str(tmp_path / "codes.npz"))
+        assert f"{count} codes of 2 dimensions" in capsys.readouterr().out
         x, y = Data().images("test", count)
         with np.load(tmp_path / "codes.npz") as file:
             assert np.array_equal(file["codes"], x.flatten(1)[:, :2])

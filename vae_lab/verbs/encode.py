@@ -47,4 +47,4 @@ def encode(
             bar.update(len(x))
     with atomic(output) as file:
         np.savez(file, codes=np.concatenate(codes), labels=np.concatenate(labels))
-    print(f"{output}: {bar.n:,} codes of {model.latent_dim} dimensions")
+    print(f"{output}: {sum(map(len, codes)):,} codes of {model.latent_dim} dimensions")
