@@ -3,10 +3,11 @@
 import os
 import platform
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["BUSY", "Reading", "describe", "foreign_cores", "read"]
+__all__ = ["BUSY", "Patience", "Reading", "describe", "foreign_cores", "read"]
 
 BUSY = 0.15
 """Cores' worth of foreign work above which a block is not believed."""
@@ -35,6 +36,25 @@ def foreign_cores(start: Reading, end: Reading) -> float:
     """Return how many cores others kept busy between two readings of one process."""
     others = (end.busy - start.busy) - (end.own - start.own)
     return others / (end.wall - start.wall)
+
+
+@dataclass
+class Patience:
+    """Waits for the others to finish, for so many seconds in all."""
+
+    left: float = 300.0
+
+    def quiet(self) -> bool:
+        """Return whether the machine is idle now, or became so while there was patience left."""
+        while True:
+            start = read()
+            time.sleep(1)
+            end = read()
+            if foreign_cores(start, end) < BUSY:
+                return True
+            self.left -= end.wall - start.wall
+            if self.left <= 0:
+                return False
 
 
 def describe() -> str:

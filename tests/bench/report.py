@@ -141,13 +141,15 @@ def _number(value: float | None, unit: str = "") -> str:
 def print_others(startup: Startup, evaluations: Sequence[Evaluation], console: Console) -> None:
     """Print the start-up times and the speed of likelihoods."""
     over = startup.fit - startup.lightning
+    in_time = over <= STARTUP if startup.clean else None
     console.print(
         f"start to first step {startup.fit:.2f} s, import lightning {startup.lightning:.2f} s: "
-        f"{over:.2f} s over it, at most {STARTUP:.0f} s: {_verdict(over <= STARTUP)} "
+        f"{over:.2f} s over it, at most {STARTUP:.0f} s: {_verdict(in_time)} "
         f"({startup.clean} of {startup.runs} starts undisturbed)"
     )
     for e in evaluations:
-        target = f", at least {NLL:.0f}: {_verdict(e.nll >= NLL)}" if e.threads == 2 else ""
+        fast = e.nll >= NLL if e.clean else None
+        target = f", at least {NLL:.0f}: {_verdict(fast)}" if e.threads == 2 else ""
         console.print(
             f"likelihood of 5,000 samples, {e.threads} thread(s): {e.nll:.1f} images/s, "
             f"{e.nll / e.products:.2f} of the two matrix products' {e.products:.1f}{target} "
