@@ -10,6 +10,8 @@ from PIL import Image
 # Commands that run in this process must not change it for the tests that follow: hypothesis, for
 # one, draws no floats where denormals are flushed.
 os.environ["VAE_LAB_TUNE"] = "none"
+# Tensors this small are slower on two threads, and much slower where those have to share a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
