@@ -164,9 +164,19 @@ def test_without_need_a_checkpoint_is_written_once_an_epoch(lab, monkeypatch):
 
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", count)
     lab(*FIT)
-    assert [step for name, step in written if name == "last.ckpt"] == [10, 20, 30]
-    # Or the score of an epoch's best would be forgotten in going on.
-    assert written.index(("best.ckpt", 10)) < written.index(("last.ckpt", 10))
+    # Where an epoch is the best so far, its one file has both names.
+    assert [step for _, step in written] == [10, 20, 30]
+    checkpoint = last()
+    (best,) = (state for key, state in checkpoint["callbacks"].items() if key.startswith("Best"))
+    assert checkpoint["global_step"] == 30
+    assert best["best_model_score"] == best["current_score"]
+
+
+def test_a_last_checkpoint_that_is_not_the_best_has_a_file_of_its_own(lab):
+    lab(*FIT, "--checkpoint.mode=max")
+    folder = Path("runs/run/version_0/checkpoints")
+    best = torch.load(folder / "best.ckpt", weights_only=True)
+    assert (best["global_step"], last()["global_step"]) == (10, 30)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The front door: `lab VERB ...`. Nothing heavy is imported before it is known to be wanted."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         _dispatch(verb, argv)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if (cause := _users(error)) is None:
             raise

@@ -73,7 +73,8 @@ def _wrong(message: str) -> str:
         return f"{given[1]} is no {kind[1]}."
     if missing := MISSING.search(message):
         names = re.sub(r"\b(fit|validate|test|predict)\.", "", missing[1])
-        return f"{names} must be given."
+        hint = ": name an experiment by --config FILE" if "model" in names else ""
+        return f"{names} must be given{hint}."
     wanted = [_plain(*match) for match in EXPECTED.findall(message)]
     wanted = [name for name in dict.fromkeys(wanted) if name != "NoneType"]
     if wanted and given:

@@ -15,6 +15,10 @@ class Best(ModelCheckpoint):
     checkpoint then replaces a better one.
     """
 
+    def written_at(self, step: int) -> str | None:
+        """Return the path of the best checkpoint if it was written after that many steps."""
+        return self.best_model_path if self._last_global_step_saved == step else None
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         path = self.format_checkpoint_name({})
         if os.path.exists(path):

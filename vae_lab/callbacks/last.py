@@ -1,11 +1,15 @@
 """The checkpoint from which a stopped run goes on."""
 
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from vae_lab.callbacks.best import Best
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 
@@ -71,9 +75,26 @@ class Last(ModelCheckpoint):
         # What was logged up to here must not be lost: a resumed run will not log it again.
         for logger in trainer.loggers:
             logger.save()
-        trainer.save_checkpoint(self.format_checkpoint_name({}))
+        path = Path(self.format_checkpoint_name({}))
+        if not _linked(trainer, path):
+            trainer.save_checkpoint(path)
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
 
 def _ending(trainer: Trainer) -> bool:
     return trainer.should_stop or trainer.global_step == trainer.max_steps
+
+
+def _linked(trainer: Trainer, path: Path) -> bool:
+    """Give the best checkpoint this name too, if it was written this instant."""
+    if not trainer.is_global_zero or trainer.world_size > 1:
+        return False
+    for best in trainer.checkpoint_callbacks:
+        if isinstance(best, Best) and (written := best.written_at(trainer.global_step)):
+            part = path.with_name(f".{path.name}.link")
+            with suppress(OSError):  # not every file system knows links
+                part.unlink(missing_ok=True)
+                os.link(written, part)
+                part.replace(path)
+                return True
+    return False

@@ -72,6 +72,26 @@ class Model(L.LightningModule, ABC):
             return optimizer
         return [optimizer], [self.schedule(optimizer)]
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning walks through its plugins at every step to find that there is nothing to do.
+        if gradient_clip_val:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+
+    def _apply_batch_transfer_handler(
+        self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
+    ) -> Any:
+        # Lightning asks three hooks of two objects, at every step, to move what is there already.
+        if isinstance(batch, Batch) and batch.x.device == device:
+            return batch
+        return super()._apply_batch_transfer_handler(batch, device, dataloader_idx)
+
     def setup(self, stage: str) -> None:
         if self.trainer.precision not in PRECISIONS:
             wanted = f"one of {', '.join(PRECISIONS)}, not {self.trainer.precision}"

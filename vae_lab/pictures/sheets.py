@@ -70,7 +70,7 @@ def manifold(decode: Decode, side: int = 20, latent_dim: int = 2) -> Tensor:
     # The quantile of an fp32 probability near 0 or 1 is coarse.
     z = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side).float()
     z2, z1 = torch.meshgrid(z.flip(0), z, indexing="ij")
-    image = grid(_decode(decode, torch.stack([z1, z2], -1).view(-1, 2)), side, gap=0)
+    image = grid(_decode(decode, torch.stack([z1, z2], -1).view(-1, 2)), side, gap=1)
     values = [f"{v:.2f}" for v in z.tolist()]
     title = "manifold: z1 from left to right, z2 from bottom to top, at quantiles of N(0, 1)"
     return captioned(image, title, rows=values[::-1], columns=values)
