@@ -1,6 +1,7 @@
-"""Fixtures that several test files share."""
+"""What several test files share."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,20 @@ from PIL import Image
 os.environ["VAE_LAB_TUNE"] = "none"
 # Tensors this small are slower on two threads, and much slower where those have to share a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=64",
+    "--data.val_size=100",
+    "--data.batch_size=32",
+    "--model=VAE",
+    "--model.latent_dim=2",
+    "--trainer.max_epochs=2",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.accelerator=cpu",
+]
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +71,25 @@ def lab(here, monkeypatch, capfd):
         return capfd.readouterr().out
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The run folders of a VAE and of an autoencoder, both of three code dimensions."""
+    folder = tmp_path_factory.mktemp("trained")
+    from vae_lab.cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for model in ("VAE", "Autoencoder"):
+            words = [*FIT, f"--model={model}", "--model.latent_dim=3", f"--name={model}"]
+            patch.setattr(sys, "argv", ["lab", *words])
+            main(words)
+    return folder / "runs"
+
+
+@pytest.fixture
+def run(trained, here):
+    """A copy of the VAE's run in the working folder, as `runs/VAE/version_0`."""
+    shutil.copytree(trained, here / "runs")
+    return Path("runs/VAE/version_0")

@@ -1,34 +1,11 @@
 """The command line: what it refuses, and in how few words."""
 
-import csv
-import json
 import os
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
-
-from vae_lab.cli import main
-
-FIT = [
-    "fit",
-    "--data=Digits",
-    "--data.limit=64",
-    "--data.val_size=100",
-    "--data.batch_size=32",
-    "--model=VAE",
-    "--model.latent_dim=2",
-    "--trainer.max_epochs=2",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
-]
+from conftest import FIT
 
 
 @pytest.fixture
@@ -173,19 +150,6 @@ class Crafted:
         return os.mkdir, ("harm",)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The run folders of a VAE and of an autoencoder, both of three code dimensions."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for model in ("VAE", "Autoencoder"):
-            words = [*FIT, f"--model={model}", "--model.latent_dim=3", f"--name={model}"]
-            patch.setattr(sys, "argv", ["lab", *words])
-            main(words)
-    return folder / "runs"
-
-
 @pytest.fixture
 def checkpoint(here, trained):
     """A function that makes a bad checkpoint."""
@@ -304,130 +268,3 @@ def test_pictures_ask_a_model_for_what_it_can_do(refused):
     assert "needs a model that can sample; Autoencoder cannot" in refused(*FIT, *words)
     words = ["--model.latent_dim=20", "--pictures.kinds=[manifold]"]
     assert "needs a 2-dimensional code; this VAE has 20" in refused(*FIT, *words)
-
-
-@pytest.fixture
-def run(trained, here):
-    """A copy of the VAE's run in the working folder, as `runs/VAE/version_0`."""
-    shutil.copytree(trained, here / "runs")
-    return Path("runs/VAE/version_0")
-
-
-def test_a_run_folder_holds_all_there_is_to_know(trained):
-    run = trained / "VAE/version_0"
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["name"] == "VAE"
-    assert config["model"]["init_args"]["latent_dim"] == 3
-    with (run / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert {"epoch", "images", "step", "train/loss", "train/elbo", "val/loss", "val/kl"} <= set(
-        rows[0]
-    )
-    assert [row["images"] for row in rows if row["val/loss"]] == ["64", "128"]
-    kinds = {path.name for path in (run / "pictures").iterdir()}
-    assert kinds >= {f"{kind}_0002.png" for kind in ("reconstructions", "samples", "scatter")}
-    record = json.loads((run / "run.json").read_text())
-    assert record["finished"]
-    assert record["command"][:2] == ["lab", "fit"]
-
-
-@pytest.mark.parametrize("verb", ["sample", "reconstruct", "traverse", "interpolate", "manifold"])
-def test_a_verb_draws_a_picture_from_a_run_or_a_checkpoint(lab, run, verb):
-    if verb == "manifold":
-        lab(*FIT, "--name=VAE", "--pictures.kinds=[]")
-        run = run.parent / "version_1"
-    assert lab(verb, run) == f"{verb}.png\n"
-    lab(verb, run / "checkpoints/best.ckpt", "--output=deep/again.png")
-    first, again = (np.asarray(Image.open(path)) for path in (f"{verb}.png", "deep/again.png"))
-    assert np.array_equal(first, again)
-    assert first.std() > 10
-
-
-def test_codes_go_to_a_file(lab, run):
-    assert "297 codes of 3 dimensions" in lab("encode", run)
-    with np.load("codes.npz") as file:
-        assert file["codes"].shape == (297, 3)
-        assert file["labels"].shape == (297,)
-
-
-def test_runs_are_evaluated_and_compared(lab, run):
-    assert "test/nll" in lab("evaluate", run, "--importance_samples=4")
-    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
-    assert metrics["test/elbo"]["value"] < 0
-    table = lab("compare", "runs", "--html=page.html")
-    assert "VAE/version_0" in table
-    assert "Autoencoder/version_0" in table
-    assert "data:image/png" in Path("page.html").read_text()
-
-
-def test_trained_weights_are_validated_tested_and_used(lab, run):
-    config = f"--config={run}/config.yaml"
-    with (run / "metrics.csv").open() as file:
-        best = min(float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"])
-    measured = lab("validate", config, "--ckpt_path=best")
-    assert float(re.search(r"val/loss +(\S+)", measured)[1]) == pytest.approx(best, abs=1e-3)
-    assert "test/elbo" in lab("test", config, f"--ckpt_path={run}")
-    lab("predict", config, f"--ckpt_path={run}/checkpoints/last.ckpt")
-    with np.load("predictions.npz") as file:
-        assert file["x_hat"].shape == (297, 1, 8, 8)
-    # Nothing but that was written.
-    assert sorted(os.listdir()) == ["predictions.npz", "runs"]
-
-
-def test_a_runs_own_configuration_starts_it_again(lab, run):
-    lab("fit", f"--config={run}/config.yaml")
-    again = run.parent / "version_1"
-    assert (again / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
-    # Also after the run was continued, which is not part of how it begins.
-    lab("fit", f"--config={again}/config.yaml", "--ckpt_path=last", "--trainer.max_epochs=3")
-    lab("fit", f"--config={again}/config.yaml")
-    assert {path.name for path in run.parent.iterdir()} == {f"version_{k}" for k in range(3)}
-
-
-def test_a_file_names_its_experiment_and_the_command_line_overrides_it(lab, here):
-    (here / "tiny.yaml").write_text(
-        "model: {class_path: VAE, init_args: {latent_dim: 5}}\n"
-        "data: {class_path: Digits, init_args: {limit: 64, batch_size: 32}}\n"
-        "trainer: {max_epochs: 1}\n"
-    )
-    lab("fit", "--config=tiny.yaml", "--model.latent_dim=4", "--pictures.kinds=[]")
-    config = yaml.safe_load(Path("runs/tiny/version_0/config.yaml").read_text())
-    assert config["model"]["init_args"]["latent_dim"] == 4
-
-
-def test_help_and_tables_do_not_wait_for_torch(trained):
-    program = (
-        "import sys; from vae_lab.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "slow = {'torch', 'lightning', 'matplotlib', 'sklearn', 'wandb'} & set(sys.modules)\n"
-        "assert not slow, slow"
-    )
-    for words in (["--help"], ["compare", "--help"], ["sample", "--help"], ["compare", trained]):
-        command = [sys.executable, "-c", program, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert not done.stderr
-        assert done.stdout
-
-
-def test_a_process_exits_with_status_2_and_one_line(here):
-    for words in (["fti"], ["fit", "--config=missing.yaml"]):
-        command = [sys.executable, "-m", "vae_lab", *words]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 2
-        assert not done.stdout
-        assert done.stderr.startswith("lab ")
-        assert done.stderr.count("\n") == 1
-    assert not list(here.iterdir())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["offline", "online"])
-def test_wandb_without_a_key_logs_offline(lab, here, monkeypatch, mode):
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(here))
-    printed = lab(*FIT, f"--wandb={mode}")
-    assert ("there is no key on this machine" in printed) == (mode == "online")
-    assert list(here.glob("runs/run/version_0/wandb/offline-run-*"))

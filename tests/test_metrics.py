@@ -1,7 +1,6 @@
 """The metrics against closed forms, constructed cases and published anchors."""
 
 import math
-import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -244,11 +243,9 @@ def test_conditions_stay_with_their_images():
 
 
 @pytest.fixture(scope="module")
-def mnist() -> dict[str, Tensor]:
+def mnist(mnist_root: Path) -> dict[str, Tensor]:
     """Read the raw files, so that the anchors rest on nothing of ours but the metrics."""
-    root = Path(os.environ.get("VAE_LAB_DATA", "data")) / "MNIST" / "raw"
-    if not (root / "train-images-idx3-ubyte").exists():
-        pytest.skip("needs MNIST/raw under $VAE_LAB_DATA or data/")
+    root = mnist_root / "MNIST" / "raw"
 
     def read(name: str, header: int) -> Tensor:
         return torch.frombuffer(bytearray((root / name).read_bytes()[header:]), dtype=torch.uint8)

@@ -113,6 +113,7 @@ class LabCLI(LightningCLI):
         bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
         self.trainer_defaults["callbacks"] = [Projector(), Record(), *bar]
         trainer = super().instantiate_trainer(**kwargs)
+        # Lightning gives its trainer this attribute from elsewhere.
         drop_idle_hooks([*trainer.callbacks, self.model])  # type: ignore[attr-defined]
         return trainer
 
