@@ -1,11 +1,20 @@
 """Terms of objectives as pure functions, in nats."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = ["free_bits", "gaussian_kl", "importance_bound"]
+__all__ = [
+    "bernoulli_kl",
+    "free_bits",
+    "gaussian_kl",
+    "hutchinson_norm",
+    "importance_bound",
+    "keep_largest",
+    "sigmoid_jacobian_norm",
+]
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -61,3 +70,84 @@ def importance_bound(log_weights: Tensor) -> Tensor:
         Burda et al., Importance Weighted Autoencoders, 2016. https://arxiv.org/abs/1509.00519
     """
     return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+
+
+def bernoulli_kl(target: float, mean: Tensor) -> Tensor:
+    r"""Divergence of coins with the given means from one with the target's.
+
+    .. math:: KL = \rho \log \frac{\rho}{\hat\rho} + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho}
+
+    Args:
+        target: The mean :math:`\rho`, strictly between 0 and 1.
+        mean: The means :math:`\hat\rho`, in [0, 1], any shape.
+
+    Returns:
+        The divergences, the same shape.
+    """
+    # A sigmoid that rounds to 0 or 1 would cost infinitely much, with no gradient to leave it by.
+    mean = mean.clamp(1e-6, 1 - 1e-6)
+    entropy = target * math.log(target) + (1 - target) * math.log1p(-target)
+    return entropy - target * mean.log() - (1 - target) * torch.log1p(-mean)
+
+
+def sigmoid_jacobian_norm(code: Tensor, weight: Tensor) -> Tensor:
+    r"""Squared Frobenius norm of the Jacobian of one sigmoid layer :math:`h = \sigma(W x + b)`.
+
+    .. math:: \|J\|_F^2 = \sum_i (h_i (1 - h_i))^2 \sum_j W_{ij}^2
+
+    Args:
+        code: The layer's output, shape (B, D).
+        weight: The layer's weights W, shape (D, N).
+
+    Returns:
+        Shape (B,).
+
+    References:
+        Rifai et al., Contractive Auto-Encoders, 2011.
+        https://icml.cc/2011/papers/455_icmlpaper.pdf
+    """
+    return (code * (1 - code)).square() @ weight.square().sum(1)
+
+
+def hutchinson_norm(encode: Callable[[Tensor], Tensor], x: Tensor, probes: int = 1) -> Tensor:
+    r"""Unbiased estimate of the squared Frobenius norm of an encoder's Jacobian.
+
+    .. math:: \|J\|_F^2 = \mathbb{E}_v \|v^\top J\|^2, \quad v_i = \pm 1
+
+    It can be differentiated. Gradients are taken even where they are switched off, as in
+    validation.
+
+    Args:
+        encode: Maps images (B, ...) to codes (B, D), each image by itself.
+        x: Images, shape (B, ...).
+        probes: Random projections that are averaged, drawn from the global random stream.
+
+    Returns:
+        Shape (B,).
+
+    References:
+        Hutchinson, A Stochastic Estimator of the Trace of the Influence Matrix, 1989.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        code = encode(x)
+        norms = []
+        for _ in range(probes):
+            signs = torch.randint_like(code, 2) * 2 - 1
+            (projected,) = torch.autograd.grad(code, x, signs, create_graph=True)
+            norms.append(projected.flatten(1).square().sum(1))
+        return torch.stack(norms).mean(0)
+
+
+def keep_largest(code: Tensor, k: int) -> Tensor:
+    """Set all but the `k` largest units of each code to zero.
+
+    Args:
+        code: Codes, shape (B, D).
+        k: How many units stay, at most D.
+
+    References:
+        Makhzani & Frey, k-Sparse Autoencoders, 2014. https://arxiv.org/abs/1312.5663
+    """
+    largest = code.topk(k, dim=1)
+    return torch.zeros_like(code).scatter(1, largest.indices, largest.values)

@@ -2,6 +2,7 @@
 
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model
+from vae_lab.models.stacked import StackedAutoencoder
 from vae_lab.models.vae import VAE
 
-__all__ = ["VAE", "Autoencoder", "Model"]
+__all__ = ["VAE", "Autoencoder", "Model", "StackedAutoencoder"]

@@ -1,4 +1,4 @@
-"""Deterministic autoencoders."""
+"""Deterministic autoencoders: plain, deep, denoising, sparse, contractive."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,14 @@ import torch
 from torch import Tensor
 
 from vae_lab.contracts import Batch, Shape
+from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
+from vae_lab.losses import keep_largest
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
-from vae_lab.nets import MLPDecoder, MLPEncoder
+from vae_lab.nets import MLPDecoder, MLPEncoder, TiedDecoder, make_activation
+from vae_lab.penalties import Penalty
+from vae_lab.precision import at_least_single
 
 __all__ = ["Autoencoder"]
 
@@ -17,10 +21,12 @@ __all__ = ["Autoencoder"]
 class Autoencoder(Model):
     r"""Compresses images to codes and restores them.
 
-    .. math:: \min - \log p(x | z = f(x))
+    .. math:: \min_{f, g}\; \mathbb{E}_{\tilde x | x} [- \log p(x | g(f(\tilde x)))]
+        + \Omega(f)
 
     A Gaussian likelihood of fixed scale makes this the least squared error, a Bernoulli one the
-    least cross-entropy. The squared error is logged beside either.
+    least cross-entropy; the squared error is logged beside either. A `corruption` makes it a
+    denoising autoencoder; a `penalty` or `top_k` a sparse or a contractive one.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
@@ -28,15 +34,28 @@ class Autoencoder(Model):
         encoder: Network from images to codes.
         decoder: Network from codes to images.
         likelihood: What the decoder's output says of an image.
+        activation: What the code passes through, a name in torch.nn; Sigmoid for a hidden layer
+            as of old.
+        top_k: How many units of each code stay, the largest; by default all.
+        tied: Decode by the encoder's own weights, transposed; for fully connected encoders, and
+            `decoder` is not used.
+        corruption: Damage done to the images that the encoder sees; they are restored undamaged.
+        penalty: What the code has to pay besides.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size is not positive.
+        LabError: If a size is not positive, `top_k` exceeds the code, `tied` does not suit the
+            encoder or the likelihood, or `penalty` does not suit the activation.
 
     References:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
         https://doi.org/10.1126/science.1127647
+        Vincent et al., Stacked Denoising Autoencoders, 2010.
+        https://www.jmlr.org/papers/v11/vincent10a.html
+        Rifai et al., Contractive Auto-Encoders, 2011.
+        https://icml.cc/2011/papers/455_icmlpaper.pdf
+        Makhzani & Frey, k-Sparse Autoencoders, 2014. https://arxiv.org/abs/1312.5663
     """
 
     def __init__(
@@ -46,6 +65,11 @@ class Autoencoder(Model):
         encoder: MakeEncoder = MLPEncoder,
         decoder: MakeDecoder = MLPDecoder,
         likelihood: Callable[[], Likelihood] = Bernoulli,
+        activation: str = "Identity",
+        top_k: int | None = None,
+        tied: bool = False,
+        corruption: Callable[[], Corruption] | None = None,
+        penalty: Callable[[], Penalty] | None = None,
         lr: float = 1e-3,
         schedule: Schedule | None = None,
     ) -> None:
@@ -53,16 +77,26 @@ class Autoencoder(Model):
 
         if latent_dim < 1:
             raise LabError(f"latent_dim is the size of the code, at least 1; got {latent_dim}.")
+        if top_k is not None and not 1 <= top_k <= latent_dim:
+            raise LabError(f"top_k keeps between 1 and all {latent_dim} units; got {top_k}.")
         self.latent_dim = latent_dim
+        self.top_k = top_k
         self.likelihood = likelihood()
-        channels, height, width = shape
+        self.activation = make_activation(activation)
+        self.corruption = corruption and corruption()
+        self.penalty = penalty and penalty()
+        if self.penalty is not None:
+            self.penalty.check(self)
+
         self.encoder = encoder(shape, latent_dim)
-        self.decoder = decoder(latent_dim, (channels * self.likelihood.channels, height, width))
+        channels, height, width = shape
+        output = (channels * self.likelihood.channels, height, width)
+        self.decoder = TiedDecoder(self.encoder, output) if tied else decoder(latent_dim, output)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the codes of images (B, C, H, W), shape (B, latent_dim)."""
-        codes: Tensor = self.encoder(x)
-        return codes
+        code: Tensor = self.activation(self.encoder(x))
+        return code if self.top_k is None else keep_largest(code, self.top_k)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the images of codes (B, latent_dim), shape (B, C, H, W), in [0, 1]."""
@@ -72,9 +106,23 @@ class Autoencoder(Model):
         """Restore images (B, C, H, W)."""
         return self.decode(self.encode(x))
 
+    def corrupt(self, x: Tensor) -> Tensor:
+        """Damage images (B, C, H, W) as in training, by the global random stream."""
+        return x if self.corruption is None else self.corruption(x)
+
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        output = self.decoder(self.encoder(batch.x))
-        reconstruction = -self.likelihood.log_prob(output, batch.x)
+        x = self.corrupt(batch.x)
+        code = self.encode(x)
+        terms = self.restoration(self.decoder(code), batch.x)
+        if self.penalty is not None:
+            penalty, loss = self.penalty(self, x, code), terms["loss"]
+            terms |= {"loss": loss + penalty, "reconstruction": loss, "penalty": penalty}
+        if self.penalty is not None or self.top_k is not None:
+            terms["activation"] = at_least_single(code.detach()).abs().mean(1)
+        return terms
+
+    def restoration(self, output: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """Judge what the decoder put out for images x (B, C, H, W)."""
         with torch.no_grad():
-            error = (self.likelihood.mean(output) - batch.x).square().flatten(1).sum(1)
-        return {"loss": reconstruction, "squared_error": error}
+            error = (self.likelihood.mean(output) - x).square().flatten(1).sum(1)
+        return {"loss": -self.likelihood.log_prob(output, x), "squared_error": error}

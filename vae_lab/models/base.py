@@ -202,7 +202,8 @@ class Model(L.LightningModule, ABC):
         """Describe a model built in Python as the command line would have, for its checkpoint."""
         if "_instantiator" in self.hparams:
             return
-        plain = {name: _describe(value) for name, value in self.hparams.items()}
+        own = signature(type(self)).parameters  # a parent's arguments are among the others
+        plain = {name: _describe(value) for name, value in self.hparams.items() if name in own}
         plain["_class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
         plain["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
         self.hparams.clear()
@@ -228,4 +229,4 @@ def _describe(value: Any) -> Any:
         raise LabError(
             f"A checkpoint cannot hold {value!r}; give a class, or a functools.partial of one."
         )
-    return list(value) if isinstance(value, tuple) else value
+    return [_describe(part) for part in value] if isinstance(value, list | tuple) else value

@@ -2,6 +2,16 @@
 
 from vae_lab.nets.base import Decoder, Encoder
 from vae_lab.nets.conv import ConvDecoder, ConvEncoder
-from vae_lab.nets.mlp import MLPDecoder, MLPEncoder
+from vae_lab.nets.mlp import MLPDecoder, MLPEncoder, make_activation
+from vae_lab.nets.tied import TiedDecoder
 
-__all__ = ["ConvDecoder", "ConvEncoder", "Decoder", "Encoder", "MLPDecoder", "MLPEncoder"]
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "Decoder",
+    "Encoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "TiedDecoder",
+    "make_activation",
+]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from vae_lab.nets.mlp import check_widths, make_activation
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
 Size = tuple[int, int]
+Pooling = Literal["none", "max", "average"]
 
 
 def halvings(shape: Shape, times: int) -> list[Size]:
@@ -32,8 +34,22 @@ def halvings(shape: Shape, times: int) -> list[Size]:
     return [(height >> i, width >> i) for i in range(times + 1)]
 
 
+def halving(inner: int, outer: int, activation: str, pooling: Pooling) -> list[nn.Module]:
+    """Return a convolution and its activation, by which an image loses half of each side.
+
+    Raises:
+        LabError: If `activation` or `pooling` is unknown.
+    """
+    if pooling not in get_args(Pooling):
+        raise LabError(f"pooling is one of {', '.join(get_args(Pooling))}, not {pooling!r}.")
+    if pooling == "none":
+        return [nn.Conv2d(inner, outer, 4, stride=2, padding=1), make_activation(activation)]
+    pool = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
+    return [nn.Conv2d(inner, outer, 3, padding=1), make_activation(activation), pool]
+
+
 class ConvEncoder(nn.Sequential, Encoder):
-    """Halves images (B, C, H, W) by strided convolutions and maps them to features (B, features).
+    """Halves images (B, C, H, W) by convolutions and maps them to features (B, features).
 
     Args:
         shape: Channels, height and width of an image.
@@ -41,10 +57,12 @@ class ConvEncoder(nn.Sequential, Encoder):
         channels: Channels after each convolution; each halves the image.
         hidden: Width of the linear layer between the convolutions and the output.
         activation: Name of an activation in torch.nn.
+        pooling: What halves the image: the convolution's stride if `none`, else the largest or
+            the average of each two by two values.
 
     Raises:
         LabError: If the image is too small for so many convolutions, a width is not positive or
-            `activation` is unknown.
+            `activation` or `pooling` is unknown.
     """
 
     def __init__(
@@ -54,14 +72,14 @@ class ConvEncoder(nn.Sequential, Encoder):
         channels: Sequence[int] = (32, 64),
         hidden: int = 256,
         activation: str = "ReLU",
+        pooling: Pooling = "none",
     ) -> None:
         check_widths(shape[0], *channels, hidden, features)
         height, width = halvings(shape, len(channels))[-1]
         widths = [shape[0], *channels]
         layers: list[nn.Module] = []
         for inner, outer in pairwise(widths):
-            layers += [nn.Conv2d(inner, outer, 4, stride=2, padding=1)]
-            layers += [make_activation(activation)]
+            layers += halving(inner, outer, activation, pooling)
         flat = widths[-1] * height * width
         layers += [nn.Flatten(), nn.Linear(flat, hidden), make_activation(activation)]
         super().__init__(*layers, nn.Linear(hidden, features))

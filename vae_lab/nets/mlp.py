@@ -15,13 +15,14 @@ __all__ = ["MLPDecoder", "MLPEncoder", "check_widths", "make_activation", "mlp"]
 
 
 def make_activation(name: str) -> nn.Module:
-    """Return the activation of torch.nn called `name`.
+    """Return the activation of torch.nn called `name`; Identity is none.
 
     Raises:
         LabError: If torch.nn has none of that name, or it needs settings or changes shapes.
     """
     try:
-        activation: nn.Module = getattr(nn.modules.activation, name)()
+        room = nn if name == "Identity" else nn.modules.activation
+        activation: nn.Module = getattr(room, name)()
         if activation(torch.zeros(1, 2)).shape == (1, 2):
             return activation
     except (AttributeError, TypeError, ValueError, NotImplementedError):

@@ -1,0 +1,82 @@
+"""Corruptions: what a denoising autoencoder learns to undo."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from vae_lab.errors import LabError
+
+__all__ = ["Corruption", "GaussianNoise", "Masking", "SaltAndPepper"]
+
+
+class Corruption(ABC):
+    """Base of all corruptions.
+
+    References:
+        Vincent et al., Stacked Denoising Autoencoders, 2010.
+        https://www.jmlr.org/papers/v11/vincent10a.html
+    """
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return a damaged copy of `x`, same shape, drawn from the global random stream."""
+
+
+class Masking(Corruption):
+    """Blackens each pixel with probability `level`.
+
+    Args:
+        level: Share of the pixels that are lost, between 0 and 1.
+
+    Raises:
+        LabError: If `level` is outside [0, 1].
+    """
+
+    def __init__(self, level: float = 0.3) -> None:
+        self.level = _share(level)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * (torch.rand_like(x) >= self.level)
+
+
+class SaltAndPepper(Corruption):
+    """Turns each pixel, with probability `level`, black or white by a fair coin.
+
+    Args:
+        level: Share of the pixels that are lost, between 0 and 1.
+
+    Raises:
+        LabError: If `level` is outside [0, 1].
+    """
+
+    def __init__(self, level: float = 0.3) -> None:
+        self.level = _share(level)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        # Below half the level a pixel turns black, from there to the level white.
+        u = torch.rand_like(x)
+        return torch.where(u < self.level, (u >= self.level / 2).to(x), x)
+
+
+class GaussianNoise(Corruption):
+    """Adds independent Gaussian noise to each pixel, not clipped.
+
+    Args:
+        scale: Standard deviation in units of the pixel range, between 0 and 1.
+
+    Raises:
+        LabError: If `scale` is outside [0, 1].
+    """
+
+    def __init__(self, scale: float = 0.3) -> None:
+        self.scale = _share(scale)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + self.scale * torch.randn_like(x)
+
+
+def _share(level: float) -> float:
+    if not 0 <= level <= 1:
+        raise LabError(f"A corruption level lies between 0 and 1; got {level}.")
+    return level

@@ -1,0 +1,135 @@
+"""Deep autoencoders, trained layer by layer."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.models.autoencoder import Autoencoder
+from vae_lab.models.base import Model, Schedule
+
+__all__ = ["StackedAutoencoder"]
+
+MakeLayer = Callable[[Shape, int], Autoencoder]
+
+
+class StackedAutoencoder(Model):
+    r"""Trains one autoencoder after the other, each on the codes of those before, then the whole.
+
+    Layer k minimises its own objective for `pretrain_epochs` epochs while the layers before it
+    rest. In the epochs that are left the stack is unrolled and fine-tuned to restore images:
+
+    .. math:: x \to h_1 \to \dots \to h_n \to \dots \to h_1' \to \hat x
+
+    While a layer is trained its loss is logged as `layer_1`, `layer_2`, ... Losses of different
+    layers cannot be compared, so that `val/loss` is the whole's throughout.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        widths: Units of each layer, from the image inwards; the last is the size of the code.
+        layers: The autoencoder that is each layer, or one for all.
+        pretrain_epochs: Epochs for which each layer is trained by itself.
+        lr: Learning rate of Adam.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch;
+            CosineAnnealingWarmRestarts with `pretrain_epochs` as T_0 begins anew with each layer.
+
+    Raises:
+        LabError: If a size is not positive, there are more or fewer layers than widths, or
+            training would end before the last layer's turn.
+
+    References:
+        Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
+        https://doi.org/10.1126/science.1127647
+        Vincent et al., Stacked Denoising Autoencoders, 2010.
+        https://www.jmlr.org/papers/v11/vincent10a.html
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        widths: Sequence[int] = (1000, 1000, 1000),
+        layers: Sequence[MakeLayer] = (Autoencoder,),
+        pretrain_epochs: int = 15,
+        lr: float = 1e-3,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(shape, lr, schedule)
+
+        if not widths or len(layers) not in (1, len(widths)):
+            raise LabError(
+                f"{len(widths)} widths and {len(layers)} layers do not match: "
+                "give one layer for each width, or one for all."
+            )
+        if pretrain_epochs < 0:
+            raise LabError(f"pretrain_epochs is not negative; got {pretrain_epochs}.")
+        self.pretrain_epochs = pretrain_epochs
+        self.latent_dim = widths[-1]
+        makers = list(layers) * (len(widths) // len(layers))
+        inputs = [shape, *((width, 1, 1) for width in widths[:-1])]
+        plan = zip(makers, inputs, widths, strict=True)
+        self.layers = nn.ModuleList(make(seen, width) for make, seen, width in plan)
+
+    @property
+    def first(self) -> Autoencoder:
+        """The layer that sees the images."""
+        return cast(Autoencoder, self.layers[0])
+
+    @property
+    def current_layer(self) -> int | None:
+        """The number of the layer that is trained by itself in this epoch, from 0, if one is."""
+        if self.current_epoch >= self.pretrain_epochs * len(self.layers):
+            return None
+        return self.current_epoch // self.pretrain_epochs
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        wanted = self.pretrain_epochs * len(self.layers)
+        if stage == "fit" and -1 < (self.trainer.max_epochs or 0) < wanted:
+            raise LabError(
+                f"{len(self.layers)} layers of {self.pretrain_epochs} epochs each take "
+                f"{wanted} epochs, more than --trainer.max_epochs {self.trainer.max_epochs}."
+            )
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the codes of images (B, C, H, W), shape (B, latent_dim)."""
+        return self._climb(x, len(self.layers))
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the images of codes (B, latent_dim), shape (B, C, H, W), in [0, 1]."""
+        return self.first.decode(self._descend(z))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore images (B, C, H, W)."""
+        return self.decode(self.encode(x))
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        if (k := self.current_layer) is None:
+            return self._whole(batch.x)
+        loss = self._layer(k, batch)
+        own = {"loss": loss, f"layer_{k + 1}": loss}
+        return own if self.training else own | self._whole(batch.x)
+
+    def _layer(self, k: int, batch: Batch) -> Tensor:
+        """Return what layer `k` minimises, for each image."""
+        with torch.no_grad():
+            below = self._climb(batch.x, k)
+        layer = cast(Autoencoder, self.layers[k])
+        return layer.terms(Batch(below.reshape(-1, *layer.shape), batch.y))["loss"]
+
+    def _whole(self, x: Tensor) -> dict[str, Tensor]:
+        return self.first.restoration(self.first.decoder(self._descend(self.encode(x))), x)
+
+    def _climb(self, x: Tensor, layers: int) -> Tensor:
+        """Return what the first so many layers make of images."""
+        for layer in cast(Iterable[Autoencoder], self.layers[:layers]):
+            x = layer.encode(x.reshape(-1, *layer.shape))
+        return x
+
+    def _descend(self, z: Tensor) -> Tensor:
+        """Return the first layer's code that the others make of their own."""
+        for layer in cast(Iterable[Autoencoder], self.layers[:0:-1]):
+            z = layer.decode(z).flatten(1)
+        return z

@@ -1,0 +1,168 @@
+"""Penalties on an autoencoder's code, added to what it loses in restoring images."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from vae_lab.errors import LabError
+from vae_lab.losses import bernoulli_kl, hutchinson_norm, sigmoid_jacobian_norm
+from vae_lab.precision import at_least_single
+
+__all__ = ["Contraction", "KLSparsity", "L1Sparsity", "Penalised", "Penalty", "sigmoid_layer"]
+
+
+class Penalised(Protocol):
+    """What a penalty needs to know of a model."""
+
+    encoder: nn.Module
+    activation: nn.Module
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the codes of images (B, C, H, W), shape (B, latent_dim)."""
+
+
+class Penalty(ABC):
+    """Base of all penalties.
+
+    Args:
+        weight: Weight of the penalty in the objective.
+
+    Attributes:
+        of_probabilities: Whether it takes the units of the code for probabilities.
+
+    Raises:
+        LabError: If `weight` is negative or not finite.
+    """
+
+    of_probabilities = False
+
+    def __init__(self, weight: float) -> None:
+        if not 0 <= weight < math.inf:
+            raise LabError(f"A penalty's weight is finite and not negative; got {weight}.")
+        self.weight = weight
+
+    def __call__(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
+        """Return the weighted penalty of each image.
+
+        Args:
+            model: The model that is penalised.
+            x: What its encoder saw, shape (B, C, H, W).
+            code: The codes, shape (B, latent_dim).
+
+        Returns:
+            Shape (B,).
+        """
+        return self.weight * self.measure(model, x, at_least_single(code))
+
+    def check(self, model: Penalised) -> None:
+        """Refuse a model whose code this penalty does not understand.
+
+        Raises:
+            LabError: If it takes units for probabilities that are none.
+        """
+        if self.of_probabilities and not isinstance(model.activation, nn.Sigmoid):
+            name = type(self).__name__
+            raise LabError(f"{name} compares probabilities: give the model activation Sigmoid.")
+
+    @abstractmethod
+    def measure(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
+        """Return the penalty before it is weighted, shape (B,)."""
+
+
+class L1Sparsity(Penalty):
+    r"""Absolute values of the code.
+
+    .. math:: \lambda \sum_j |h_j|
+
+    Args:
+        weight: Weight of the penalty in the objective.
+
+    Raises:
+        LabError: If `weight` is negative or not finite.
+    """
+
+    def __init__(self, weight: float = 0.1) -> None:
+        super().__init__(weight)
+
+    def measure(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
+        return code.abs().sum(1)
+
+
+class KLSparsity(Penalty):
+    r"""Divergence of each unit's mean activation from a low target.
+
+    .. math:: \beta \sum_j \rho \log \frac{\rho}{\hat\rho_j}
+        + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j}, \quad
+        \hat\rho_j = \mathbb{E}_x h_j(x)
+
+    The mean is over the batch. The code has to lie between 0 and 1: give the autoencoder the
+    activation Sigmoid.
+
+    Args:
+        target: The mean activation that units are held near, between 0 and 1.
+        weight: Weight of the penalty in the objective.
+
+    Raises:
+        LabError: If `target` is not between 0 and 1, `weight` is negative, or the code is not a
+            sigmoid's.
+
+    References:
+        Lee et al., Sparse Deep Belief Net Model for Visual Area V2, 2008; Ng, Sparse
+        Autoencoder, CS294A lecture notes, 2011.
+    """
+
+    of_probabilities = True
+
+    def __init__(self, target: float = 0.1, weight: float = 3.0) -> None:
+        super().__init__(weight)
+
+        if not 0 < target < 1:
+            raise LabError(f"A target activation lies between 0 and 1; got {target}.")
+        self.target = target
+
+    def measure(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
+        return bernoulli_kl(self.target, code.mean(0)).sum().expand(len(code))
+
+
+class Contraction(Penalty):
+    r"""Squared Frobenius norm of the encoder's Jacobian.
+
+    .. math:: \lambda \| \partial h / \partial x \|_F^2
+
+    One sigmoid layer is measured exactly; a deeper encoder by Hutchinson's unbiased estimate,
+    which differentiates twice and so takes about three times as long.
+
+    Args:
+        weight: Weight of the penalty in the objective.
+        probes: Random projections in Hutchinson's estimate for an image.
+
+    Raises:
+        LabError: If `weight` is negative or `probes` below 1.
+
+    References:
+        Rifai et al., Contractive Auto-Encoders, 2011.
+        https://icml.cc/2011/papers/455_icmlpaper.pdf
+    """
+
+    def __init__(self, weight: float = 0.1, probes: int = 1) -> None:
+        super().__init__(weight)
+
+        if probes < 1:
+            raise LabError(f"Hutchinson's estimate takes at least one probe; got {probes}.")
+        self.probes = probes
+
+    def measure(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
+        if (weight := sigmoid_layer(model)) is not None:
+            return sigmoid_jacobian_norm(code, weight)
+        return hutchinson_norm(model.encode, x, self.probes)
+
+
+def sigmoid_layer(model: Penalised) -> Tensor | None:
+    """Return the weights (latent_dim, pixels) of an encoder that is one sigmoid layer."""
+    layers = [m for m in model.encoder.modules() if next(m.parameters(False), None) is not None]
+    sigmoid = isinstance(model.activation, nn.Sigmoid)
+    if sigmoid and len(layers) == 1 and isinstance(layers[0], nn.Linear):
+        return layers[0].weight
+    return None
