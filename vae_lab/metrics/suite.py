@@ -1,9 +1,8 @@
 """Every metric that a model's capabilities allow, each with what must be known to compare it."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,35 +16,9 @@ from vae_lab.metrics.codes import (
     squared_error_per_image,
 )
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
+from vae_lab.metrics.measures import Measure, batches, device_of, encode, seeded
 
-__all__ = ["Measure", "bounds", "codes", "measure", "reconstructions"]
-
-
-class Measure(NamedTuple):
-    """A number and what must be known to compare it.
-
-    Attributes:
-        value: The number.
-        unit: What it counts.
-        note: How it was computed, beyond what holds for the whole evaluation.
-        standard_error: Of the mean over images, where the number is one.
-    """
-
-    value: float
-    unit: str
-    note: str
-    standard_error: float | None = None
-
-    @classmethod
-    def mean(cls, values: Tensor, unit: str, note: str) -> "Measure":
-        """Average one value an image, shape (N,)."""
-        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
-        return cls(values.mean().item(), unit, note, error)
-
-    @classmethod
-    def share(cls, value: float, images: int, note: str) -> "Measure":
-        """Judge the share of `images` that were classified rightly."""
-        return cls(value, "share", note, math.sqrt(value * (1 - value) / images))
+__all__ = ["bounds", "codes", "measure", "reconstructions"]
 
 
 def measure(
@@ -90,8 +63,8 @@ def bounds(
     model: Bounds, images: Batch, samples: int, seed: int, progress: Callable[[int], object]
 ) -> dict[str, Measure]:
     """Measure ELBO, its terms, importance-sampled likelihood and active units."""
-    with _seeded(seed):
-        terms = elbo_terms(_terms(model), _batches(model, images))
+    with seeded(seed):
+        terms = elbo_terms(_terms(model), batches(model, images))
     notes = {
         "elbo": "lower bound on log p(x) at beta = 1, posterior samples as in training",
         "reconstruction": "-log p(x|z), expected under the posterior by the same samples",
@@ -106,7 +79,7 @@ def bounds(
         nats = _nll(model, images, samples, seed, progress)
         found["nll"] = Measure.mean(nats, "nats", note)
     if isinstance(model, Encodes) and len(images.x) > 1:
-        active = active_units(_encode(model, images))
+        active = active_units(encode(model, images))
         note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
         found["active_units"] = Measure(active, "dimensions", note)
     return found
@@ -131,7 +104,7 @@ def _terms(model: Any) -> Callable[[Batch], Mapping[str, Tensor]]:
 def _nll(
     model: Bounds, images: Batch, samples: int, seed: int, progress: Callable[[int], object]
 ) -> Tensor:
-    device = _device(model)
+    device = device_of(model)
 
     # Positions are split instead of images, so that each image keeps its condition.
     def log_weights(index: Tensor, count: int) -> Tensor:
@@ -140,7 +113,7 @@ def _nll(
 
     # A GPU idles between small chunks; large ones overflow a CPU's cache.
     rows = 800 if device.type == "cpu" else 8192
-    with _seeded(seed):
+    with seeded(seed):
         return importance_nll(log_weights, torch.arange(len(images.x)), samples, rows, progress)
 
 
@@ -150,7 +123,7 @@ def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> di
         errors = torch.cat(
             [
                 squared_error_per_image(x.cpu(), model.decode(model.encode(x, y), y).cpu())
-                for x, y in _batches(model, images)
+                for x, y in batches(model, images)
             ]
         )
     unit = "squared error"
@@ -174,7 +147,7 @@ def codes(model: Encodes, images: Batch, train: Callable[[], Batch]) -> dict[str
     known = train()
     if len(torch.unique(known.y)) < 2:
         return {}
-    data = _encode(model, known), known.y.cpu(), _encode(model, images), images.y.cpu()
+    data = encode(model, known), known.y.cpu(), encode(model, images), images.y.cpu()
     if not (data[0].isfinite().all() and data[2].isfinite().all()):
         raise LabError("The model's codes are not all finite numbers; the model has diverged.")
     about, n = f"trained on the codes of {len(known.x)} training images", len(images.x)
@@ -183,26 +156,3 @@ def codes(model: Encodes, images: Batch, train: Callable[[], Batch]) -> dict[str
         "knn_accuracy": Measure.share(knn, n, f"5 nearest neighbours, {about}"),
         "linear_probe_accuracy": Measure.share(probe, n, f"logistic regression, {about}"),
     }
-
-
-def _encode(model: Encodes, images: Batch) -> Tensor:
-    with torch.inference_mode():
-        parts = [model.encode(x, y).flatten(1).cpu() for x, y in _batches(model, images)]
-    return torch.cat(parts)
-
-
-def _batches(model: Any, images: Batch, size: int = 500) -> Iterator[Batch]:
-    device = _device(model)
-    for x, y in zip(torch.split(images.x, size), torch.split(images.y, size), strict=True):
-        yield Batch(x.to(device), y.to(device))
-
-
-def _device(model: Any) -> torch.device:
-    return torch.device(getattr(model, "device", "cpu"))
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

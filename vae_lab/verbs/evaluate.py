@@ -16,7 +16,7 @@ from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 
 if TYPE_CHECKING:
     from vae_lab.contracts import Batch, Images
-    from vae_lab.metrics.suite import Measure
+    from vae_lab.metrics.measures import Measure
 
 __all__ = ["evaluate"]
 
@@ -174,11 +174,12 @@ def _print(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
     table.add_column("how")
     for name, measure in found.items():
         digits = {"dimensions": 0, "share": 4}.get(measure.unit, 3)
+        form = f".{digits}f" if not 0 < abs(measure.value) < 0.01 else ".3g"
         error = measure.standard_error
         table.add_row(
             f"{protocol['split']}/{name}",
-            f"{measure.value:.{digits}f}",
-            "" if error is None else f"{error:.{digits}f}",
+            format(measure.value, form),
+            "" if error is None else format(error, form),
             f"{measure.unit}: {measure.note}",
         )
     Console().print(table)

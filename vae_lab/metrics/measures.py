@@ -1,0 +1,67 @@
+"""A number with its protocol, and how all metrics pass images through a model."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_lab.contracts import Batch, Encodes
+
+__all__ = ["Measure", "batches", "device_of", "encode", "seeded"]
+
+
+class Measure(NamedTuple):
+    """A number and what must be known to compare it.
+
+    Attributes:
+        value: The number.
+        unit: What it counts.
+        note: How it was computed, beyond what holds for the whole evaluation.
+        standard_error: Of the mean over images, where the number is one.
+    """
+
+    value: float
+    unit: str
+    note: str
+    standard_error: float | None = None
+
+    @classmethod
+    def mean(cls, values: Tensor, unit: str, note: str) -> "Measure":
+        """Average one value an image, shape (N,)."""
+        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+        return cls(values.mean().item(), unit, note, error)
+
+    @classmethod
+    def share(cls, value: float, images: int, note: str) -> "Measure":
+        """Judge the share of `images` that were classified rightly."""
+        return cls(value, "share", note, math.sqrt(value * (1 - value) / images))
+
+
+def encode(model: Encodes, images: Batch) -> Tensor:
+    """Return the codes of all images, shape (N, D), on the CPU."""
+    with torch.inference_mode():
+        parts = [model.encode(x, y).flatten(1).cpu() for x, y in batches(model, images)]
+    return torch.cat(parts)
+
+
+def batches(model: Any, images: Batch, size: int = 500) -> Iterator[Batch]:
+    """Iterate over images, `size` at a time, on the model's device."""
+    device = device_of(model)
+    for x, y in zip(torch.split(images.x, size), torch.split(images.y, size), strict=True):
+        yield Batch(x.to(device), y.to(device))
+
+
+def device_of(model: Any) -> torch.device:
+    """Return where a model computes."""
+    return torch.device(getattr(model, "device", "cpu"))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw random numbers from `seed` on, and give the caller's stream back untouched."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
