@@ -20,6 +20,7 @@ from vae_lab.verbs.evaluate import evaluate
 
 BOUNDS = {"elbo", "reconstruction", "kl", "nll", "active_units"}
 CODES = {"knn_accuracy", "linear_probe_accuracy"}
+JACOBIAN = {"jacobian_norm", "jacobian_per_entry"}
 
 
 class Coder(nn.Module):
@@ -291,7 +292,7 @@ def test_importing_the_verb_imports_no_torch():
 
 
 @pytest.mark.parametrize(
-    ("model", "expected"), [(VAE, BOUNDS), (Autoencoder, {"pca_squared_error"})]
+    ("model", "expected"), [(VAE, BOUNDS), (Autoencoder, {"pca_squared_error"} | JACOBIAN)]
 )
 def test_the_models_of_the_house_are_measured_on_its_data(run, model, expected):
     folder, loaded = run

@@ -1,13 +1,23 @@
 """What passes between the rooms of the house: a batch, and what a model is able to do."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from vae_lab.errors import LabError
 
-__all__ = ["Batch", "Bounds", "Decodes", "Encodes", "Images", "Samples", "Shape", "require"]
+__all__ = [
+    "Batch",
+    "Bounds",
+    "Corrupts",
+    "Decodes",
+    "Encodes",
+    "Images",
+    "Samples",
+    "Shape",
+    "require",
+]
 
 Shape = tuple[int, int, int]
 """Channels, height and width of an image."""
@@ -55,6 +65,16 @@ class Samples(Protocol):
 
 
 @runtime_checkable
+class Corrupts(Protocol):
+    """Learns to undo damage, unless its `corruption` is None."""
+
+    corruption: Callable[[Tensor], Tensor] | None
+
+    def corrupt(self, x: Tensor) -> Tensor:
+        """Return damaged images, shape (B, C, H, W), by the global random stream."""
+
+
+@runtime_checkable
 class Bounds(Protocol):
     """Bounds the log-likelihood of an image from below."""
 
@@ -89,6 +109,7 @@ _VERBS: dict[type, str] = {
     Decodes: "decode",
     Samples: "sample",
     Bounds: "bound a likelihood",
+    Corrupts: "corrupt images",
 }
 
 

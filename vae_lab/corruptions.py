@@ -22,6 +22,10 @@ class Corruption(ABC):
     def __call__(self, x: Tensor) -> Tensor:
         """Return a damaged copy of `x`, same shape, drawn from the global random stream."""
 
+    def __str__(self) -> str:
+        """Name the damage and its extent, as in "Masking 0.3"."""
+        return " ".join([type(self).__name__, *(f"{level:g}" for level in vars(self).values())])
+
 
 class Masking(Corruption):
     """Blackens each pixel with probability `level`.

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -13,11 +13,17 @@ from vae_lab.precision import at_least_single
 __all__ = ["Contraction", "KLSparsity", "L1Sparsity", "Penalised", "Penalty", "sigmoid_layer"]
 
 
+@runtime_checkable
 class Penalised(Protocol):
     """What a penalty needs to know of a model."""
 
-    encoder: nn.Module
-    activation: nn.Module
+    @property
+    def encoder(self) -> nn.Module:
+        """Network from images to codes."""
+
+    @property
+    def activation(self) -> nn.Module:
+        """What the network's output passes through."""
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes of images (B, C, H, W), shape (B, latent_dim)."""

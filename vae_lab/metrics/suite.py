@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vae_lab.contracts import Batch, Bounds, Decodes, Encodes
 from vae_lab.errors import LabError
+from vae_lab.metrics import autoencoders
 from vae_lab.metrics.codes import (
     knn_accuracy,
     linear_probe_accuracy,
@@ -47,8 +48,12 @@ def measure(
         found |= bounds(model, images, samples, seed, progress)
     if isinstance(model, Encodes) and isinstance(model, Decodes):
         found |= reconstructions(model, images, train)
+        found |= autoencoders.restorations(model, images, seed)
     if isinstance(model, Encodes):
         found |= codes(model, images, train)
+    if isinstance(model, Encodes) and not isinstance(model, Bounds):
+        found |= autoencoders.activations(model, images)
+        found |= autoencoders.jacobians(model, images, seed)
     if not found:
         raise LabError(
             f"{type(model).__name__} can neither bound a likelihood nor encode labelled images nor "

@@ -1,0 +1,112 @@
+"""What tells a denoising, a sparse and a contractive autoencoder from a plain one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vae_lab.contracts import Batch, Corrupts, Encodes
+from vae_lab.losses import sigmoid_jacobian_norm
+from vae_lab.metrics.codes import squared_error_per_image
+from vae_lab.metrics.jacobian import EXACT, PROBES, autograd_norm, differentiable, probed_norm
+from vae_lab.metrics.measures import Measure, batches, encode, seeded
+from vae_lab.penalties import Penalised, sigmoid_layer
+
+__all__ = ["activations", "jacobians", "restorations"]
+
+IMAGES = 2000
+"""Images at most through which gradients are taken: half a minute for a deep encoder."""
+
+
+def restorations(model: Any, images: Batch, seed: int) -> dict[str, Measure]:
+    """Measure what a denoising model undoes of its corruption; nothing for another model."""
+    corruption = model.corruption if isinstance(model, Corrupts) else None
+    if corruption is None:
+        return {}
+    restored, damaged = [], []
+    with torch.inference_mode(), seeded(seed):
+        for x, y in batches(model, images):
+            noisy = model.corrupt(x)
+            restored.append(squared_error_per_image(x, model.decode(model.encode(noisy, y), y)))
+            damaged.append(squared_error_per_image(x, noisy))
+    how = f"images damaged by {corruption}, against the undamaged"
+    return {
+        "restored_squared_error": _error(restored, f"of what is restored from {how}"),
+        "corrupted_squared_error": _error(damaged, f"of {how}: what doing nothing leaves"),
+    }
+
+
+def _error(parts: list[Tensor], note: str) -> Measure:
+    return Measure.mean(torch.cat(parts).cpu(), "squared error", note)
+
+
+def activations(model: Encodes, images: Batch) -> dict[str, Measure]:
+    """Measure how busy the units of a sigmoid code are, or of one that is held sparse."""
+    sigmoid = isinstance(getattr(model, "activation", None), nn.Sigmoid)
+    if not sigmoid and not _penalised(model, images):
+        return {}
+    code = encode(model, images).float().abs()
+    target = getattr(getattr(model, "penalty", None), "target", None)
+    aim = "" if target is None else f"; the target in training is {target:g}"
+    least = 0.05 if sigmoid else 0.0
+    dead = (code <= least).all(0).float().mean().item()
+    found = {
+        "mean_activation": Measure.mean(code.mean(1), "|h|", f"mean over all units{aim}"),
+        "dead_units": Measure(dead, "share", f"of {model.latent_dim}; never above {least:g}"),
+    }
+    if sigmoid:
+        saturated = ((code < 0.05) | (code > 0.95)).float().mean(1)
+        note = "of activations below 0.05 or above 0.95: SAT in Rifai et al. (2011)"
+        found["saturated"] = Measure.mean(saturated, "share", note)
+    return found
+
+
+def _penalised(model: Any, images: Batch) -> bool:
+    """Tell whether the objective itself says that the code is held down."""
+    if not hasattr(model, "terms"):
+        return False
+    with torch.inference_mode(), seeded(0):
+        names = model.terms(next(batches(model, images, size=2))).keys()
+    return bool({"activation", "penalty"} & names)
+
+
+def jacobians(model: Encodes, images: Batch, seed: int) -> dict[str, Measure]:
+    """Measure the encoder's Jacobian; nothing where gradients do not reach the image."""
+    first = next(batches(model, images, size=1))
+    if not isinstance(model, nn.Module) or not differentiable(model, model.encode, first.x):
+        return {}
+    norms, how = _norms(model, images, seed)
+    entries = model.latent_dim * first.x.numel()
+    published = "0.73e-4 (contractive) and 17.5e-4 (plain) in Rifai et al. (2011)"
+    caveat = f"{published} may be normalised otherwise: our sources do not say"
+    return {
+        "jacobian_norm": Measure.mean(norms, "squared norm", f"||dh/dx||_F^2, {how}"),
+        "jacobian_per_entry": Measure.mean(
+            norms / entries, "squared entry", f"||dh/dx||_F^2 / {entries} entries; {caveat}"
+        ),
+    }
+
+
+def _norms(model: Encodes, images: Batch, seed: int) -> tuple[Tensor, str]:
+    """Return one squared norm an image, and how they were found."""
+    weight = sigmoid_layer(model) if isinstance(model, Penalised) else None
+    if weight is not None:
+        code = encode(model, images)
+        return sigmoid_jacobian_norm(code, weight.detach().cpu()), "closed form of a sigmoid layer"
+    exact = model.latent_dim <= EXACT
+    norm = autograd_norm if exact else probed_norm
+    some = _evenly(images)
+    with seeded(seed):
+        parts = [
+            norm(lambda x, y=y: model.encode(x, y), x).cpu()  # type: ignore[misc]  # mypy: y=y
+            for x, y in batches(model, some)
+        ]
+    how = "exact" if exact else f"Hutchinson's estimate by {PROBES} probes an image"
+    return torch.cat(parts), f"{how}, by autograd on {len(some.x)} images, evenly spaced"
+
+
+def _evenly(images: Batch) -> Batch:
+    """Thin out images; the first ones of a set, as in MNIST's, need not be like the rest."""
+    count = min(IMAGES, len(images.x))
+    index = torch.linspace(0, len(images.x) - 1, count).round().long().to(images.x.device)
+    return Batch(images.x[index], images.y[index.to(images.y.device)])

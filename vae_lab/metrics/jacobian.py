@@ -1,0 +1,57 @@
+"""How far a code moves when its image does: the norm of an encoder's Jacobian."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from vae_lab.losses import hutchinson_norm
+
+__all__ = ["EXACT", "PROBES", "autograd_norm", "differentiable", "probed_norm"]
+
+EXACT = 64
+"""Dimensions of a code up to which a pass for each of them is affordable."""
+
+PROBES = 10
+"""Random projections of a larger code's Jacobian, for each image."""
+
+
+def autograd_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    r"""Squared Frobenius norm of an encoder's Jacobian, by one pass backwards for each dimension.
+
+    .. math:: \|J\|_F^2 = \sum_i \| \partial h_i / \partial x \|^2
+
+    Gradients are taken even where they are switched off.
+
+    Args:
+        encode: Maps images (B, ...) to codes (B, D), each image by itself.
+        x: Images, shape (B, ...).
+
+    Returns:
+        Shape (B,).
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        norm = x.new_zeros(len(x))
+        # No code depends on another image, so that a sum's gradient holds a row for each.
+        for total in encode(x).sum(0):
+            (row,) = torch.autograd.grad(total, x, retain_graph=True)
+            norm += row.flatten(1).square().sum(1)
+        return norm
+
+
+def probed_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Estimate the same without bias from `PROBES` random projections, shape (B,).
+
+    See `vae_lab.losses.hutchinson_norm`, which leaves a graph for training.
+    """
+    return hutchinson_norm(encode, x, PROBES).detach()
+
+
+def differentiable(model: nn.Module, encode: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Tell whether gradients reach images x (B, ...) from the codes of a network."""
+    # What fitted itself without gradients may compute outside of torch, which then would object.
+    if not any(p.requires_grad for p in model.parameters()):
+        return False
+    with torch.inference_mode(False), torch.enable_grad():
+        return encode(x.detach().clone().requires_grad_()).requires_grad
