@@ -49,7 +49,7 @@ def concrete(kind=Model):
 
 def build(kind, nets="mlp", shape=(1, 8, 8), **settings):
     """Return a small model of `kind`, the same at every call."""
-    small = {"latent_dim": 4, **NETS[nets]}
+    small = {"latent_dim": 4, "widths": (64, 32), "pretrain_epochs": 0, **NETS[nets]}
     known = {name: value for name, value in small.items() if name in signature(kind).parameters}
     torch.manual_seed(0)
     return kind(shape, **known | settings)
@@ -208,7 +208,8 @@ def train_by_command(*arguments):
 def test_a_model_built_by_the_command_line_comes_back(kind, nets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = build(kind, nets)
-    names = {"latent_dim", "encoder", "decoder"} & made.hparams.keys()
+    small = {"latent_dim", "widths", "pretrain_epochs", "encoder", "decoder"}
+    names = small & made.hparams.keys()
     train_by_command(f"--model={kind.__name__}", *(f"--model.{n}={made.hparams[n]}" for n in names))
     loaded = runs.load_model("runs/cli")
     assert str(loaded) == str(made)

@@ -1,6 +1,7 @@
 """Deep autoencoders, trained layer by layer."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -10,10 +11,15 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model, Schedule
+from vae_lab.nets import MLPEncoder
 
 __all__ = ["StackedAutoencoder"]
 
 MakeLayer = Callable[[Shape, int], Autoencoder]
+
+SIGMOID_LAYER: MakeLayer = partial(
+    Autoencoder, encoder=partial(MLPEncoder, hidden=()), activation="Sigmoid", tied=True
+)
 
 
 class StackedAutoencoder(Model):
@@ -30,15 +36,17 @@ class StackedAutoencoder(Model):
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         widths: Units of each layer, from the image inwards; the last is the size of the code.
-        layers: The autoencoder that is each layer, or one for all.
+        layers: The autoencoder that is each layer, or one for all; by default one hidden layer
+            with activation Sigmoid and tied weights.
         pretrain_epochs: Epochs for which each layer is trained by itself.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch;
             CosineAnnealingWarmRestarts with `pretrain_epochs` as T_0 begins anew with each layer.
 
     Raises:
-        LabError: If a size is not positive, there are more or fewer layers than widths, or
-            training would end before the last layer's turn.
+        LabError: If a size is not positive, there are more or fewer layers than widths, a layer
+            but the last puts out other than shares of one, or training would end before the
+            last layer's turn.
 
     References:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
@@ -51,13 +59,14 @@ class StackedAutoencoder(Model):
         self,
         shape: Shape,
         widths: Sequence[int] = (1000, 1000, 1000),
-        layers: Sequence[MakeLayer] = (Autoencoder,),
+        layers: Sequence[MakeLayer] | None = None,
         pretrain_epochs: int = 15,
         lr: float = 1e-3,
         schedule: Schedule | None = None,
     ) -> None:
         super().__init__(shape, lr, schedule)
 
+        layers = [SIGMOID_LAYER] if layers is None else layers
         if not widths or len(layers) not in (1, len(widths)):
             raise LabError(
                 f"{len(widths)} widths and {len(layers)} layers do not match: "
@@ -71,6 +80,11 @@ class StackedAutoencoder(Model):
         inputs = [shape, *((width, 1, 1) for width in widths[:-1])]
         plan = zip(makers, inputs, widths, strict=True)
         self.layers = nn.ModuleList(make(seen, width) for make, seen, width in plan)
+        if not all(isinstance(layer.activation, nn.Sigmoid) for layer in self.layers[:-1]):
+            raise LabError(
+                "A layer restores the codes of the one below as shares of one, like pixels: "
+                "give every layer but the last the activation Sigmoid."
+            )
 
     @property
     def first(self) -> Autoencoder:

@@ -50,4 +50,4 @@ class TiedDecoder(Decoder):
                 z = linear(z, layer.weight.t(), next(biases))
             else:
                 z = layer(z)
-        return z.unflatten(1, self.shape)
+        return z.view(-1, *self.shape)

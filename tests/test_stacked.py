@@ -1,0 +1,194 @@
+"""Layer after layer, then the whole: the stacked autoencoder."""
+
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from tests.test_models import QUIET, batch
+from vae_lab import runs, training
+from vae_lab.corruptions import Masking
+from vae_lab.data import Digits
+from vae_lab.errors import LabError
+from vae_lab.models import Autoencoder, StackedAutoencoder
+from vae_lab.nets import MLPEncoder
+from vae_lab.penalties import Contraction
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
+)
+
+SHAPE = (1, 8, 8)
+layer = partial(Autoencoder, encoder=partial(MLPEncoder, hidden=()), activation="Sigmoid")
+
+
+def build(**settings):
+    """Return a small stack, the same at every call."""
+    torch.manual_seed(0)
+    known = {"widths": (12, 8, 4), "layers": (layer,), "pretrain_epochs": 1}
+    return StackedAutoencoder(SHAPE, **known | settings)
+
+
+class Weights(Callback):
+    """Remembers each layer's weights at every epoch's end."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_start(self, trainer, model):
+        self.on_train_epoch_end(trainer, model)
+
+    def on_train_epoch_end(self, trainer, model):
+        self.seen.append(
+            [torch.cat([w.detach().flatten() for w in part.parameters()]) for part in model.layers]
+        )
+
+
+def fit(model, epochs, *callbacks):
+    """Train on the embedded digits."""
+    data = Digits(batch_size=64, limit=256)
+    trainer = Trainer(
+        max_epochs=epochs, callbacks=[*callbacks], enable_checkpointing=False, **QUIET
+    )
+    trainer.fit(model, data)
+
+
+def test_each_epoch_trains_its_own_layer_and_the_last_all():
+    weights = Weights()
+    fit(build(), 4, weights)
+    moved = [
+        [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+        for before, after in zip(weights.seen, weights.seen[1:], strict=False)
+    ]
+    assert moved == [[True, False, False], [False, True, False], [False, False, True], [True] * 3]
+
+
+def test_a_layer_learns_the_codes_of_those_below_by_its_own_objective():
+    model = build(layers=(layer, partial(layer, penalty=Contraction), layer))
+    code = model.layers[0].encode(batch(SHAPE).x).view(-1, 12, 1, 1)
+    own = model.layers[1].terms(batch(SHAPE)._replace(x=code))
+    assert "penalty" in own
+    torch.testing.assert_close(model._layer(1, batch(SHAPE)), own["loss"])
+
+
+def test_the_first_layer_is_an_autoencoder_by_itself():
+    stack, alone = build(widths=(6,)), None
+    torch.manual_seed(0)
+    alone = layer(SHAPE, 6)
+    torch.testing.assert_close(stack.encode(batch(SHAPE).x), alone.encode(batch(SHAPE).x))
+    torch.testing.assert_close(stack(batch(SHAPE).x), alone(batch(SHAPE).x))
+    torch.testing.assert_close(stack.terms(batch(SHAPE))["loss"], alone.terms(batch(SHAPE))["loss"])
+
+
+def test_the_whole_is_all_layers_up_and_down():
+    model, x = build(), batch(SHAPE).x
+    z = x
+    for part in model.layers:
+        z = part.encode(z)
+    torch.testing.assert_close(model.encode(x), z)
+    for part in reversed(model.layers):
+        z = part.decode(z.flatten(1))
+    torch.testing.assert_close(model.decode(model.encode(x)), z)
+
+
+def test_validation_judges_the_whole_in_every_stage():
+    model = build().eval()
+    terms, whole = model.terms(batch(SHAPE)), build(pretrain_epochs=0).terms(batch(SHAPE))
+    torch.testing.assert_close(terms["loss"], whole["loss"])
+    torch.testing.assert_close(terms["squared_error"], whole["squared_error"])
+    torch.testing.assert_close(terms["layer_1"], model.train().terms(batch(SHAPE))["layer_1"])
+
+
+def test_noise_is_only_for_the_layer_that_learns():
+    model = build(layers=(partial(layer, corruption=partial(Masking, 1.0)),))
+    torch.testing.assert_close(model._climb(batch(SHAPE).x, 2), build()._climb(batch(SHAPE).x, 2))
+    assert not torch.equal(model._layer(1, batch(SHAPE)), build()._layer(1, batch(SHAPE)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"widths": ()}, {"layers": (layer, layer)}, {"layers": ()}, {"pretrain_epochs": -1}],
+    ids=str,
+)
+def test_a_plan_that_does_not_match_is_refused(settings):
+    with pytest.raises(LabError, match=r"match|negative"):
+        build(**settings)
+
+
+def test_codes_that_are_no_shares_of_one_are_refused_below_another_layer():
+    linear = partial(layer, activation="Identity")
+    with pytest.raises(LabError, match="activation Sigmoid"):
+        build(layers=(layer, linear, layer))
+    assert build(layers=(layer, layer, linear)).latent_dim == 4
+
+
+def test_training_that_ends_before_the_last_layer_is_refused():
+    with pytest.raises(LabError, match=r"3 epochs, more than --trainer.max_epochs 2"):
+        fit(build(), 2)
+
+
+# the command line
+
+LAYER = (
+    "{class_path: Autoencoder, init_args: {encoder: {class_path: MLPEncoder, init_args: "
+    "{hidden: []}}, activation: Sigmoid, tied: true, corruption: {class_path: Masking}}}"
+)
+FIT = [
+    "fit",
+    "--model=StackedAutoencoder",
+    "--model.widths=[12, 6]",
+    f"--model.layers=[{LAYER}]",
+    "--model.pretrain_epochs=2",
+    "--data=Digits",
+    "--data.limit=256",
+    "--name=stack",
+    "--trainer.enable_progress_bar=false",
+    "--pictures.kinds=[reconstructions]",
+]
+
+
+def command(*arguments):
+    training.run([*FIT, *arguments])
+
+
+def weights(run):
+    return torch.load(runs.Run(run).checkpoint("last"), weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("stopped_at", [1, 3, 5])
+def test_a_run_goes_on_in_the_middle_of_any_stage(stopped_at, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command("--trainer.max_epochs=6")
+    whole = weights(tmp_path / "runs/stack/version_0")
+
+    class Stop(Exception):
+        pass
+
+    original = StackedAutoencoder.on_train_epoch_end
+
+    def stop(self):
+        original(self)
+        if self.current_epoch == stopped_at:
+            raise Stop
+
+    monkeypatch.setattr(StackedAutoencoder, "on_train_epoch_end", stop)
+    with pytest.raises(Stop):
+        command("--trainer.max_epochs=6")
+    monkeypatch.setattr(StackedAutoencoder, "on_train_epoch_end", original)
+    command("--trainer.max_epochs=6", "--ckpt_path=last")
+    found = weights(tmp_path / "runs/stack/version_1")
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+
+
+def test_one_run_folder_holds_the_curve_of_every_stage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command("--trainer.max_epochs=6", "--trainer.log_every_n_steps=1")
+    (run,) = runs.find_all("runs/stack")
+    curves = run.curves()
+    steps = {name: [step for step, _ in curve] for name, curve in curves.items()}
+    assert max(steps["train/layer_1"]) < min(steps["train/layer_2"])
+    assert max(steps["train/layer_2"]) < min(steps["train/squared_error"])
+    assert len(steps["val/squared_error"]) == 6
+    assert runs.load_model("runs/stack").encode(torch.rand(2, 1, 8, 8)).shape == (2, 6)
