@@ -10,6 +10,7 @@ from vae_lab.errors import LabError
 __all__ = [
     "Batch",
     "Bounds",
+    "Classifies",
     "Corrupts",
     "Decodes",
     "Encodes",
@@ -87,6 +88,14 @@ class Bounds(Protocol):
 
 
 @runtime_checkable
+class Classifies(Protocol):
+    """Tells the classes of images apart."""
+
+    def log_probs(self, x: Tensor) -> Tensor:
+        """Return log p(y|x) of every class y, shape (B, classes), in nats."""
+
+
+@runtime_checkable
 class Images(Protocol):
     """A data set to measure and to draw on."""
 
@@ -109,6 +118,7 @@ _VERBS: dict[type, str] = {
     Decodes: "decode",
     Samples: "sample",
     Bounds: "bound a likelihood",
+    Classifies: "classify",
     Corrupts: "corrupt images",
 }
 

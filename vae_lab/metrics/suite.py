@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Bounds, Decodes, Encodes
+from vae_lab.contracts import Batch, Bounds, Classifies, Decodes, Encodes
 from vae_lab.errors import LabError
 from vae_lab.metrics import autoencoders
+from vae_lab.metrics.classification import classification, have_classes
 from vae_lab.metrics.codes import (
     knn_accuracy,
     linear_probe_accuracy,
@@ -46,6 +47,8 @@ def measure(
     found: dict[str, Measure] = {}
     if isinstance(model, Bounds):
         found |= bounds(model, images, samples, seed, progress)
+    if isinstance(model, Classifies):
+        found |= classification(model, images)
     if isinstance(model, Encodes) and isinstance(model, Decodes):
         found |= reconstructions(model, images, train)
         found |= autoencoders.restorations(model, images, seed)
@@ -56,8 +59,8 @@ def measure(
         found |= autoencoders.jacobians(model, images, seed)
     if not found:
         raise LabError(
-            f"{type(model).__name__} can neither bound a likelihood nor encode labelled images nor "
-            "restore them from codes, so there is nothing to evaluate."
+            f"{type(model).__name__} can neither bound a likelihood nor classify nor encode "
+            "labelled images nor restore them from codes, so there is nothing to evaluate."
         )
     if wrong := [key for key in found if not math.isfinite(found[key].value)]:
         raise LabError(f"{', '.join(wrong)} came out as no finite number; the model has diverged.")
@@ -146,8 +149,8 @@ def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> di
 
 def codes(model: Encodes, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
     """Measure how well codes tell classes apart; nothing where images have no class."""
-    # Attributes and images are conditions, not classes; a train set is not loaded to say so.
-    if images.y.ndim != 1 or images.y.is_floating_point():
+    # A train set is not loaded to say so.
+    if not have_classes(images):
         return {}
     known = train()
     if len(torch.unique(known.y)) < 2:

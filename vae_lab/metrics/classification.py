@@ -1,0 +1,36 @@
+"""How well a classifier names the classes of images."""
+
+import torch
+
+from vae_lab.contracts import Batch, Classifies
+from vae_lab.errors import LabError
+from vae_lab.metrics.measures import Measure, batches
+
+__all__ = ["classification", "have_classes"]
+
+
+def have_classes(images: Batch) -> bool:
+    """Tell class indices from attributes and images, which are conditions."""
+    return images.y.ndim == 1 and not images.y.is_floating_point()
+
+
+def classification(model: Classifies, images: Batch) -> dict[str, Measure]:
+    """Measure how often a label is missed, and its likelihood; nothing where images have no class.
+
+    Raises:
+        LabError: If a label is not among the classes that the model tells apart.
+    """
+    if not have_classes(images):
+        return {}
+    with torch.inference_mode():
+        log_probs = torch.cat([model.log_probs(x).cpu() for x, _ in batches(model, images)])
+    y, classes = images.y.cpu().long(), log_probs.shape[1]
+    if not 0 <= y.min() <= y.max() < classes:
+        found = f"{int(y.min())} to {int(y.max())}"
+        raise LabError(f"The labels go from {found}, the model's classes from 0 to {classes - 1}.")
+    missed = (log_probs.argmax(1) != y).double().mean().item()
+    nll = -log_probs.gather(1, y.unsqueeze(1)).squeeze(1)
+    return {
+        "error": Measure.share(missed, len(y), "of images, taken for another class than theirs"),
+        "label_nll": Measure.mean(nll, "nats", "-log p(y|x) of the label y"),
+    }
