@@ -43,6 +43,7 @@ class ImageData(LightningDataModule, ABC):
         resize: Height and width to scale to, or one number for a square, stretching if need be.
         pad: Black pixels added on each side, after scaling.
         limit: Train on the first so many images only.
+        limit_seed: Draw those at random by this seed instead, as many of each class.
 
     Raises:
         LabError: If an argument is out of range.
@@ -64,6 +65,7 @@ class ImageData(LightningDataModule, ABC):
         resize: int | tuple[int, int] | None = None,
         pad: int = 0,
         limit: int | None = None,
+        limit_seed: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -79,6 +81,9 @@ class ImageData(LightningDataModule, ABC):
         self.resize = sides(resize)
         self.pad = at_least(0, pad=pad)
         self.limit = limit if limit is None else at_least(1, limit=limit)
+        if limit_seed is not None and limit is None:
+            raise LabError("limit_seed draws the images that limit leaves: give limit too.")
+        self.limit_seed = limit_seed if limit_seed is None else at_least(0, limit_seed=limit_seed)
         self._splits: dict[str, Split] = {}
 
     @abstractmethod
@@ -154,7 +159,8 @@ class ImageData(LightningDataModule, ABC):
         return next(iter(Batches(split, len(split.rows))))
 
     def protocol(self, name: str) -> dict[str, Any]:
-        """Say which images a number was measured on."""
+        """Say which images a number was measured on, and which few, if so, were trained on."""
+        few = {"limit": self.limit, "limit_seed": self.limit_seed}
         return {
             "data": type(self).__name__,
             "split": name,
@@ -162,6 +168,7 @@ class ImageData(LightningDataModule, ABC):
             "shape": list(self.shape),
             "binarize": "static-own" if self.binarize == "static" else self.binarize,
             "split_seed": self.split_seed,
+            **{name: value for name, value in few.items() if value is not None},
         }
 
     def prepare_data(self) -> None:
@@ -246,7 +253,7 @@ class ImageData(LightningDataModule, ABC):
         size = self.val_size
         if size is None:
             size = 0 if self._apart else max(1, round(len(whole.rows) * self.val_share))
-        return divide(whole, size, self.split_seed, self.limit)
+        return divide(whole, size, self.split_seed, self.limit, self.limit_seed)
 
     def _drawn(self, name: str, split: Split) -> Split:
         """Binarise the split's images once, by a stream of its own."""

@@ -14,7 +14,7 @@ from vae_lab.contracts import Shape
 from vae_lab.data.pixels import generator
 from vae_lab.errors import LabError
 
-__all__ = ["Split", "cache_folder", "cut", "divide", "fits", "has_room", "rebuild"]
+__all__ = ["Split", "cache_folder", "cut", "divide", "draw_evenly", "fits", "has_room", "rebuild"]
 
 CHUNK = 1024  # images: small beside any data set, large beside the cost of a call
 
@@ -52,8 +52,46 @@ def cut(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
     return order[held_out:], order[:held_out]
 
 
-def divide(whole: Split, held_out: int, seed: int, limit: int | None) -> dict[str, Split]:
-    """Divide training images into "train", at most the first `limit`, and "val", if any.
+def draw_evenly(labels: Tensor, n: int, seed: int) -> Tensor:
+    """Draw `n` rows at random, as many of each class; what is left over goes to random classes.
+
+    Of one seed, a larger draw with nothing left over contains the smaller one.
+
+    Args:
+        labels: Class indices, shape (N,).
+        n: How many rows.
+        seed: Seed of the draw.
+
+    Raises:
+        LabError: If labels are no class indices, or a class has too few images.
+    """
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise LabError("limit_seed draws as many images of each class, but these have no class.")
+    stream = generator(seed)
+    order = torch.randperm(len(labels), generator=stream)
+    drawn = labels[order]
+    classes, counts = drawn.unique(return_counts=True)
+    each, rest = divmod(n, len(classes))
+    larger = (counts > each).nonzero().flatten()
+    if counts.min() < each or len(larger) < rest:
+        rarest = int(classes[counts.argmin()])
+        raise LabError(
+            f"{n} images, as many of each of {len(classes)} classes, are more than there are: "
+            f"class {rarest} has {int(counts.min())}. Lower limit."
+        )
+    counts.fill_(each)
+    counts[larger[torch.randperm(len(larger), generator=stream)[:rest]]] += 1
+    places = [(drawn == c).nonzero().flatten()[:k] for c, k in zip(classes, counts, strict=True)]
+    # In the drawn order, so that the first few show several classes.
+    return order[torch.cat(places).sort().values]
+
+
+def divide(
+    whole: Split, held_out: int, seed: int, limit: int | None, limit_seed: int | None = None
+) -> dict[str, Split]:
+    """Divide training images into "train", at most `limit`, and "val", if any.
+
+    Those of "train" are the first or, with `limit_seed`, drawn by it evenly from all classes.
 
     Raises:
         LabError: If `held_out` or `limit` is more than there is.
@@ -63,6 +101,8 @@ def divide(whole: Split, held_out: int, seed: int, limit: int | None) -> dict[st
     train, val = cut(n, held_out, seed)
     if limit is not None and limit > len(train):
         raise LabError(f"limit is {limit}, but there are only {len(train)} training images.")
+    if limit is not None and limit_seed is not None:
+        train = train[draw_evenly(whole.labels[train], limit, limit_seed)]
     parts = {"train": whole._replace(rows=train[:limit]), "val": whole._replace(rows=val)}
     return {name: part for name, part in parts.items() if len(part.rows)}
 
