@@ -22,6 +22,8 @@ lab: train, measure and look at small generative models
 A run folder or a checkpoint is all that these need:
   lab sample RUN         draw new images
   lab reconstruct RUN    images and what is left of them after encoding
+  lab denoise RUN        images, the same corrupted, and what is restored
+  lab filters RUN...     what the first layer of each encoder looks for
   lab traverse RUN       move along one latent dimension at a time
   lab interpolate RUN    walk between the codes of two images
   lab manifold RUN       the whole plane of a two-dimensional code
@@ -36,6 +38,8 @@ LIGHTNING = ("fit", "validate", "test", "predict")
 VERBS = {
     "sample": "vae_lab.verbs.draw",
     "reconstruct": "vae_lab.verbs.draw",
+    "denoise": "vae_lab.verbs.draw",
+    "filters": "vae_lab.verbs.draw",
     "traverse": "vae_lab.verbs.draw",
     "interpolate": "vae_lab.verbs.draw",
     "manifold": "vae_lab.verbs.draw",

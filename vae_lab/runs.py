@@ -8,10 +8,11 @@ imports torch until a checkpoint is loaded.
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from vae_lab.contracts import Images
 
-__all__ = ["Run", "checkpoint_of", "find", "find_all", "load_data", "load_model"]
+__all__ = ["Run", "checkpoint_of", "expand", "find", "find_all", "load_data", "load_model"]
 
 _MARKS = ("config.yaml", "checkpoints", "metrics.csv")
 _AXES = ("step", "epoch", "images")
@@ -153,6 +154,19 @@ def find_all(path: str | Path) -> list[Run]:
     """
     path = Path(path)
     return [find(path)] if path.is_file() else _runs_in(path, depth=2)
+
+
+def expand(patterns: Iterable[str]) -> list[Run]:
+    """Find the runs of all that is named, by itself or by a pattern, each once.
+
+    Raises:
+        LabError: If something named holds no run.
+    """
+    paths = [
+        path for p in patterns for path in ([p] if Path(p).exists() else sorted(glob(p)) or [p])
+    ]
+    found = {run.path.resolve(): run for path in paths for run in find_all(path)}
+    return list(found.values())
 
 
 def _runs_in(path: Path, depth: int) -> list[Run]:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae_lab import pictures
-from vae_lab.contracts import Batch, Decodes, Encodes, Samples, require
+from vae_lab.contracts import Batch, Corrupts, Decodes, Encodes, Samples, require
 from vae_lab.errors import LabError
 from vae_lab.randomness import reseed
 
@@ -23,18 +23,20 @@ class Drawing:
         needs: Capabilities of `vae_lab.contracts` that it uses.
         latent_dim: The only code size it makes sense for, if there is one.
         images: How many images it takes at least.
+        look: Looks at whatever else it needs of a model, and raises a LabError if that is missing.
     """
 
     draw: Callable[..., Tensor]
     needs: tuple[type, ...]
     latent_dim: int | None = None
     images: int = 1
+    look: Callable[[Any], object] = lambda model: None
 
     def check(self, model: Any, user: str) -> None:
         """Refuse a model that this cannot be drawn of.
 
         Raises:
-            LabError: If the model lacks a capability or has a code of another size.
+            LabError: If the model lacks a capability or a part, or has a code of another size.
         """
         for capability in self.needs:
             require(model, capability, user)
@@ -43,11 +45,28 @@ class Drawing:
                 f"{user} needs a {self.latent_dim}-dimensional code; "
                 f"this {type(model).__name__} has {model.latent_dim} dimensions."
             )
+        self.look(model)
 
 
 def reconstructions(model: Any, batch: Batch, n: int = 20) -> Tensor:
     """Images over what is left of them after encoding and decoding."""
     return pictures.reconstructions(batch.x[:n], model.decode(model.encode(batch.x[:n])))
+
+
+def restorations(model: Any, batch: Batch, n: int = 20, seed: int = 0) -> Tensor:
+    """Images, what a corruption leaves of them, and what is restored; the same every time."""
+    reseed(seed)
+    x = batch.x[:n]
+    corrupted = model.corrupt(x)
+    restored = model.decode(model.encode(corrupted))
+    return pictures.restorations(x, corrupted, restored, str(model.corruption))
+
+
+def filters(model: Any, batch: Batch, name: str = "filters") -> Tensor:
+    """What the encoder's first layer looks for, under the corruption that it was trained with."""
+    corruption = getattr(_bottom(model), "corruption", None)
+    title = name if corruption is None else f"{name}, {corruption}"
+    return pictures.filters(_first_layer(model), title)
 
 
 def samples(model: Any, batch: Batch, n: int = 64, seed: int = 0) -> Tensor:
@@ -84,6 +103,33 @@ def scatter(model: Any, batch: Batch, projection: Literal["pca", "tsne"] = "pca"
     return pictures.scatter(model.encode(batch.x), labels, method=projection)
 
 
+def beside_pca(model: Any, batch: Batch) -> Tensor:
+    """Codes in the plane beside the first two principal components of the same images."""
+    labels = batch.y if batch.y.ndim == 1 else None
+    return pictures.beside_pca(model.encode(batch.x), batch.x, labels)
+
+
+def _bottom(model: Any) -> Any:
+    """Return the layer of a stack that sees the images; another model is its own."""
+    return getattr(model, "first", model)
+
+
+def _first_layer(model: Any) -> Tensor:
+    bottom = _bottom(model)
+    encoder = getattr(bottom, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise LabError(f"{type(model).__name__} has no encoder, and so no filters to draw.")
+    return pictures.first_layer(encoder, bottom.shape)
+
+
+def _has_corruption(model: Any) -> None:
+    if model.corruption is None:
+        raise LabError(
+            f"This {type(model).__name__} learned from whole images and has nothing to restore; "
+            "train one with a --model.corruption."
+        )
+
+
 def _decoder(model: Any) -> Callable[[Tensor], Tensor]:
     device = next(model.parameters()).device
     return lambda z: model.decode(z.to(device))
@@ -91,9 +137,12 @@ def _decoder(model: Any) -> Callable[[Tensor], Tensor]:
 
 DRAWINGS = {
     "reconstructions": Drawing(reconstructions, (Encodes, Decodes)),
+    "restorations": Drawing(restorations, (Encodes, Decodes, Corrupts), look=_has_corruption),
+    "filters": Drawing(filters, (), look=_first_layer),
     "samples": Drawing(samples, (Samples,)),
     "manifold": Drawing(manifold, (Decodes,), latent_dim=2),
     "traversals": Drawing(traversals, (Encodes, Decodes)),
     "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2),
     "scatter": Drawing(scatter, (Encodes,), images=3),
+    "beside_pca": Drawing(beside_pca, (Encodes,), latent_dim=2, images=3),
 }

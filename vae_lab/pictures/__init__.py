@@ -10,25 +10,32 @@ dimensions are named from one: z1 is `codes[:, 0]`.
 """
 
 from vae_lab.pictures.canvas import captioned, grid, save_png, to_png
-from vae_lab.pictures.plane import project, scatter
+from vae_lab.pictures.filters import filters, first_layer, stacked
+from vae_lab.pictures.plane import beside_pca, project, scatter
 from vae_lab.pictures.sheets import (
     interpolation,
     manifold,
     reconstructions,
+    restorations,
     samples,
     traversal,
 )
 
 __all__ = [
+    "beside_pca",
     "captioned",
+    "filters",
+    "first_layer",
     "grid",
     "interpolation",
     "manifold",
     "project",
     "reconstructions",
+    "restorations",
     "samples",
     "save_png",
     "scatter",
+    "stacked",
     "to_png",
     "traversal",
 ]

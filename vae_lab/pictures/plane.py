@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["project", "scatter"]
+__all__ = ["beside_pca", "project", "rasterise", "scatter"]
 
 Method = Literal["pca", "tsne"]
 
@@ -88,31 +88,95 @@ def scatter(
     Raises:
         LabError: If labels are not one class index a code, or `project` refuses the codes.
     """
+    _check(codes, labels)
+    from matplotlib.figure import Figure
+
+    plane = codes.shape[1] == 2
+    points = codes.detach().float().cpu() if plane else project(codes, method)
+    axis = "z" if plane else {"pca": "principal component ", "tsne": "t-SNE "}[method]
+    figure = Figure(figsize=(9, 7.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot(xlabel=f"{axis}1", ylabel=f"{axis}2")
+    _draw(axes, points, labels, names)
+    _add_legend(axes)
+    return rasterise(figure)
+
+
+def beside_pca(
+    codes: Tensor, images: Tensor, labels: Tensor | None = None, names: Sequence[str] | None = None
+) -> Tensor:
+    """Draw two-dimensional codes beside the first two principal components of the same images.
+
+    Each panel is titled by the share of points whose class is that of most of their five nearest
+    neighbours, where there are classes.
+
+    Args:
+        codes: Codes, shape (N, 2).
+        images: The images they are of, shape (N, ...).
+        labels: Class indices, shape (N,), or None for one colour.
+        names: Name of each class; by default its index.
+
+    Returns:
+        The figure, shape (3, H, W), in [0, 1].
+
+    Raises:
+        LabError: If codes are not of two dimensions or not as many as images, labels are not one
+            class index a code, or codes or images are not finite.
+
+    References:
+        Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006,
+        figure 3. https://doi.org/10.1126/science.1127647
+    """
+    _check(codes, labels)
+    if codes.shape != (len(images), 2):
+        raise LabError(
+            f"Codes beside PCA are two numbers for each of {len(images)} images, "
+            f"not of shape {tuple(codes.shape)}."
+        )
+    from matplotlib.figure import Figure
+
+    planes = (
+        ("codes", "z", codes.detach().float().cpu()),
+        ("principal components of the pixels", "component ", project(images.flatten(1))),
+    )
+    figure = Figure(figsize=(14, 7), dpi=100, layout="constrained")
+    for axes, (name, axis, points) in zip(figure.subplots(1, 2), planes, strict=True):
+        title = name + _neighbours(points, labels)
+        axes.set(title=title, xlabel=f"{axis}1", ylabel=f"{axis}2")
+        _draw(axes, points, labels, names)
+    _add_legend(axes)
+    return rasterise(figure)
+
+
+def _neighbours(points: Tensor, labels: Tensor | None, k: int = 5) -> str:
+    """Say how well each point's class is told by its neighbours, itself left out."""
+    if labels is None or len(points) <= k or len(torch.unique(labels)) < 2:
+        return ""
+    from sklearn.neighbors import NearestNeighbors
+
+    # Asked about no points in particular, it leaves each out of its own neighbours.
+    near = NearestNeighbors(n_neighbors=k).fit(points.numpy()).kneighbors(return_distance=False)
+    labels = labels.cpu()
+    accuracy = (labels[torch.from_numpy(near)].mode(1).values == labels).float().mean()
+    return f"\n{k}-NN accuracy {accuracy:.3f}, each of {len(points)} points left out in turn"
+
+
+def _check(codes: Tensor, labels: Tensor | None) -> None:
     if labels is not None and labels.shape != codes.shape[:1]:
         raise LabError(
             f"A scatter of {len(codes)} codes needs as many class indices, "
             f"not labels of shape {tuple(labels.shape)}."
         )
-    from matplotlib.figure import Figure
-
-    plane = codes.shape[1] == 2
     if not codes.isfinite().all():
         raise LabError("Codes that are not finite cannot be drawn; the model has diverged.")
-    points = codes.detach().float().cpu() if plane else project(codes, method)
-    axis = "z" if plane else {"pca": "principal component ", "tsne": "t-SNE "}[method]
-    figure = Figure(figsize=(9, 7.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(xlabel=f"{axis}1", ylabel=f"{axis}2")
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    classes = torch.zeros(len(points)) if labels is None else labels[: len(points)].cpu()
-    _draw(axes, points, classes.long(), names)
+
+
+def _add_legend(axes: "Axes") -> None:
     if axes.get_legend_handles_labels()[1]:
         axes.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
-    return _rasterise(figure)
 
 
-def _rasterise(figure: "Figure") -> Tensor:
+def rasterise(figure: "Figure") -> Tensor:
+    """Turn a figure into an image, shape (3, H, W), in [0, 1]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     # Straight from the renderer's memory: a PNG in between would take as long as the drawing.
@@ -121,7 +185,12 @@ def _rasterise(figure: "Figure") -> Tensor:
     return from_bytes(np.array(canvas.buffer_rgba())[..., :3])
 
 
-def _draw(axes: "Axes", points: Tensor, classes: Tensor, names: Sequence[str] | None) -> None:
+def _draw(axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[str] | None) -> None:
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    known = torch.zeros(len(points)) if labels is None else labels[: len(points)].cpu()
+    classes = known.long()
     present = sorted(set(classes.tolist()))
     colours = _palette(int(classes.max()) + 1)
     size = max(3.0, min(30.0, 2e4 / len(points)))

@@ -1,7 +1,7 @@
 """Sheets of images: what a decoder makes of codes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +9,16 @@ from torch import Tensor
 from vae_lab.errors import LabError
 from vae_lab.pictures.canvas import WIDTH, captioned, grid
 
-__all__ = ["Decode", "interpolation", "manifold", "reconstructions", "samples", "traversal"]
+__all__ = [
+    "Decode",
+    "columns_of",
+    "interpolation",
+    "manifold",
+    "reconstructions",
+    "restorations",
+    "samples",
+    "traversal",
+]
 
 Decode = Callable[[Tensor], Tensor]
 """Maps codes (N, D) to images (N, C, H, W)."""
@@ -25,22 +34,45 @@ def reconstructions(x: Tensor, x_hat: Tensor) -> Tensor:
     Raises:
         LabError: If the shapes differ.
     """
-    if x.shape != x_hat.shape:
-        raise LabError(f"Inputs {tuple(x.shape)} and outputs {tuple(x_hat.shape)} do not match.")
-    columns = _columns(x, at_most=10)
-    missing = x.new_ones(-len(x) % columns, *x.shape[1:])
-    rows = [torch.split(torch.cat([t, missing.to(t)]), columns) for t in (x, x_hat)]
-    pairs = [row for pair in zip(*rows, strict=True) for row in pair]
-    return captioned(grid(torch.cat(pairs), columns), rows=["input", "output"] * len(rows[0]))
+    return _rows({"input": x, "output": x_hat})
+
+
+def restorations(clean: Tensor, corrupted: Tensor, restored: Tensor, title: str = "") -> Tensor:
+    """Draw rows of images, of the same corrupted, and restored, until all are drawn.
+
+    Args:
+        clean: Images, shape (N, C, H, W).
+        corrupted: What the model saw of them, same shape.
+        restored: What it made of that, same shape.
+        title: What the corruption is.
+
+    Raises:
+        LabError: If the shapes differ.
+    """
+    return _rows({"clean": clean, "corrupted": corrupted, "restored": restored}, title)
+
+
+def _rows(named: Mapping[str, Tensor], title: str = "") -> Tensor:
+    """Draw a row of each tensor's images, labelled by its name, until all are drawn."""
+    if len({x.shape for x in named.values()}) > 1:
+        shapes = " and ".join(f"{name} {tuple(x.shape)}" for name, x in named.items())
+        raise LabError(f"The shapes of images do not match: {shapes}.")
+    first = next(iter(named.values()))
+    columns = columns_of(first, at_most=10)
+    missing = first.new_ones(-len(first) % columns, *first.shape[1:])
+    rows = [torch.split(torch.cat([x, missing.to(x)]), columns) for x in named.values()]
+    turns = [row for turn in zip(*rows, strict=True) for row in turn]
+    return captioned(grid(torch.cat(turns), columns), title=title, rows=[*named] * len(rows[0]))
 
 
 def samples(images: Tensor) -> Tensor:
     """Draw samples, shape (N, C, H, W), as near to a square as their number allows."""
-    columns = _columns(images, at_most=math.ceil(math.sqrt(len(images))))
+    columns = columns_of(images, at_most=math.ceil(math.sqrt(len(images))))
     return captioned(grid(images, columns), title="samples")
 
 
-def _columns(images: Tensor, at_most: int) -> int:
+def columns_of(images: Tensor, at_most: int) -> int:
+    """Return how many images (N, C, H, W) have room beside each other."""
     return max(1, min(len(images), at_most, WIDTH // images.shape[-1]))
 
 

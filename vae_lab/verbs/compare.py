@@ -1,8 +1,6 @@
 """`lab compare`: runs side by side, in the terminal or on one page."""
 
 from collections.abc import Iterator, Sequence
-from glob import glob
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rich.box import SIMPLE_HEAD
@@ -11,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_lab.files import atomic
-from vae_lab.runs import Run, find_all
+from vae_lab.runs import expand
 from vae_lab.verbs.comparison import Comparison
 
 __all__ = ["compare"]
@@ -34,21 +32,13 @@ def compare(runs: list[str], html: str | None = None, sort: str | None = None) -
         LabError: If there is no such run or metric, a file of a run is damaged, or the page
             cannot be written.
     """
-    comparison = Comparison(_expand(runs), sort)
+    comparison = Comparison(expand(runs), sort)
     _print(comparison)
     if html is not None:
         from vae_lab.verbs.compare_html import page
 
         with atomic(html) as file:
             file.write(page(comparison).encode())
-
-
-def _expand(patterns: Sequence[str]) -> list[Run]:
-    paths = [
-        path for p in patterns for path in ([p] if Path(p).exists() else sorted(glob(p)) or [p])
-    ]
-    found = {run.path.resolve(): run for path in paths for run in find_all(path)}
-    return list(found.values())
 
 
 def _print(comparison: Comparison) -> None:

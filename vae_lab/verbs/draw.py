@@ -1,9 +1,15 @@
 """Pictures of a trained model."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["interpolate", "manifold", "reconstruct", "sample", "traverse"]
+from vae_lab.runs import expand
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["denoise", "filters", "interpolate", "manifold", "reconstruct", "sample", "traverse"]
 
 Split = Literal["train", "val", "test"]
 
@@ -33,6 +39,45 @@ def reconstruct(
     """
     n = _positive("n", n)
     _draw("reconstructions", run, output, (split, n), n=n)
+
+
+def denoise(
+    run: str, n: int = 20, split: Split = "val", seed: int = 0, output: str = "denoise.png"
+) -> None:
+    """Draw images, the same corrupted as in training, and what a denoising model restores.
+
+    Args:
+        run: Run folder or checkpoint.
+        n: How many images.
+        split: Where the images come from.
+        seed: The same seed corrupts them alike.
+        output: PNG to write.
+    """
+    n = _positive("n", n)
+    _draw("restorations", run, output, (split, n), n=n, seed=seed)
+
+
+def filters(runs: list[str], output: str = "filters.png") -> None:
+    """Draw what the first layer of each encoder looks for, runs below one another.
+
+    Args:
+        runs: Run folders, experiment folders (all their versions), a folder of experiments,
+            patterns of those, or checkpoints.
+        output: PNG to write.
+    """
+    from vae_lab.pictures import stacked
+
+    panels = [_picture("filters", path, name=name) for name, path in _named(runs)]
+    _save(stacked(panels), output)
+
+
+def _named(words: Iterable[str]) -> Iterator[tuple[str, str | Path]]:
+    """Yield a title and what to load for each run, and for each checkpoint by itself."""
+    for word in words:
+        if Path(word).is_file():
+            yield word, word
+        else:
+            yield from ((run.name, run.path) for run in expand([word]))
 
 
 def traverse(
@@ -106,18 +151,28 @@ def _draw(
     **options: Any,
 ) -> None:
     """Load what the drawing needs, draw, and say where the picture lies."""
+    _save(_picture(drawing, run, images, **options), output)
+
+
+def _picture(
+    drawing: str, run: str | Path, images: tuple[Split, int] | None = None, **options: Any
+) -> "Tensor":
     import torch
 
     from vae_lab import runs
     from vae_lab.callbacks.drawings import DRAWINGS
     from vae_lab.contracts import Batch
-    from vae_lab.pictures import save_png
 
     model = runs.load_model(run)
     DRAWINGS[drawing].check(model, f"the picture {drawing!r}")
     nothing = Batch(torch.empty(0), torch.empty(0))
     batch = nothing if images is None else runs.load_data(run).images(*images)
     with torch.inference_mode():
-        picture = DRAWINGS[drawing].draw(model, batch, **options)
+        return DRAWINGS[drawing].draw(model, batch, **options)
+
+
+def _save(picture: "Tensor", output: str) -> None:
+    from vae_lab.pictures import save_png
+
     save_png(picture, Path(output))
     print(output)
