@@ -58,7 +58,8 @@ def project(codes: Tensor, method: Method = "pca") -> Tensor:
     if method == "pca":
         from sklearn.decomposition import PCA
 
-        points = PCA(2, svd_solver="full").fit_transform(array)
+        # The state matters only for many pixels, of which a full decomposition takes seconds.
+        points = PCA(2, random_state=0).fit_transform(array)
     else:
         from sklearn.manifold import TSNE
 
