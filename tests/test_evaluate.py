@@ -19,7 +19,7 @@ from vae_lab.verbs.encode import encode
 from vae_lab.verbs.evaluate import evaluate
 
 BOUNDS = {"elbo", "reconstruction", "kl", "nll", "active_units"}
-CODES = {"knn_accuracy", "linear_probe_accuracy"}
+CODES = {"knn_accuracy", "linear_probe_accuracy", "kmeans_accuracy", "kmeans_nmi"}
 JACOBIAN = {"jacobian_norm", "jacobian_per_entry"}
 
 

@@ -11,8 +11,11 @@ __all__ = [
     "Batch",
     "Bounds",
     "Classifies",
+    "Clusters",
+    "Converges",
     "Corrupts",
     "Decodes",
+    "Density",
     "Encodes",
     "Images",
     "Samples",
@@ -54,7 +57,10 @@ class Decodes(Protocol):
     latent_dim: int
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the mean image of each code, shape (B, C, H, W), in [0, 1]."""
+        """Return the mean image of each code, shape (B, C, H, W), in [0, 1].
+
+        Those of a linear decoder may lie outside, and are not clipped: that would not be linear.
+        """
 
 
 @runtime_checkable
@@ -96,6 +102,31 @@ class Classifies(Protocol):
 
 
 @runtime_checkable
+class Clusters(Protocol):
+    """Tells groups of images apart, without having seen a label."""
+
+    def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the number of each image's group, shape (B,)."""
+
+
+@runtime_checkable
+class Density(Protocol):
+    """Knows the likelihood of an image exactly."""
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return log p(x) of images (B, C, H, W), in nats, shape (B,)."""
+
+
+@runtime_checkable
+class Converges(Protocol):
+    """Was fitted by iterations, of which none lowers the likelihood."""
+
+    @property
+    def log_likelihoods(self) -> Tensor:
+        """The mean log p(x) of the training images at each iteration, in nats."""
+
+
+@runtime_checkable
 class Images(Protocol):
     """A data set to measure and to draw on."""
 
@@ -119,6 +150,8 @@ _VERBS: dict[type, str] = {
     Samples: "sample",
     Bounds: "bound a likelihood",
     Classifies: "classify",
+    Clusters: "tell clusters apart",
+    Converges: "show how its likelihood rose",
     Corrupts: "corrupt images",
 }
 

@@ -4,10 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from vae_lab import pictures
-from vae_lab.contracts import Batch, Corrupts, Decodes, Encodes, Samples, require
+from vae_lab.contracts import (
+    Batch,
+    Clusters,
+    Converges,
+    Corrupts,
+    Decodes,
+    Encodes,
+    Samples,
+    require,
+)
 from vae_lab.errors import LabError
 from vae_lab.randomness import reseed
 
@@ -109,6 +119,28 @@ def beside_pca(model: Any, batch: Batch) -> Tensor:
     return pictures.beside_pca(model.encode(batch.x), batch.x, labels)
 
 
+def clusters(model: Any, batch: Batch) -> Tensor:
+    """What each cluster's code stands for, by its share of the images and their commonest class."""
+    found = model.cluster(batch.x)
+    eye = torch.eye(model.latent_dim, device=found.device)
+    captions = [f"{(found == k).float().mean():.0%}" for k in range(len(eye))]
+    title = "clusters: share of images"
+    if batch.y.ndim == 1:
+        captions = [f"{_commonest(batch.y[found == k])}: {c}" for k, c in enumerate(captions)]
+        title = "clusters: commonest class, share of images"
+    return pictures.clusters(model.decode(eye), captions, title)
+
+
+def _commonest(labels: Tensor) -> str:
+    return str(labels.mode().values.item()) if len(labels) else "-"
+
+
+def likelihood_curve(model: Any, batch: Batch) -> Tensor:
+    """The likelihood of the training images, iteration by iteration."""
+    title = f"{type(model).__name__}: log-likelihood of the training images"
+    return pictures.curve(model.log_likelihoods, "mean log p(x), nats", title)
+
+
 def _bottom(model: Any) -> Any:
     """Return the layer of a stack that sees the images; another model is its own."""
     return getattr(model, "first", model)
@@ -144,5 +176,7 @@ DRAWINGS = {
     "traversals": Drawing(traversals, (Encodes, Decodes)),
     "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2),
     "scatter": Drawing(scatter, (Encodes,), images=3),
+    "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),
+    "likelihood_curve": Drawing(likelihood_curve, (Converges,)),
     "beside_pca": Drawing(beside_pca, (Encodes,), latent_dim=2, images=3),
 }

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Bounds, Classifies, Decodes, Encodes
+from vae_lab.contracts import Batch, Bounds, Classifies, Clusters, Decodes, Density, Encodes
 from vae_lab.errors import LabError
 from vae_lab.metrics import autoencoders
 from vae_lab.metrics.classification import classification, have_classes
+from vae_lab.metrics.clusters import clustering, code_clusters
 from vae_lab.metrics.codes import (
     knn_accuracy,
     linear_probe_accuracy,
@@ -20,7 +21,7 @@ from vae_lab.metrics.codes import (
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure, batches, device_of, encode, seeded
 
-__all__ = ["bounds", "codes", "measure", "reconstructions"]
+__all__ = ["bounds", "codes", "density", "measure", "reconstructions"]
 
 
 def measure(
@@ -47,13 +48,17 @@ def measure(
     found: dict[str, Measure] = {}
     if isinstance(model, Bounds):
         found |= bounds(model, images, samples, seed, progress)
+    if isinstance(model, Density):
+        found["log_density"] = density(model, images)
     if isinstance(model, Classifies):
         found |= classification(model, images)
+    if isinstance(model, Clusters):
+        found |= clustering(model, images, train)
     if isinstance(model, Encodes) and isinstance(model, Decodes):
         found |= reconstructions(model, images, train)
         found |= autoencoders.restorations(model, images, seed)
     if isinstance(model, Encodes):
-        found |= codes(model, images, train)
+        found |= codes(model, images, train, seed)
     if isinstance(model, Encodes) and not isinstance(model, Bounds):
         found |= autoencoders.activations(model, images)
         found |= autoencoders.jacobians(model, images, seed)
@@ -125,6 +130,13 @@ def _nll(
         return importance_nll(log_weights, torch.arange(len(images.x)), samples, rows, progress)
 
 
+def density(model: Density, images: Batch) -> Measure:
+    """Measure the likelihood of a model that knows it."""
+    with torch.inference_mode():
+        nats = torch.cat([model.log_prob(x, y).cpu() for x, y in batches(model, images)])
+    return Measure.mean(nats, "nats", "log p(x), exact; a density of pixels as real numbers")
+
+
 def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
     """Measure the squared error, beside that of PCA where the code is a deterministic one."""
     with torch.inference_mode():
@@ -147,7 +159,9 @@ def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> di
     return found
 
 
-def codes(model: Encodes, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
+def codes(
+    model: Encodes, images: Batch, train: Callable[[], Batch], seed: int
+) -> dict[str, Measure]:
     """Measure how well codes tell classes apart; nothing where images have no class."""
     # A train set is not loaded to say so.
     if not have_classes(images):
@@ -159,8 +173,16 @@ def codes(model: Encodes, images: Batch, train: Callable[[], Batch]) -> dict[str
     if not (data[0].isfinite().all() and data[2].isfinite().all()):
         raise LabError("The model's codes are not all finite numbers; the model has diverged.")
     about, n = f"trained on the codes of {len(known.x)} training images", len(images.x)
-    knn, probe = knn_accuracy(*data), linear_probe_accuracy(*data)
-    return {
-        "knn_accuracy": Measure.share(knn, n, f"5 nearest neighbours, {about}"),
-        "linear_probe_accuracy": Measure.share(probe, n, f"logistic regression, {about}"),
-    }
+    probe = linear_probe_accuracy(*data)
+    found = {"linear_probe_accuracy": Measure.share(probe, n, f"logistic regression, {about}")}
+    if not _tied(data[0]):
+        knn = knn_accuracy(*data)
+        found["knn_accuracy"] = Measure.share(knn, n, f"5 nearest neighbours, {about}")
+    # What makes clusters of its own has had them measured.
+    return found if isinstance(model, Clusters) else found | code_clusters(*data, seed)
+
+
+def _tied(train_codes: Tensor, k: int = 5) -> bool:
+    """Tell whether `k` nearest codes are mostly equal ones, and so whichever come first."""
+    some = train_codes[:1000]
+    return len(torch.unique(some, dim=0)) * k < len(some)

@@ -102,7 +102,7 @@ class Model(L.LightningModule, ABC):
         # Lightning gives its trainer this attribute from elsewhere.
         self._log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
         terms = self.terms(batch)
         self._meters["train"].add(terms)
@@ -140,7 +140,8 @@ class Model(L.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_fit(checkpoint["state_dict"])
-        if (lr := checkpoint["hyper_parameters"]["lr"]) != self.lr:
+        # What learns without gradients has no such setting.
+        if (lr := checkpoint["hyper_parameters"].get("lr", self.lr)) != self.lr:
             raise LabError(
                 f"The checkpoint's optimiser goes on with its own learning rate, {lr}; "
                 f"--model.lr {self.lr} would be ignored."

@@ -1,12 +1,11 @@
-"""What came before deep nets, fitted by scikit-learn: PCA, k-means, a Gaussian mixture by EM."""
+"""What came before deep nets, fitted by scikit-learn to all images at once: PCA and k-means."""
 
 from abc import abstractmethod
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.nn.functional import one_hot
 from torch.optim import SGD, Optimizer
 
@@ -15,7 +14,7 @@ from vae_lab.errors import LabError
 from vae_lab.models.base import Model
 from vae_lab.precision import at_least_single
 
-__all__ = ["PCA", "Classical", "GaussianMixture", "KMeans"]
+__all__ = ["PCA", "Classical", "KMeans", "check", "frozen"]
 
 
 class Classical(Model):
@@ -127,25 +126,25 @@ class PCA(Classical):
         super().__init__(shape)
 
         pixels = shape[0] * shape[1] * shape[2]
-        _check("latent_dim", latent_dim, pixels, "pixels")
+        check("latent_dim", latent_dim, pixels, "pixels")
         self.latent_dim = latent_dim
-        self.mean = _parameter(torch.zeros(pixels))
-        self.components = _parameter(torch.zeros(latent_dim, pixels))
+        self.mean = frozen(torch.zeros(pixels))
+        self.components = frozen(torch.zeros(latent_dim, pixels))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return (x.flatten(1) - self.mean) @ self.components.T
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return (z @ self.components + self.mean).unflatten(1, self.shape)
+        return (z @ self.components + self.mean).reshape(-1, *self.shape)
 
     def learn(self, x: Tensor) -> None:
         from sklearn import decomposition
 
-        _check("latent_dim", self.latent_dim, len(x), "images")
+        check("latent_dim", self.latent_dim, len(x), "images")
         # The state matters only for large images, where components come from random projections.
         found = decomposition.PCA(self.latent_dim, random_state=0).fit(x.numpy())
-        _set(self.mean, found.mean_)
-        _set(self.components, found.components_)
+        self.mean.copy_(torch.from_numpy(found.mean_))
+        self.components.copy_(torch.from_numpy(found.components_))
 
 
 class KMeans(Classical):
@@ -171,12 +170,10 @@ class KMeans(Classical):
         super().__init__(shape)
 
         if min(clusters, restarts) < 1:
-            raise LabError(
-                f"clusters and restarts are at least 1; got {clusters} and {restarts}."
-            )
+            raise LabError(f"clusters and restarts are at least 1; got {clusters} and {restarts}.")
         self.latent_dim = clusters
         self.restarts = restarts
-        self.centroids = _parameter(torch.zeros(clusters, shape[0] * shape[1] * shape[2]))
+        self.centroids = frozen(torch.zeros(clusters, shape[0] * shape[1] * shape[2]))
 
     def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the nearest centroid's number for images (B, C, H, W), shape (B,)."""
@@ -186,71 +183,26 @@ class KMeans(Classical):
         return one_hot(self.cluster(x), self.latent_dim).to(x)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return (z @ self.centroids).unflatten(1, self.shape)
+        return (z @ self.centroids).reshape(-1, *self.shape)
 
     def learn(self, x: Tensor) -> None:
         from sklearn import cluster
 
-        _check("clusters", self.latent_dim, len(x), "images")
+        check("clusters", self.latent_dim, len(x), "images")
         lloyd = cluster.KMeans(self.latent_dim, n_init=self.restarts, random_state=self.seed)
-        _set(self.centroids, lloyd.fit(x.numpy()).cluster_centers_)
+        self.centroids.copy_(torch.from_numpy(lloyd.fit(x.numpy()).cluster_centers_))
 
 
-class GaussianMixture(Classical):
-    r"""Describes images by a few normal distributions in the plane of their principal components.
+def frozen(values: Tensor) -> nn.Parameter:
+    """Return a parameter that takes no gradient: it is stored and moved, but never stepped."""
+    return nn.Parameter(values, requires_grad=False)
 
-    .. math:: p(x) = \sum_k \pi_k \mathcal{N}(z; \mu_k, \Sigma_k)
-        \; \mathcal{N}(x - \hat x; 0, \sigma^2), \quad z = W (x - \bar x), \;
-        \hat x = \bar x + W^T z
 
-    PCA splits the space of images in two: `pca_dim` directions, in which EM fits the mixture, and
-    those off the plane, where one variance holds for all (Tipping & Bishop, 1999), as a full
-    covariance of all pixels would be singular: many never change. The product is a density of the
-    whole image. A code is the probability of each component given the image.
-
-    Args:
-        shape: Channels, height and width of an image; the command line takes it from the data.
-        components: How many normal distributions.
-        pca_dim: How many principal components EM sees.
-        covariance: full, or diag for one variance a principal component.
-        floor: Added to variances, so that a component cannot collapse on a few images.
-        iterations: EM's at most; it stops earlier once an iteration gains below 0.001 nats.
+def check(name: str, value: int, most: int, what: str) -> None:
+    """Refuse a number below 1, or above what there is.
 
     Raises:
-        LabError: If a number is out of range, there are fewer pixels or images than `pca_dim` or
-            fewer images than components, or a component collapses; or see `Classical`.
-
-    References:
-        Dempster et al., Maximum Likelihood from Incomplete Data via the EM Algorithm, 1977.
-        Tipping & Bishop, Mixtures of Probabilistic Principal Component Analysers, 1999.
-        https://doi.org/10.1162/089976699300016728
+        LabError: If `value` is not between 1 and `most`.
     """
-
-    def __init__(
-        self,
-        shape: Shape,
-        components: int = 10,
-        pca_dim: int = 50,
-        covariance: Literal["full", "diag"] = "full",
-        floor: float = 1e-6,
-        iterations: int = 200,
-    ) -> None:
-        super().__init__(shape)
-
-        if min(components, iterations) < 1 or not floor > 0:
-            raise LabError(
-                "components and iterations are at least 1 and floor is above 0; "
-                f"got {components}, {iterations} and {floor}."
-            )
-        pixels = shape[0] * shape[1] * shape[2]
-        _check("pca_dim", pca_dim, pixels, "pixels")
-        self.latent_dim = components
-        self.covariance, self.floor, self.iterations = covariance, floor, iterations
-        self.mean = _parameter(torch.zeros(pixels))
-        self.axes = _parameter(torch.eye(pca_dim, pixels))
-        self.noise = _parameter(torch.ones(()))
-        self.weights = _parameter(torch.full((components,), 1 / components))
-        self.means = _parameter(torch.zeros(components, pca_dim))
-        self.scale_tril = _parameter(torch.eye(pca_dim).repeat(components, 1, 1))
-        # Of a fixed length, for checkpoints; EM mostly stops before.
-        self.register_buffer("curve", torch.full((iterations,), torch.nan))
+    if not 1 <= value <= most:
+        raise LabError(f"{name} is between 1 and the number of {what}, {most}; it is {value}.")

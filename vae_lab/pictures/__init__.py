@@ -10,6 +10,8 @@ dimensions are named from one: z1 is `codes[:, 0]`.
 """
 
 from vae_lab.pictures.canvas import captioned, grid, save_png, to_png
+from vae_lab.pictures.clusters import clusters
+from vae_lab.pictures.curve import curve
 from vae_lab.pictures.filters import filters, first_layer, stacked
 from vae_lab.pictures.plane import beside_pca, project, scatter
 from vae_lab.pictures.sheets import (
@@ -24,6 +26,8 @@ from vae_lab.pictures.sheets import (
 __all__ = [
     "beside_pca",
     "captioned",
+    "clusters",
+    "curve",
     "filters",
     "first_layer",
     "grid",

@@ -34,6 +34,6 @@ def curve(values: Tensor, name: str, title: str = "", axis: str = "iteration") -
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     # Below the point, since a curve that rises leaves the room there.
-    where = {"xytext": (0, -18), "textcoords": "offset points", "ha": "right", "fontsize": 13}
-    axes.annotate(f"{points[-1]:.2f}", (len(points), points[-1]), **where)
+    end = len(points), points[-1]
+    axes.annotate(f"{points[-1]:.2f}", end, (0, -18), textcoords="offset points", ha="right")
     return rasterise(figure)

@@ -23,7 +23,7 @@ _MEASURED_ON = ("data", "split", "images", "shape", "binarize")
 _FOLLOWED_ON = ("", ".binarize", ".resize", ".pad", ".channels", ".crop", ".folder")
 
 _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
-_HIGHER = ("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active")
+_HIGHER = ("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active", "density", "nmi")
 
 
 def direction(key: str) -> int:

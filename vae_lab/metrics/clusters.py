@@ -1,0 +1,129 @@
+"""How well groups that were found without labels agree with classes."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vae_lab.contracts import Batch, Clusters
+from vae_lab.errors import LabError
+from vae_lab.metrics.classification import have_classes
+from vae_lab.metrics.measures import Measure, batches
+
+__all__ = ["cluster_accuracy", "clustering", "code_clusters", "match", "mutual_information"]
+
+
+def match(clusters: Tensor, labels: Tensor) -> Tensor:
+    """Give each cluster a class of its own, so that most images are in their class's cluster.
+
+    Args:
+        clusters: Numbers of clusters, shape (N,).
+        labels: Class indices, shape (N,).
+
+    Returns:
+        The class of each cluster, shape (clusters,); -1 where there are more clusters than classes
+        and this one was left over.
+
+    Raises:
+        LabError: If there are not as many labels as clusters, or none of either.
+
+    References:
+        Kuhn, The Hungarian method for the assignment problem, 1955.
+        https://doi.org/10.1002/nav.3800020109
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if not len(clusters) or clusters.shape != labels.shape:
+        raise LabError(
+            f"{tuple(clusters.shape)} clusters and {tuple(labels.shape)} labels do not match."
+        )
+    size = int(clusters.max()) + 1, int(labels.max()) + 1
+    pairs = clusters.long() * size[1] + labels.long()
+    counts = torch.bincount(pairs, minlength=size[0] * size[1]).view(size)
+    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
+    classes = torch.full((size[0],), -1)
+    classes[torch.from_numpy(rows)] = torch.from_numpy(columns)
+    return classes
+
+
+def cluster_accuracy(
+    train_clusters: Tensor, train_labels: Tensor, clusters: Tensor, labels: Tensor
+) -> float:
+    """Return how often the class of an image's cluster is its own.
+
+    Clusters are given classes by other images, so that no label that is scored was looked at.
+
+    Args:
+        train_clusters: Clusters of images with known labels, shape (M,).
+        train_labels: Class indices, shape (M,).
+        clusters: Clusters of the images to classify, shape (N,).
+        labels: Their true class indices, shape (N,).
+
+    Raises:
+        LabError: If clusters and labels are not as many.
+    """
+    classes = match(train_clusters, train_labels)
+    # A cluster that no training image fell into has no class.
+    classes = torch.cat([classes, classes.new_full((int(clusters.max()) + 1,), -1)])
+    return (classes[clusters.long()] == labels).double().mean().item()
+
+
+def mutual_information(clusters: Tensor, labels: Tensor) -> float:
+    """Return the mutual information over the mean of both entropies: 0 for chance, at most 1."""
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(normalized_mutual_info_score(labels.numpy(), clusters.numpy()))
+
+
+def clustering(model: Clusters, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
+    """Measure how well clusters agree with classes; nothing where images have no class."""
+    if not have_classes(images):
+        return {}
+    known = train()
+    data = _cluster(model, known), known.y.cpu(), _cluster(model, images), images.y.cpu()
+    return _agreement("cluster", *data, "the model's clusters")
+
+
+def code_clusters(
+    train_codes: Tensor, train_labels: Tensor, codes: Tensor, labels: Tensor, seed: int
+) -> dict[str, Measure]:
+    """Measure how well the clusters that k-means finds in codes agree with classes.
+
+    Args:
+        train_codes: Codes with known labels, shape (M, D), which alone are clustered: into as many
+            clusters as they have classes, the best of ten starts.
+        train_labels: Class indices, shape (M,).
+        codes: Codes that fall into those clusters, shape (N, D).
+        labels: Their true class indices, shape (N,).
+        seed: Fixes the starts.
+    """
+    from sklearn.cluster import KMeans
+
+    k = len(torch.unique(train_labels))
+    fitted = KMeans(k, n_init=10, random_state=seed).fit(train_codes.float().numpy())
+    clusters = torch.from_numpy(fitted.predict(codes.float().numpy()))
+    data = torch.from_numpy(fitted.labels_), train_labels, clusters, labels
+    return _agreement("kmeans", *data, f"{k} clusters that k-means finds in the codes")
+
+
+def _agreement(
+    name: str,
+    train_clusters: Tensor,
+    train_labels: Tensor,
+    clusters: Tensor,
+    labels: Tensor,
+    what: str,
+) -> dict[str, Measure]:
+    accuracy = cluster_accuracy(train_clusters, train_labels, clusters, labels)
+    how = f"{what}, each given one class by the Hungarian method on {len(train_labels)} images"
+    nmi = mutual_information(clusters, labels)
+    common = f"of the mean entropy of classes and {what} that they have in common"
+    return {
+        f"{name}_accuracy": Measure.share(accuracy, len(labels), how),
+        f"{name}_nmi": Measure(nmi, "share", common),
+    }
+
+
+def _cluster(model: Clusters, images: Batch) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([model.cluster(x, y).cpu() for x, y in batches(model, images)])

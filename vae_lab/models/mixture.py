@@ -1,0 +1,179 @@
+"""Gaussian mixtures, fitted by EM."""
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.models.classical import Classical, check, frozen
+from vae_lab.precision import at_least_single
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(Classical):
+    r"""Describes images by a few normal distributions in the plane of their principal components.
+
+    .. math:: p(x) = \sum_k \pi_k \mathcal{N}(z; \mu_k, \Sigma_k)
+        \; \mathcal{N}(x - \hat x; 0, \sigma^2), \quad z = W (x - \bar x), \;
+        \hat x = \bar x + W^T z
+
+    PCA splits the space of images in two: `pca_dim` directions, in which EM fits the mixture, and
+    those off the plane, where one variance holds for all (Tipping & Bishop, 1999), as a full
+    covariance of all pixels would be singular: many never change. The product is a density of the
+    whole image. A code is the probability of each component given the image.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        components: How many normal distributions.
+        pca_dim: How many principal components EM sees.
+        covariance: full, or diag for one variance a principal component.
+        floor: Added to variances, so that a component cannot collapse on a few images.
+        iterations: EM's at most; it stops earlier once an iteration gains below 0.001 nats.
+
+    Raises:
+        LabError: If a number is out of range, there are fewer pixels or images than `pca_dim` or
+            fewer images than components, or a component collapses; or see `Classical`.
+
+    References:
+        Dempster et al., Maximum Likelihood from Incomplete Data via the EM Algorithm, 1977.
+        Tipping & Bishop, Mixtures of Probabilistic Principal Component Analysers, 1999.
+        https://doi.org/10.1162/089976699300016728
+    """
+
+    curve: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        components: int = 10,
+        pca_dim: int = 50,
+        covariance: Literal["full", "diag"] = "full",
+        floor: float = 1e-6,
+        iterations: int = 200,
+    ) -> None:
+        super().__init__(shape)
+
+        if min(components, iterations) < 1 or not floor > 0:
+            raise LabError(
+                "components and iterations are at least 1 and floor is above 0; "
+                f"got {components}, {iterations} and {floor}."
+            )
+        pixels = shape[0] * shape[1] * shape[2]
+        check("pca_dim", pca_dim, pixels, "pixels")
+        self.latent_dim = components
+        self.covariance, self.floor, self.iterations = covariance, floor, iterations
+        self.mean = frozen(torch.zeros(pixels))
+        self.axes = frozen(torch.eye(pca_dim, pixels))
+        self.variance = frozen(torch.ones(()))
+        self.weights = frozen(torch.full((components,), 1 / components))
+        self.means = frozen(torch.zeros(components, pca_dim))
+        self.scale_tril = frozen(torch.eye(pca_dim).repeat(components, 1, 1))
+        # Of a fixed length, for checkpoints; EM mostly stops before its end.
+        self.register_buffer("curve", torch.full((iterations,), -torch.inf))
+
+    @property
+    def log_likelihoods(self) -> Tensor:
+        """The mean log-likelihood of the training images before each iteration, in nats."""
+        return self.curve[self.curve.isfinite()]
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the log-density of images (B, C, H, W), in nats, shape (B,)."""
+        z = self._project(x)
+        error = at_least_single(x - self._restore(z)).square().flatten(1).sum(1)
+        return self._log_joint(z).logsumexp(1) + self._log_noise(error)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self._log_joint(self._project(x)).softmax(1)
+
+    def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the likeliest component's number for images (B, C, H, W), shape (B,)."""
+        return self.encode(x).argmax(1)
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return self._restore(z @ self.means)
+
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw images (n, C, H, W) of the plane; like a VAE's, without the noise of pixels."""
+        k = torch.multinomial(self.weights, n, replacement=True)
+        z = MultivariateNormal(self.means[k], scale_tril=self.scale_tril[k]).sample()
+        return self._restore(z).clamp(0, 1)
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        return super().terms(batch) | {"loss": -self.log_prob(batch.x)}
+
+    def learn(self, x: Tensor) -> None:
+        from sklearn import decomposition
+
+        check("components", self.latent_dim, len(x), "images")
+        check("pca_dim", len(self.axes), len(x), "images")
+        plane = decomposition.PCA(len(self.axes), random_state=0)
+        z = plane.fit_transform(x.numpy())
+        self.mean.copy_(torch.from_numpy(plane.mean_))
+        self.axes.copy_(torch.from_numpy(plane.components_))
+        restored = torch.from_numpy(plane.inverse_transform(z))
+        error = (x - restored).square().sum(1).mean().to(self.variance)
+        # The likeliest variance; where the plane is everything, there is nothing off it.
+        self.variance.copy_((error / max(1, self._off_plane)).clamp(min=self.floor))
+        self._climb(z, self._log_noise(error).item())
+
+    def _climb(self, z: "NDArray[np.float32]", log_noise: float) -> None:
+        """Fit the mixture to points of the plane, whose images gain `log_noise` off it."""
+        from sklearn import mixture
+
+        em = mixture.GaussianMixture(
+            self.latent_dim,
+            covariance_type=self.covariance,
+            reg_covar=self.floor,
+            max_iter=self.iterations,
+            random_state=self.seed,
+        )
+        try:
+            em.fit(z.astype("float64"))  # so that rounding hides none of EM's gains
+        except ValueError as error:
+            raise LabError(
+                "A component collapsed on too few images; raise --model.floor or lower "
+                f"--model.components or --model.pca_dim. EM says: {error}"
+            ) from error
+        covariances = torch.from_numpy(em.covariances_)
+        full = covariances if self.covariance == "full" else covariances.diag_embed()
+        self.weights.copy_(torch.from_numpy(em.weights_))
+        self.means.copy_(torch.from_numpy(em.means_))
+        self.scale_tril.copy_(torch.linalg.cholesky(full))
+        self._log([bound + log_noise for bound in em.lower_bounds_])
+
+    def _log(self, curve: list[float]) -> None:
+        """Remember the log-likelihood of each iteration, and tell the loggers."""
+        self.curve[: len(curve)] = torch.tensor(curve)
+        for logger in self.loggers:
+            for iteration, value in enumerate(curve, 1):
+                logger.log_metrics({"train/log_likelihood": value}, iteration)
+
+    @property
+    def _off_plane(self) -> int:
+        return len(self.mean) - len(self.axes)
+
+    def _project(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) - self.mean) @ self.axes.T
+
+    def _restore(self, z: Tensor) -> Tensor:
+        return (z @ self.axes + self.mean).reshape(-1, *self.shape)
+
+    def _log_joint(self, z: Tensor) -> Tensor:
+        """Return log(pi_k) + log N(z; mu_k, Sigma_k) for points (B, D), shape (B, K)."""
+        normals = MultivariateNormal(self.means, scale_tril=self.scale_tril)
+        log_probs: Tensor = normals.log_prob(z[:, None])  # type: ignore[no-untyped-call]  # torch
+        return self.weights.log() + log_probs
+
+    def _log_noise(self, error: Tensor) -> Tensor:
+        """Return the log-density of what lies off the plane, from its squared length."""
+        constant = self._off_plane * torch.log(2 * math.pi * self.variance)
+        return -0.5 * (constant + error / self.variance)
