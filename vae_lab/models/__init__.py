@@ -2,7 +2,17 @@
 
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model
+from vae_lab.models.classical import PCA, KMeans
+from vae_lab.models.mixture import GaussianMixture
 from vae_lab.models.stacked import StackedAutoencoder
 from vae_lab.models.vae import VAE
 
-__all__ = ["VAE", "Autoencoder", "Model", "StackedAutoencoder"]
+__all__ = [
+    "PCA",
+    "VAE",
+    "Autoencoder",
+    "GaussianMixture",
+    "KMeans",
+    "Model",
+    "StackedAutoencoder",
+]
