@@ -50,7 +50,7 @@ class Drawing:
         """
         for capability in self.needs:
             require(model, capability, user)
-        if self.latent_dim not in (None, model.latent_dim):
+        if self.latent_dim is not None and model.latent_dim != self.latent_dim:
             raise LabError(
                 f"{user} needs a {self.latent_dim}-dimensional code; "
                 f"this {type(model).__name__} has {model.latent_dim} dimensions."
