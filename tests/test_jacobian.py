@@ -1,0 +1,167 @@
+"""The norm of an encoder's Jacobian: four ways to it agree, and what is said of each."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from vae_lab.contracts import Batch
+from vae_lab.losses import hutchinson_norm, sigmoid_jacobian_norm
+from vae_lab.metrics import autoencoders
+from vae_lab.metrics.autoencoders import jacobians
+from vae_lab.metrics.jacobian import autograd_norm, differentiable, probed_norm
+from vae_lab.metrics.suite import measure
+from vae_lab.models import VAE, Autoencoder
+from vae_lab.models.stacked import StackedAutoencoder
+from vae_lab.nets import ConvEncoder, MLPEncoder
+
+SHAPE = (1, 4, 5)
+LINEAR = partial(MLPEncoder, hidden=[])
+
+
+@pytest.fixture(autouse=True)
+def _fixed():
+    torch.manual_seed(0)
+
+
+def images(n=9, shape=SHAPE):
+    return Batch(torch.rand(n, *shape), torch.arange(n) % 2)
+
+
+def brute_force(model, x):
+    """Every entry of the Jacobian, by torch's own differentiation forwards through backwards."""
+    each = torch.func.vmap(torch.func.jacrev(lambda image: model.encode(image[None])[0]))
+    return each(x).flatten(1).square().sum(1).detach()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Autoencoder(SHAPE, 6),
+        Autoencoder(SHAPE, 6, activation="Tanh"),
+        Autoencoder(SHAPE, 6, LINEAR, activation="Sigmoid"),
+        Autoencoder(SHAPE, 6, LINEAR, activation="Sigmoid", top_k=2),
+        Autoencoder(SHAPE, 6, partial(ConvEncoder, channels=[3])),
+        StackedAutoencoder(SHAPE, [7, 6], [partial(Autoencoder, activation="Sigmoid")]),
+        VAE(SHAPE, 6),
+    ],
+    ids=["deep", "tanh", "sigmoid", "top_k", "conv", "stack", "vae"],
+)
+def test_a_pass_for_each_dimension_is_the_whole_jacobian(model):
+    x = images().x
+    expected = brute_force(model.eval(), x)
+    torch.testing.assert_close(autograd_norm(model.encode, x), expected)
+    assert jacobians(model, images(1), 0)["jacobian_norm"].value > 0
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_the_closed_form_is_the_whole_jacobian_of_a_sigmoid_layer(top_k):
+    model = Autoencoder(SHAPE, 6, LINEAR, activation="Sigmoid", top_k=top_k).eval()
+    batch = images()
+    expected = brute_force(model, batch.x)
+    weight = model.encoder[1].weight
+    torch.testing.assert_close(sigmoid_jacobian_norm(model.encode(batch.x), weight), expected)
+    found = jacobians(model, batch, 0)["jacobian_norm"]
+    assert found.value == pytest.approx(expected.mean().item(), rel=1e-5)
+    assert found.standard_error == pytest.approx(expected.std().item() / 3, rel=1e-4)
+    assert "closed form" in found.note
+
+
+def test_hutchinsons_estimate_has_no_bias():
+    model = Autoencoder(SHAPE, 12, activation="Tanh").eval()
+    x = images(4).x
+    draws = torch.stack([hutchinson_norm(model.encode, x).detach() for _ in range(3000)])
+    error = draws.mean(0) - brute_force(model, x)
+    assert (error.abs() < 4 * draws.std(0) / len(draws) ** 0.5).all()
+    assert (draws.std(0) > 0.01 * draws.mean(0)).all()
+    assert not probed_norm(model.encode, x).requires_grad
+
+
+def test_a_linear_encoder_has_the_norm_of_its_weights():
+    model = Autoencoder(SHAPE, 6, LINEAR).eval()
+    norm = model.encoder[1].weight.square().sum().item()
+    found = jacobians(model, images(), 0)
+    assert found["jacobian_norm"].value == pytest.approx(norm, rel=1e-5)
+    assert found["jacobian_norm"].standard_error == pytest.approx(0, abs=1e-6)
+    assert found["jacobian_per_entry"].value == pytest.approx(norm / (6 * 20), rel=1e-5)
+    assert "120 entries" in found["jacobian_per_entry"].note
+    assert "do not say" in found["jacobian_per_entry"].note
+
+
+def test_a_large_code_is_probed_by_its_seed_alone():
+    model = Autoencoder(SHAPE, 65).eval()
+    batch = images(200)
+    before = torch.get_rng_state()
+    first, again, other = (jacobians(model, batch, s)["jacobian_norm"] for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first == again != other
+    assert "10 probes" in first.note
+    exact = brute_force(model, batch.x).mean().item()
+    assert first.value == pytest.approx(exact, rel=0.02)
+
+
+def test_gradients_are_taken_where_they_are_switched_off_and_leave_none_behind():
+    model = Autoencoder(SHAPE, 3, activation="Tanh").eval()
+    with torch.inference_mode():
+        batch = images(5)
+        exact, probed = autograd_norm(model.encode, batch.x), probed_norm(model.encode, batch.x)
+        found = jacobians(model, batch, 0)["jacobian_norm"].value
+    expected = brute_force(model, batch.x.clone())
+    torch.testing.assert_close(exact, expected)
+    assert found == pytest.approx(expected.mean().item(), rel=1e-5)
+    assert not any(norm.requires_grad for norm in (exact, probed))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_few_images_are_spread_over_many(monkeypatch):
+    monkeypatch.setattr(autoencoders, "IMAGES", 3)
+    model = Autoencoder(SHAPE, 3, activation="Tanh").eval()
+    batch = images(9)
+    found = jacobians(model, batch, 0)["jacobian_norm"]
+    expected = brute_force(model, batch.x[[0, 4, 8]]).mean().item()
+    assert found.value == pytest.approx(expected, rel=1e-5)
+    assert "on 3 images, evenly spaced" in found.note
+
+
+class Untrained(nn.Module):
+    """Computes outside of torch, as a fit without gradients may."""
+
+    latent_dim = 2
+
+    def encode(self, x, y=None):
+        return torch.from_numpy(x.flatten(1)[:, :2].numpy())
+
+
+class Stepped(nn.Module):
+    """Has weights, but no gradient reaches the image."""
+
+    latent_dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(20, 4)
+
+    def encode(self, x, y=None):
+        return self.layer(x.flatten(1)).argmax(1, keepdim=True).float()
+
+
+@pytest.mark.parametrize("model", [Untrained(), Stepped()])
+def test_what_has_no_gradient_has_no_jacobian(model):
+    assert jacobians(model, images(), 0) == {}
+
+
+def test_a_network_is_differentiable():
+    model = Autoencoder(SHAPE, 3)
+    with torch.inference_mode():
+        assert differentiable(model, model.encode, images().x)
+
+
+def test_autoencoders_are_measured_and_models_that_bound_are_not():
+    batch = images(40)
+    names = {
+        kind: measure(kind(SHAPE, 3).eval(), batch, lambda: batch, 2, 0).keys()
+        for kind in (Autoencoder, VAE)
+    }
+    assert {"jacobian_norm", "jacobian_per_entry"} <= names[Autoencoder]
+    assert not {"jacobian_norm", "jacobian_per_entry"} & names[VAE]
