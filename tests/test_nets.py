@@ -119,3 +119,26 @@ def test_a_layer_of_nothing_is_refused(wrong):
 def test_convolutions_use_the_layout_they_prefer():
     first = ConvEncoder((3, 8, 8), 2)[0]
     assert first.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("net", "inputs"),
+    [
+        (lambda: MLPEncoder((1, 28, 28), 500, hidden=(600,) * 6), (1, 28, 28)),
+        (lambda: MLPDecoder(500, (1, 28, 28), hidden=(600,) * 6), (500,)),
+        (lambda: ConvEncoder((3, 32, 32), 500, (32, 64, 128)), (3, 32, 32)),
+        (lambda: ConvDecoder(500, (3, 32, 32), (128, 64, 32)), (500,)),
+    ],
+    ids=["MLP down", "MLP up", "convolutions down", "convolutions up"],
+)
+def test_a_signal_keeps_its_size_through_many_layers(net, inputs):
+    torch.manual_seed(0)
+    output = net()(torch.randn(100, *inputs))
+    assert 0.5 < output.std().item() < 1.5
+
+
+def test_what_an_activation_learns_is_not_drawn_anew():
+    slopes = [
+        part for part in MLPEncoder((1, 4, 4), 3, (5,), "PReLU") if isinstance(part, nn.PReLU)
+    ]
+    assert [slope.weight.item() for slope in slopes] == [0.25]

@@ -10,7 +10,7 @@ from torch import nn
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
-from vae_lab.nets.base import Decoder, Encoder
+from vae_lab.nets.base import Decoder, Encoder, initialise
 from vae_lab.nets.mlp import check_widths, make_activation
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
@@ -84,6 +84,7 @@ class ConvEncoder(nn.Sequential, Encoder):
         layers += [nn.Flatten(), nn.Linear(flat, hidden), make_activation(activation)]
         super().__init__(*layers, nn.Linear(hidden, features))
 
+        initialise(self)
         # The layout CPU and GPU convolutions prefer; 7 % faster on two cores.
         self.to(memory_format=torch.channels_last)
 
@@ -124,4 +125,5 @@ class ConvDecoder(nn.Sequential, Decoder):
             layers += [nn.ConvTranspose2d(inner, outer, 4, 2, 1, output_padding=lost)]
         super().__init__(*layers)
 
+        initialise(self)
         self.to(memory_format=torch.channels_last)

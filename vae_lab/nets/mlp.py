@@ -9,7 +9,7 @@ from torch import nn
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
-from vae_lab.nets.base import Decoder, Encoder
+from vae_lab.nets.base import Decoder, Encoder, initialise
 
 __all__ = ["MLPDecoder", "MLPEncoder", "check_widths", "make_activation", "mlp"]
 
@@ -75,6 +75,8 @@ class MLPEncoder(nn.Sequential, Encoder):
     ) -> None:
         super().__init__(nn.Flatten(), *mlp([math.prod(shape), *hidden, features], activation))
 
+        initialise(self)
+
 
 class MLPDecoder(nn.Sequential, Decoder):
     """Maps features (B, features) to images (B, C, H, W), unbounded.
@@ -98,3 +100,5 @@ class MLPDecoder(nn.Sequential, Decoder):
     ) -> None:
         layers = mlp([features, *hidden, math.prod(shape)], activation)
         super().__init__(*layers, nn.Unflatten(1, shape))
+
+        initialise(self)
