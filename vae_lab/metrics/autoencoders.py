@@ -27,8 +27,9 @@ def restorations(model: Any, images: Batch, seed: int) -> dict[str, Measure]:
     with torch.inference_mode(), seeded(seed):
         for x, y in batches(model, images):
             noisy = model.corrupt(x)
-            restored.append(squared_error_per_image(x, model.decode(model.encode(noisy, y), y)))
-            damaged.append(squared_error_per_image(x, noisy))
+            output = model.decode(model.encode(noisy, y), y)
+            restored.append(squared_error_per_image(x.cpu(), output.cpu()))
+            damaged.append(squared_error_per_image(x.cpu(), noisy.cpu()))
     how = f"images damaged by {corruption}, against the undamaged"
     return {
         "restored_squared_error": _error(restored, f"of what is restored from {how}"),
@@ -37,7 +38,7 @@ def restorations(model: Any, images: Batch, seed: int) -> dict[str, Measure]:
 
 
 def _error(parts: list[Tensor], note: str) -> Measure:
-    return Measure.mean(torch.cat(parts).cpu(), "squared error", note)
+    return Measure.mean(torch.cat(parts), "squared error", note)
 
 
 def activations(model: Encodes, images: Batch) -> dict[str, Measure]:
