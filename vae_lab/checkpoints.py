@@ -14,7 +14,7 @@ from vae_lab.errors import LabError
 if TYPE_CHECKING:
     from lightning import LightningDataModule, LightningModule
 
-__all__ = ["load", "read"]
+__all__ = ["anew", "load", "read"]
 
 Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 
@@ -45,6 +45,17 @@ def load(kind: type[Part], path: Path) -> Part:
     except (RuntimeError, ValueError, TypeError, LookupError, ArgumentError) as error:
         reason = shorten(str(_root(error)), 200)
         raise LabError(f"{path} does not fit the {class_path} of today: {reason}") from error
+
+
+def anew(model: "LightningModule") -> "LightningModule":
+    """Build a model of the same class and settings, its weights drawn anew."""
+    from lightning.pytorch.cli import instantiate_module
+    from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
+
+    settings = dict(model.hparams)
+    instantiator = str(settings.pop("_instantiator"))
+    with _given_hyperparameters_context(settings, instantiator):
+        return instantiate_module(type(model), settings)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jsonargparse import Namespace
 from lightning import LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -49,6 +50,8 @@ QUIET = (
     "The dirpath has changed",  # a model is measured outside the folder it was trained in
     "Total length of .* is zero",  # a run without validation images is refused
     ".*treespec",  # between Lightning and torch
+    ".*in eval mode at the start",  # a frozen encoder
+    ".*could not find the monitored key",  # until the first validation; from then on an error
 )
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 
@@ -100,6 +103,11 @@ class LabCLI(LightningCLI):
         config.ckpt_path = self.checkpoint and str(self.checkpoint)
         if verb != "fit":
             self.save_config_callback = None
+
+    def instantiate_classes(self) -> None:
+        model = self.config[self.subcommand].model
+        with _own_encoder(model.init_args, self.checkpoint):
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
@@ -211,6 +219,18 @@ def _sentences() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise LabError(shorten(str(error).partition(" HINT")[0], 300)) from error
+
+
+@contextmanager
+def _own_encoder(arguments: Namespace, checkpoint: Path | None) -> Iterator[None]:
+    """Let a classifier go on whose encoder's run is gone; its own checkpoint holds the encoder."""
+    named = arguments.get("encoder")
+    if checkpoint is None or not isinstance(named, str) or Path(named).exists():
+        yield
+        return
+    arguments.encoder = str(checkpoint)
+    yield
+    arguments.encoder = named  # for config.yaml, which says what the run began with
 
 
 def _loggers(folder: Path, wandb: str | None) -> list[Logger]:

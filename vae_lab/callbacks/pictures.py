@@ -112,7 +112,10 @@ class Pictures(Callback):
 def first_images(trainer: Trainer, model: LightningModule, n: int) -> Batch:
     """Return the first `n` validation images, or as many as there are, on the model's device."""
     batches: list[Batch] = []
-    for batch in trainer.val_dataloaders or ():
+    loader, data = trainer.val_dataloaders, getattr(trainer, "datamodule", None)
+    if loader is None and data is not None:  # the first epoch may be without validation
+        loader = data.val_dataloader()
+    for batch in loader or ():
         batches.append(Batch(*batch))
         if sum(len(b.x) for b in batches) >= n:
             break

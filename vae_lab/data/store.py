@@ -70,7 +70,7 @@ def draw_evenly(labels: Tensor, n: int, seed: int) -> Tensor:
     stream = generator(seed)
     order = torch.randperm(len(labels), generator=stream)
     drawn = labels[order]
-    classes, counts = drawn.unique(return_counts=True)
+    classes, counts = torch.unique(drawn, return_counts=True)
     each, rest = divmod(n, len(classes))
     larger = (counts > each).nonzero().flatten()
     if counts.min() < each or len(larger) < rest:

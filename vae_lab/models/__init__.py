@@ -3,6 +3,7 @@
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model
 from vae_lab.models.classical import PCA, KMeans
+from vae_lab.models.classifier import Classifier
 from vae_lab.models.mixture import GaussianMixture
 from vae_lab.models.stacked import StackedAutoencoder
 from vae_lab.models.vae import VAE
@@ -11,6 +12,7 @@ __all__ = [
     "PCA",
     "VAE",
     "Autoencoder",
+    "Classifier",
     "GaussianMixture",
     "KMeans",
     "Model",

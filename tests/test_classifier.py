@@ -1,0 +1,305 @@
+"""Classifiers: what they take from an encoder, what they train, what they keep."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from vae_lab import runs
+from vae_lab.contracts import Batch, Classifies, Encodes
+from vae_lab.data import Digits
+from vae_lab.errors import LabError
+from vae_lab.models import VAE, Autoencoder, Classifier, StackedAutoencoder
+from vae_lab.nets import MLPDecoder, MLPEncoder
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
+)
+SHAPE = (1, 8, 8)
+SMALL = {"encoder": partial(MLPEncoder, hidden=(8,)), "decoder": partial(MLPDecoder, hidden=(8,))}
+ENCODERS = {
+    "autoencoder": partial(Autoencoder, latent_dim=6, tied=True, **SMALL),
+    "vae": partial(VAE, latent_dim=6, **SMALL),
+    "stack": partial(StackedAutoencoder, widths=(8, 6)),
+    "classifier": partial(Classifier, encoder=partial(Autoencoder, latent_dim=6, **SMALL)),
+}
+TRAINER = {
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+    "accelerator": "cpu",
+    "max_epochs": 1,
+}
+every_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+
+
+def examples(n=40):
+    x, y = Digits().images("train", n)
+    return Batch(x, y)
+
+
+def saved(model, path):
+    """Write a model to a checkpoint."""
+    trainer = Trainer(**TRAINER)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path, weights_only=True)
+    return str(path)
+
+
+def learn(model, steps=5):
+    """Train on a few digits as the trainer would."""
+    model.train()
+    adam = model.configure_optimizers()
+    for _ in range(steps):
+        adam.zero_grad()
+        model.terms(examples())["loss"].mean().backward()
+        adam.step()
+    return model
+
+
+def weights(model):
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+@every_encoder
+def test_it_starts_from_the_codes_of_any_encoder(encoder, tmp_path):
+    torch.manual_seed(0)
+    source = encoder(SHAPE).eval()
+    model = Classifier(SHAPE, saved(source, tmp_path / "source.ckpt")).eval()
+    x = examples().x
+    assert isinstance(model, Encodes)
+    assert isinstance(model, Classifies)
+    torch.testing.assert_close(model.encode(x), source.encode(x), rtol=0, atol=0)
+    assert model.latent_dim == 6
+    assert model.log_probs(x).shape == (40, 10)
+    torch.testing.assert_close(model(x).sum(1), torch.ones(40))
+
+
+@every_encoder
+def test_what_codes_do_not_depend_on_is_dropped(encoder, tmp_path):
+    torch.manual_seed(0)
+    model = Classifier(SHAPE, encoder)
+    model.terms(examples())["loss"].mean().backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+    assert not [name for name in model.state_dict() if "decoder" in name]
+    assert len([name for name in model.state_dict() if "head" in name]) == 2
+
+
+def test_a_frozen_encoder_stays_to_the_bit_and_in_evaluation_mode():
+    torch.manual_seed(0)
+    dropping = partial(Dropping, latent_dim=6, **SMALL)
+    model = Classifier(SHAPE, dropping, frozen=True)
+    before = weights(model)
+    codes = model.train().encode(examples().x)
+    torch.testing.assert_close(codes, model.eval().encode(examples().x), rtol=0, atol=0)
+    learn(model)
+    after = weights(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head.weight", "head.bias"}
+    assert all(w.grad is None for w in model.encoder.parameters())
+
+
+class Dropping(Autoencoder):
+    """Drops and normalises units, which tells training from evaluation."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.noise = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(self.latent_dim))
+
+    def encode(self, x, y=None):
+        return self.noise(super().encode(x))
+
+
+def test_fine_tuning_changes_every_weight():
+    torch.manual_seed(0)
+    model = Classifier(SHAPE, ENCODERS["autoencoder"])
+    before = weights(model)
+    after = weights(learn(model))
+    assert not [name for name in before if torch.equal(before[name], after[name])]
+
+
+def test_a_frozen_encoder_that_is_started_from_may_be_fine_tuned(tmp_path):
+    torch.manual_seed(0)
+    frozen = Classifier(SHAPE, ENCODERS["autoencoder"], frozen=True)
+    model = Classifier(SHAPE, saved(frozen, tmp_path / "frozen.ckpt"))
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_random_weights_have_the_architecture_alone(tmp_path):
+    path = saved(ENCODERS["stack"](SHAPE), tmp_path / "source.ckpt")
+    torch.manual_seed(0)
+    trained, first = Classifier(SHAPE, path), Classifier(SHAPE, path, weights="random")
+    second = Classifier(SHAPE, path, weights="random")
+    assert str(trained) == str(first)
+    assert trained.hparams["encoder"] == first.hparams["encoder"]
+    for name in (n for n, w in trained.encoder.named_parameters() if w.ndim > 1):
+        found = [m.encoder.get_parameter(name) for m in (trained, first, second)]
+        assert not torch.equal(found[0], found[1]), name
+        assert not torch.equal(found[1], found[2]), name
+
+
+@every_encoder
+@pytest.mark.parametrize("which", ["trained", "random"])
+def test_its_checkpoint_is_enough(encoder, which, tmp_path):
+    path = saved(encoder(SHAPE), tmp_path / "source.ckpt")
+    model = learn(Classifier(SHAPE, path, weights=which))
+    kept = saved(model, tmp_path / "kept.ckpt")
+    Path(path).unlink()
+    loaded = runs.load_model(kept)
+    assert loaded.hparams == model.hparams
+    assert set(loaded.hparams["encoder"]) == {"class_path", "init_args"}
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
+    again = runs.load_model(saved(loaded, tmp_path / "again.ckpt"))
+    torch.testing.assert_close(again(examples().x), model.eval()(examples().x), rtol=0, atol=0)
+
+
+def test_terms_are_cross_entropy_and_error():
+    torch.manual_seed(0)
+    model, images = Classifier(SHAPE, ENCODERS["autoencoder"]), examples()
+    with torch.no_grad():
+        terms, p = model.terms(images), model(images.x)
+    expected = [-p[i, y].log() for i, y in enumerate(images.y)]
+    torch.testing.assert_close(terms["loss"], torch.stack(expected))
+    torch.testing.assert_close(terms["error"], (p.argmax(1) != images.y).float())
+    assert 0 < terms["error"].mean() <= 1
+
+
+@pytest.mark.parametrize(
+    ("y", "sentence"),
+    [
+        (torch.zeros(2, 3), r"one class index an image.*shape \(3,\)"),
+        (torch.zeros(2), "one class index an image.*float32"),
+        (torch.tensor([0, 10]), "no class: --model.classes 10 are 0 to 9.*10"),
+        (torch.tensor([0, -1]), "no class: .*-1"),
+    ],
+    ids=["attributes", "numbers", "too large", "negative"],
+)
+def test_labels_that_are_no_classes_are_refused(y, sentence):
+    with pytest.raises(LabError, match=sentence):
+        Classifier(SHAPE, ENCODERS["autoencoder"]).terms(Batch(torch.rand(2, *SHAPE), y))
+
+
+def test_more_classes_than_told_are_refused_before_training():
+    model = Classifier(SHAPE, ENCODERS["autoencoder"], classes=9)
+    with pytest.raises(LabError, match=r"Digits has 10 classes: --model.classes 9 is too few"):
+        Trainer(**TRAINER).fit(model, Digits())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"classes": 1}, "at least two classes"),
+        ({"weights": "best"}, "weights are trained or random, not 'best'"),
+        ({"encoder": "nowhere.ckpt"}, "There is no nowhere.ckpt"),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_classifier_are_refused(settings, sentence):
+    with pytest.raises(LabError, match=sentence):
+        Classifier(SHAPE, **settings)
+
+
+def test_images_of_another_shape_are_refused(tmp_path):
+    path = saved(Autoencoder((3, 8, 8), **SMALL), tmp_path / "colour.ckpt")
+    with pytest.raises(LabError, match=r"colour.ckpt takes images of 3 x 8 x 8; these are 1 x 8 x"):
+        Classifier(SHAPE, path)
+
+
+class Blind(Autoencoder):
+    """Has no encoder to lend."""
+
+    encode = None
+
+
+def test_a_checkpoint_without_an_encoder_is_refused(tmp_path):
+    path = saved(Blind(SHAPE, **SMALL), tmp_path / "blind.ckpt")
+    with pytest.raises(LabError, match=r"starts from .*blind.ckpt needs a model that can encode"):
+        Classifier(SHAPE, path)
+    with pytest.raises(LabError, match="A classifier needs a model that can encode; Blind cannot"):
+        Classifier(SHAPE, partial(Blind, **SMALL))
+
+
+# by the command line
+
+
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=100",
+    "--data.limit_seed=1",
+    "--data.batch_size=50",
+    "--model=Classifier",
+    "--model.lr=0.01",
+    "--checkpoint.monitor=val/error",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.accelerator=cpu",
+    "--name=few",
+]
+
+
+@pytest.fixture
+def source(trained, here):
+    """The run of an autoencoder, which may be deleted."""
+    shutil.copytree(trained / "Autoencoder", here / "runs" / "Autoencoder")
+    return here / "runs" / "Autoencoder"
+
+
+def test_a_run_goes_on_with_or_without_the_run_that_it_started_from(lab, source):
+    encoder = "--model.encoder=runs/Autoencoder"
+    lab(*FIT, encoder, "--trainer.max_epochs=4")
+    config = Path("runs/few/version_0/config.yaml")
+    assert "encoder: runs/Autoencoder" in config.read_text()
+    lab(*FIT, encoder, "--name=part", "--trainer.max_epochs=2")
+    shutil.copytree("runs/part", "runs/alone")
+    lab(*FIT, encoder, "--name=part", "--trainer.max_epochs=4", "--ckpt_path=last")
+    shutil.rmtree(source)
+    lab(*FIT, encoder, "--name=alone", "--trainer.max_epochs=4", "--ckpt_path=last")
+    assert "encoder: runs/Autoencoder" in Path("runs/alone/version_0/config.yaml").read_text()
+    whole, part, alone = (
+        torch.load(runs.checkpoint_of(f"runs/{name}", "last"), weights_only=True)["state_dict"]
+        for name in ("few", "part", "alone")
+    )
+    torch.testing.assert_close(part, whole, rtol=0, atol=0)
+    torch.testing.assert_close(alone, whole, rtol=0, atol=0)
+    assert "val/error" in lab("validate", *FIT[1:], encoder, "--ckpt_path=best")
+    with pytest.raises(SystemExit):
+        lab(*FIT, encoder)
+
+
+def test_evaluation_has_the_error_and_the_labels_that_were_learned_from(lab, source):
+    lab(*FIT, "--model.encoder=runs/Autoencoder", "--model.frozen=true", "--trainer.max_epochs=3")
+    shutil.rmtree(source)
+    lab("evaluate", "runs/few")
+    report = runs.find("runs/few").evaluation
+    model, images = runs.load_model("runs/few"), Digits().images("test")
+    with torch.no_grad():
+        terms = model.terms(images)
+    error, nll = (report["metrics"][f"test/{key}"] for key in ("error", "label_nll"))
+    p = terms["error"].double().mean().item()
+    assert error["value"] == pytest.approx(p)
+    assert error["standard_error"] == pytest.approx((p * (1 - p) / 297) ** 0.5)
+    assert nll["value"] == pytest.approx(terms["loss"].mean().item())
+    assert "test/knn_accuracy" in report["metrics"]
+    assert "limit 100, limit_seed 1" in error["protocol"]
+
+
+def test_the_encoder_can_be_a_class_with_settings(lab):
+    lab(
+        *FIT,
+        "--model.encoder=Autoencoder",
+        "--model.encoder.latent_dim=7",
+        "--trainer.max_epochs=12",
+        "--trainer.check_val_every_n_epoch=5",
+    )
+    assert runs.load_model("runs/few").latent_dim == 7
+    assert [step for step, _ in runs.find("runs/few").curves()["val/error"]] == [10, 20]
+    lab(*FIT, "--name=default", "--trainer.max_epochs=1")
+    assert runs.load_model("runs/default").latent_dim == 30
+    lab("fit", "--config=runs/default/version_0/config.yaml", "--name=same")
+    for name, weight in runs.load_model("runs/same").state_dict().items():
+        assert torch.equal(weight, runs.load_model("runs/default").state_dict()[name])

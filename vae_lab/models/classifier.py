@@ -1,0 +1,187 @@
+"""Classifiers on top of an encoder, trained before or from scratch."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import torch
+from jsonargparse.typing import register_type, restricted_string_type
+from torch import Tensor, nn
+
+from vae_lab import runs
+from vae_lab.checkpoints import anew
+from vae_lab.contracts import Batch, Encodes, Shape, require
+from vae_lab.errors import LabError
+from vae_lab.models.autoencoder import Autoencoder
+from vae_lab.models.base import Model, Schedule
+from vae_lab.precision import at_least_single
+
+__all__ = ["Classifier"]
+
+MakeModel = Callable[[Shape], Model]
+Weights = Literal["trained", "random"]
+
+
+def _stored(path: Any) -> str:
+    """Store a path as it is; without a check, a class's settings would be taken for one."""
+    if not isinstance(path, str):
+        raise ValueError("not a path")
+    return str(path)
+
+
+if TYPE_CHECKING:
+    Start = str
+else:
+    # By its slash the command line tells a path from the name of a class.
+    Start = restricted_string_type("Start", r".*[/\\].*|.*\.ckpt")
+    register_type(Start, _stored, Start, fail_already_registered=False)
+
+
+class Classifier(Model):
+    r"""Names the class of an image by one linear layer on an encoder's code.
+
+    .. math:: p(y|x) = \mathrm{softmax}_y(W f(x) + b)
+
+    The encoder f is that of any model that can encode; its decoder is dropped. The shares of
+    wrong labels are logged as `error` beside the cross-entropy.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        encoder: A run folder or a checkpoint to start from, such as runs/cae_mnist, or the class
+            of a model to start from scratch. Neither is needed by the classifier's checkpoint.
+        weights: What to take of a run or a checkpoint: its `trained` weights, or its architecture
+            alone, with `random` weights, to compare with.
+        frozen: Train the linear layer only, on the codes of the encoder as it is.
+        classes: How many classes there are.
+        lr: Learning rate of Adam.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
+
+    Raises:
+        LabError: If there is no such checkpoint, its model cannot encode or has images of another
+            shape, or a number is out of range; in training, if labels are not among the classes.
+
+    References:
+        Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
+        https://doi.org/10.1126/science.1127647
+        Vincent et al., Stacked Denoising Autoencoders, 2010.
+        https://www.jmlr.org/papers/v11/vincent10a.html
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        encoder: Start | MakeModel = Autoencoder,
+        weights: Weights = "trained",
+        frozen: bool = False,
+        classes: int = 10,
+        lr: float = 1e-3,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(shape, lr, schedule)
+
+        if classes < 2:
+            raise LabError(f"A classifier tells at least two classes apart; got {classes}.")
+        if weights not in get_args(Weights):
+            raise LabError(f"weights are {' or '.join(get_args(Weights))}, not {weights!r}.")
+        if isinstance(encoder, str):
+            model = _started(encoder, shape, weights)
+            # From here on the classifier is complete without the run that it started from.
+            self.hparams["encoder"] = _described(model)
+        else:
+            model = encoder(shape)
+        self.encoder = _only_encoder(model, shape)
+        if frozen:
+            self.encoder.requires_grad_(False)
+        self.latent_dim = cast(Encodes, self.encoder).latent_dim
+        self.frozen = frozen
+        self.classes = classes
+        self.head = nn.Linear(self.latent_dim, classes)
+        self.train()
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        if (found := getattr(data, "num_classes", None) or 0) > self.classes:
+            raise LabError(
+                f"{type(data).__name__} has {found} classes: "
+                f"--model.classes {self.classes} is too few."
+            )
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the encoder's codes of images (B, C, H, W), shape (B, latent_dim)."""
+        return cast(Encodes, self.encoder).encode(x)
+
+    def log_probs(self, x: Tensor) -> Tensor:
+        """Return log p(y|x) for images (B, C, H, W) and every class, shape (B, classes)."""
+        return at_least_single(self.head(self.encode(x))).log_softmax(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return p(y|x) for images (B, C, H, W) and every class, shape (B, classes)."""
+        return self.log_probs(x).exp()
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        if batch.y.ndim != 1 or batch.y.is_floating_point():
+            raise LabError(
+                f"A classifier needs one class index an image; these images have labels of "
+                f"shape {tuple(batch.y.shape[1:])}, {batch.y.dtype}."
+            )
+        log_probs = self.log_probs(batch.x)
+        try:
+            loss = nn.functional.nll_loss(log_probs, batch.y.long(), reduction="none")
+        except IndexError as error:
+            known = f"--model.classes {self.classes} are 0 to {self.classes - 1}"
+            raise LabError(f"A label is no class: {known}; {error}") from error
+        return {"loss": loss, "error": (log_probs.argmax(1) != batch.y).float()}
+
+
+def _started(path: str, shape: Shape, weights: Weights) -> Model:
+    """Load the model of a run or a checkpoint, or make one like it with random weights."""
+    model = runs.load_model(path)
+    require(model, Encodes, f"A classifier that starts from {path}")
+    if not isinstance(model, Model) or model.shape != tuple(shape):
+        theirs = " x ".join(map(str, getattr(model, "shape", ())))
+        raise LabError(
+            f"The encoder of {path} takes images of {theirs or 'an unknown shape'}; "
+            f"these are {' x '.join(map(str, shape))}."
+        )
+    if weights == "random":
+        model = cast(Model, anew(model))
+    return model
+
+
+def _described(model: Model) -> dict[str, Any]:
+    """Return the class and the arguments of a model, as a YAML file says them."""
+    if isinstance(model, Classifier):
+        described: dict[str, Any] = model.hparams["encoder"]
+        return described
+    own = {k: v for k, v in model.hparams.items() if k != "shape" and not k.startswith("_")}
+    return {"class_path": model.hparams["_class_path"], "init_args": own}
+
+
+def _only_encoder(model: Model, shape: Shape) -> Model:
+    """Take from a model all that its codes do not depend on, such as its decoder.
+
+    Weights without a gradient would fill the checkpoint, and stop training on several processes.
+    """
+    model = model.encoder if isinstance(model, Classifier) else model
+    require(model, Encodes, "A classifier")
+    model.requires_grad_().eval()
+    code = cast(Encodes, model).encode(torch.zeros(1, *shape))
+    if not code.requires_grad:  # it learns by other means, and stays as it is
+        return model
+    weights = list(model.parameters())
+    gradients = torch.autograd.grad(code.sum(), weights, allow_unused=True)
+    used = {w for w, gradient in zip(weights, gradients, strict=True) if gradient is not None}
+    for weight in weights:
+        weight.requires_grad_(weight in used)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            own = set(child.parameters())
+            if own and not own & used:
+                setattr(module, name, None)
+    return model
