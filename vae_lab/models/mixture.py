@@ -36,7 +36,8 @@ class GaussianMixture(Classical):
         components: How many normal distributions.
         pca_dim: How many principal components EM sees.
         covariance: full, or diag for one variance a principal component.
-        floor: Added to variances, so that a component cannot collapse on a few images.
+        floor: Added to variances, so that a component cannot collapse on a few images. One that
+            is no longer small beside them (from 1e-3 on) bends EM's steps: they may go down.
         iterations: EM's at most; it stops earlier once an iteration gains below 0.001 nats.
 
     Raises:
