@@ -109,6 +109,54 @@ def test_limit_shortens_train_alone():
     assert torch.equal(few.images("val").x, whole.images("val").x)
 
 
+@pytest.mark.parametrize("limit", [10, 100, 127, 1])
+def test_few_labels_are_drawn_evenly_by_a_seed(limit):
+    whole = Digits()
+    draws = [Digits(limit=limit, limit_seed=seed) for seed in (0, 1)]
+    rows = [draw.split("train").rows for draw in draws]
+    for draw in draws:
+        counts = torch.bincount(draw.images("train").y, minlength=10)
+        assert counts.sum() == limit
+        assert counts.max() - counts.min() <= 1
+        assert torch.equal(draw.images("val").x, whole.images("val").x)
+    assert torch.equal(rows[0], Digits(limit=limit, limit_seed=0).split("train").rows)
+    assert not torch.equal(rows[0], rows[1])
+    train, val = (set(whole.split(name).rows.tolist()) for name in ("train", "val"))
+    assert set(rows[0].tolist()) <= train
+    assert not set(rows[0].tolist()) & val
+    assert len(set(rows[0].tolist())) == limit
+
+
+def test_what_is_left_over_goes_to_any_class():
+    found = {int(Digits(limit=1, limit_seed=seed).images("train").y) for seed in range(60)}
+    assert found == set(range(10))
+
+
+def test_a_larger_draw_contains_the_smaller_one():
+    few, more = (Digits(limit=n, limit_seed=3).split("train").rows.tolist() for n in (20, 200))
+    assert set(few) < set(more)
+
+
+def test_a_draw_is_told_in_the_protocol():
+    assert {"limit", "limit_seed"}.isdisjoint(Digits().protocol("test"))
+    assert "limit_seed" not in Digits(limit=5).protocol("test")
+    told = Digits(limit=50, limit_seed=2).protocol("test")
+    assert (told["limit"], told["limit_seed"]) == (50, 2)
+
+
+def test_draws_take_classes_of_any_number_and_refuse_what_has_none():
+    labels = torch.tensor([7] * 5 + [-2] * 3 + [40] * 9)
+    drawn = labels[store.draw_evenly(labels, 9, 0)]
+    assert sorted(drawn.tolist()) == [-2] * 3 + [7] * 3 + [40] * 3
+    for seed in range(3):
+        assert (labels[store.draw_evenly(labels, 11, seed)] == -2).sum() == 3
+    with pytest.raises(LabError, match=r"12 images, .* of 3 classes, .*class -2 has 3\. Lower"):
+        store.draw_evenly(labels, 12, 0)
+    for attributes in (torch.zeros(9, 2), torch.zeros(9)):
+        with pytest.raises(LabError, match="these have no class"):
+            store.draw_evenly(attributes, 3, 0)
+
+
 @given(
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     pad=st.integers(0, 3),
@@ -193,6 +241,12 @@ def test_a_set_beyond_the_memory_is_mapped_and_the_same(monkeypatch, tmp_path):
         ({"val_size": -1}, "val_size must be 0"),
         ({"val_size": 1500}, "val_size is 1500, but there are only 1500"),
         ({"limit": 0}, "limit must be 1"),
+        ({"limit_seed": 0}, "limit_seed draws .* give limit too"),
+        ({"limit": 10, "limit_seed": -1}, "limit_seed must be 0"),
+        (
+            {"limit": 1350, "limit_seed": 0},
+            r"1350 images, as many of each of 10 classes, .* class ",
+        ),
         ({"limit": 1351}, "limit is 1351, but there are only 1350"),
         ({"pad": -1}, "pad must be 0"),
         ({"resize": 0}, "resize must be 1"),

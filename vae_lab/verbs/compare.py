@@ -11,11 +11,14 @@ from rich.text import Text
 from vae_lab.files import atomic
 from vae_lab.runs import expand
 from vae_lab.verbs.comparison import Comparison
+from vae_lab.verbs.grouping import Groups
 
 __all__ = ["compare"]
 
 
-def compare(runs: list[str], html: str | None = None, sort: str | None = None) -> None:
+def compare(
+    runs: list[str], html: str | None = None, sort: str | None = None, over: str | None = None
+) -> None:
     """Tabulate runs: the settings that differ, their validation metrics and their scores.
 
     The best number of each metric is bold, where all were measured on the same images. A metric
@@ -27,21 +30,24 @@ def compare(runs: list[str], html: str | None = None, sort: str | None = None) -
         html: Also write one self-contained page with curves and pictures to this file.
         sort: Metric to sort by, such as val/elbo, best first; by default the first that all runs
             have and that was measured on the same images.
+        over: Settings such as seed_everything or data.limit_seed, with commas between. Runs that
+            differ in nothing else share a row: mean ± standard deviation over the runs.
 
     Raises:
-        LabError: If there is no such run or metric, a file of a run is damaged, or the page
-            cannot be written.
+        LabError: If there is no such run, metric or setting, a file of a run is damaged, or the
+            page cannot be written.
     """
     comparison = Comparison(expand(runs), sort)
-    _print(comparison)
+    groups = None if over is None else Groups(comparison, over.split(","))
+    _print(groups or comparison)
     if html is not None:
         from vae_lab.verbs.compare_html import page
 
         with atomic(html) as file:
-            file.write(page(comparison).encode())
+            file.write(page(comparison, groups).encode())
 
 
-def _print(comparison: Comparison) -> None:
+def _print(comparison: Comparison | Groups) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         # Whatever reads a pipe can scroll sideways; on a terminal, tables follow one another.
@@ -65,13 +71,13 @@ class _Cells(NamedTuple):
         return max(map(len, lines)) + 3  # two spaces of padding and the box's own
 
 
-def _settings(comparison: Comparison) -> Iterator[_Cells]:
+def _settings(comparison: Comparison | Groups) -> Iterator[_Cells]:
     for key, texts in comparison.settings.items():
         cells = [Text(text if len(text) <= 24 else f"{text[:23]}…") for text in texts]
         yield _Cells(_broken(key), cells, "right")
 
 
-def _metrics(comparison: Comparison) -> Iterator[_Cells]:
+def _metrics(comparison: Comparison | Groups) -> Iterator[_Cells]:
     for c in comparison.columns:
         styles = ["bold" if v is not None and v == c.best else "" for v in c.values]
         cells = [Text(text, style) for text, style in zip(c.texts, styles, strict=True)]

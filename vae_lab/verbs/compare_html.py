@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vae_lab.runs import Run
 from vae_lab.verbs.comparison import Comparison
+from vae_lab.verbs.grouping import Groups
 
 __all__ = ["page"]
 
@@ -18,8 +19,8 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _DASHES = ("", "7 3", "2 2", "9 3 2 3")
 
 
-def page(comparison: Comparison) -> str:
-    """Return the page that shows a comparison.
+def page(comparison: Comparison, groups: Groups | None = None) -> str:
+    """Return the page that shows a comparison, after the means of its groups if there are any.
 
     Raises:
         LabError: If a run's metrics are damaged.
@@ -29,7 +30,7 @@ def page(comparison: Comparison) -> str:
     parts = {
         "title": "1 run" if len(names) == 1 else f"{len(names)} runs side by side",
         "settings": _settings(comparison, names),
-        "metrics": _metrics(comparison, names),
+        "metrics": _grouped(groups) + _metrics(comparison, names),
         "curves": _charts(curves, names),
         "pictures": _pictures(comparison.runs, names),
         "data": _data(curves, axis, len(names)),
@@ -47,6 +48,14 @@ def _settings(comparison: Comparison, names: Sequence[str]) -> str:
         return "<p>None.</p>"
     cells = [[f"<td>{escape(text)}</td>" for text in c] for c in comparison.settings.values()]
     return _table(comparison.settings, names, cells)
+
+
+def _grouped(groups: Groups | None) -> str:
+    if groups is None:
+        return ""
+    columns = groups.settings | {c.key: list(c.texts) for c in groups.columns}
+    cells = [[f"<td>{escape(text)}</td>" for text in texts] for texts in columns.values()]
+    return f"<h3>mean ± standard deviation</h3>{_table(columns, groups.names, cells)}<h3>runs</h3>"
 
 
 def _metrics(comparison: Comparison, names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
 
-__all__ = ["Column", "Comparison", "direction"]
+__all__ = ["Column", "Comparison", "differences", "direction", "order", "protocols", "settings"]
 
 # Where a run lies and who logs it are no settings of the experiment.
 _BOOKKEEPING = ("config", "name", "runs", "wandb", "ckpt_path", "trainer.logger", "pictures")
@@ -102,14 +102,14 @@ class Comparison:
     def __init__(self, runs: Sequence[Run], sort: str | None = None) -> None:
         columns = list(_columns(runs))
         column = _sorted_by(columns, sort)
-        order = _order(column, len(runs))
+        places = order(column, len(runs))
         self.sorted_by = column and column.key
-        self.runs = [runs[i] for i in order]
-        self.columns = [replace(c, values=tuple(c.values[i] for i in order)) for c in columns]
+        self.runs = [runs[i] for i in places]
+        self.columns = [replace(c, values=tuple(c.values[i] for i in places)) for c in columns]
         names = [run.name for run in self.runs]
         unique = len(set(names)) == len(names)
         self.names = names if unique else [str(run.path) for run in self.runs]
-        self.settings = _differences(self.runs)
+        self.settings = differences(self.runs)
 
 
 def _columns(runs: Sequence[Run]) -> Iterator[Column]:
@@ -149,7 +149,8 @@ def _best(values: Sequence[float], way: int) -> float | None:
     return max((v for v in values if math.isfinite(v)), key=lambda v: way * v, default=None)
 
 
-def _order(column: Column | None, runs: int) -> list[int]:
+def order(column: Column | None, runs: int) -> list[int]:
+    """Return the places of the runs in a column, best first, or as they are without one."""
     if column is None:
         return list(range(runs))
 
@@ -173,26 +174,45 @@ def _sorted_by(columns: Sequence[Column], sort: str | None) -> Column | None:
     raise LabError(f"No metric is called {sort!r}; there is {', '.join(near) or 'none yet'}.")
 
 
-def _differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    tables = [dict(_flatten(run.config)) for run in runs]
+def settings(run: Run, over: Sequence[str] = ()) -> dict[str, str]:
+    """Return dotted keys and texts of the settings of a run's experiment, but for those `over`."""
+    return {
+        key: text
+        for key, text in _flatten(run.config)
+        if not any(key == name or key.startswith(f"{name}.") for name in _BOOKKEEPING)
+        and not any(f".{key}".endswith(f".{name}") for name in over)
+    }
+
+
+def protocols(run: Run, over: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+    """Return for each split what its numbers rest on, but for the settings `over`."""
+    apart = {*_TOOLS, *(name.rpartition(".")[2] for name in over)}
+    return {
+        split: {key: text for key, text in _protocol(run, split).items() if key not in apart}
+        for split in run.evaluation["protocol"]
+    }
+
+
+def differences(runs: Sequence[Run], over: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return for each setting that differs, but for those `over`, one text a run or none."""
+    tables = [settings(run, over) for run in runs]
     different = {
         key: [table.get(key, "") for table in tables]
         for key in _union(tables)
         if len({table.get(key, "") for table in tables}) > 1
-        and not any(key == name or key.startswith(f"{name}.") for name in _BOOKKEEPING)
     }
     different = {_shorten(key, different): cells for key, cells in different.items()}
-    return different | _different_protocols(runs)
+    return different | _different_protocols([protocols(run, over) for run in runs])
 
 
-def _different_protocols(runs: Sequence[Run]) -> dict[str, list[str]]:
+def _different_protocols(found: Sequence[dict[str, dict[str, str]]]) -> dict[str, list[str]]:
     different = {}
-    for split in _union([run.evaluation["protocol"] for run in runs]):
-        protocols = [_protocol(run, split) for run in runs]
-        for key in _union(protocols):
+    for split in _union(found):
+        tables = [protocol.get(split, {}) for protocol in found]
+        for key in _union(tables):
             # A run that was not evaluated differs from the others by that alone.
-            if key not in _TOOLS and len({p[key] for p in protocols if key in p}) > 1:
-                different[f"evaluation.{split}.{key}"] = [p.get(key, "") for p in protocols]
+            if len({table[key] for table in tables if key in table}) > 1:
+                different[f"evaluation.{split}.{key}"] = [t.get(key, "") for t in tables]
     return different
 
 

@@ -1,0 +1,131 @@
+"""Runs that differ by seeds alone, taken together: the numbers behind `lab compare --over`."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+
+from vae_lab.errors import LabError
+from vae_lab.runs import Run
+from vae_lab.verbs.comparison import Column, Comparison, differences, order, protocols, settings
+
+__all__ = ["Groups", "Spread"]
+
+
+@dataclass(frozen=True)
+class Spread(Column):
+    """One metric's mean over each group of runs.
+
+    Attributes:
+        deviations: Standard deviation of each group, over one less than its runs; None of one run.
+        lacking: For each group, how many runs have the metric, if not all of them.
+    """
+
+    deviations: tuple[float | None, ...] = ()
+    lacking: tuple[int | None, ...] = ()
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Mean ± standard deviation, to two digits of the latter."""
+        cells = zip(self.values, self.deviations, self.lacking, strict=True)
+        return tuple(
+            _text(mean, deviation) + (f" (n = {n})" if n else "") for mean, deviation, n in cells
+        )
+
+
+class Groups:
+    """Runs that differ in nothing but the settings `over`, in one row.
+
+    Attributes:
+        names: Of each group, the experiments of its runs.
+        sorted_by: The metric by the mean of which the groups are ordered, if there is one.
+        settings: How many runs each group has, and the settings that tell groups apart.
+        columns: The metrics.
+
+    Args:
+        comparison: The runs.
+        over: Settings that may differ within a group, by their dotted names or the ends of those.
+
+    Raises:
+        LabError: If no run has such a setting.
+    """
+
+    def __init__(self, comparison: Comparison, over: Sequence[str]) -> None:
+        runs = comparison.runs
+        _check(over, runs)
+        groups = _grouped(runs, over)
+        self.sorted_by = comparison.sorted_by
+        sorts = next((c for c in comparison.columns if c.key == self.sorted_by), None)
+        groups = [groups[i] for i in order(sorts and _spread(sorts, groups), len(groups))]
+        self.columns = [_spread(column, groups) for column in comparison.columns]
+        self.names = [_name(runs[i] for i in group) for group in groups]
+        counts = {"runs": [str(len(group)) for group in groups]}
+        self.settings = counts | differences([runs[group[0]] for group in groups], over)
+
+
+def _check(over: Sequence[str], runs: Sequence[Run]) -> None:
+    known = {key for run in runs for key in settings(run)}
+    for name in over:
+        if not any(f".{key}".endswith(f".{name}") for key in known):
+            ends = {key.rpartition(".")[2]: key for key in sorted(known)}
+            near = get_close_matches(name, known | ends.keys(), 1)
+            hint = f"; did you mean {ends.get(near[0], near[0])}?" if near else "."
+            raise LabError(f"No run has a setting {name!r}{hint}")
+
+
+def _grouped(runs: Sequence[Run], over: Sequence[str]) -> list[list[int]]:
+    """Return the places of runs that differ in nothing else, group by group."""
+    known = [(settings(run, over), protocols(run, over)) for run in runs]
+    groups: list[list[int]] = []
+    for i, own in enumerate(known):
+        for group in groups:
+            if all(_alike(own, known[j]) for j in group):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
+
+
+Known = tuple[dict[str, str], dict[str, dict[str, str]]]
+"""Settings, and the protocol of each split."""
+
+
+def _alike(one: Known, other: Known) -> bool:
+    """Tell whether two runs differ in nothing; one that was not evaluated is like the others."""
+    both = one[1].keys() & other[1].keys()
+    return one[0] == other[0] and all(one[1][split] == other[1][split] for split in both)
+
+
+def _spread(column: Column, groups: Sequence[Sequence[int]]) -> Spread:
+    found = [[v for i in group if (v := column.values[i]) is not None] for group in groups]
+    sizes = [len(group) for group in groups]
+    return Spread(
+        column.key,
+        tuple(sum(values) / len(values) if values else None for values in found),
+        column.direction,
+        column.comparable,
+        tuple(_deviation(values) for values in found),
+        tuple(len(v) if 0 < len(v) < n else None for v, n in zip(found, sizes, strict=True)),
+    )
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def _text(mean: float | None, deviation: float | None) -> str:
+    if mean is None:
+        return ""
+    if deviation is None or not math.isfinite(deviation):
+        return f"{mean:.5g}"
+    digits = max(0, 1 - math.floor(math.log10(deviation))) if deviation else 4
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _name(runs: Iterable[Run]) -> str:
+    return " + ".join(sorted({run.name.rpartition("/")[0] for run in runs}))
