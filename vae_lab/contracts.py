@@ -1,6 +1,6 @@
 """What passes between the rooms of the house: a batch, and what a model is able to do."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -17,6 +17,7 @@ __all__ = [
     "Decodes",
     "Density",
     "Encodes",
+    "Generates",
     "Images",
     "Samples",
     "Shape",
@@ -73,9 +74,7 @@ class Samples(Protocol):
 
 @runtime_checkable
 class Corrupts(Protocol):
-    """Learns to undo damage, unless its `corruption` is None."""
-
-    corruption: Callable[[Tensor], Tensor] | None
+    """Learns to undo damage, unless it has no `corruption`, or None."""
 
     def corrupt(self, x: Tensor) -> Tensor:
         """Return damaged images, shape (B, C, H, W), by the global random stream."""
@@ -91,6 +90,29 @@ class Bounds(Protocol):
         Their mean estimates the ELBO, their logsumexp minus log(samples) the importance-weighted
         bound of Burda et al. (2016).
         """
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """Knows the prior of its codes and the likelihood of an image given one, and draws from both.
+
+    Codes are vectors of real numbers: a model of discrete ones raises a LabError.
+    """
+
+    def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw `n` codes, one for each of n conditions, shape (n, D)."""
+
+    def log_prior(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return log p(z) of codes (n, B, D), in nats, shape (n, B)."""
+
+    def sample_likelihood(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Draw an image from p(x|z), not its mean, for each code (B, D), shape (B, C, H, W).
+
+        Those of a density of real numbers may lie outside [0, 1].
+        """
+
+    def log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return log p(x|z) of images (B, C, H, W) for codes (n, B, D), in nats, shape (n, B)."""
 
 
 @runtime_checkable
@@ -149,6 +171,7 @@ _VERBS: dict[type, str] = {
     Decodes: "decode",
     Samples: "sample",
     Bounds: "bound a likelihood",
+    Generates: "draw from its prior and weigh images given a code",
     Classifies: "classify",
     Clusters: "tell clusters apart",
     Converges: "show how its likelihood rose",
