@@ -316,6 +316,13 @@ def test_what_is_restored_is_measured_against_the_undamaged():
     assert all("Masking 0.5" in m.note for m in found.values())
 
 
+def test_a_corruption_that_is_a_module_is_measured_and_drawn_too():
+    model = Autoencoder(SHAPE, 3).eval()
+    model.corruption = nn.Dropout(0.5)
+    DRAWINGS["restorations"].check(model, "The picture 'restorations'")
+    assert "Dropout" in restorations(model, images(), 0)["restored_squared_error"].note
+
+
 class Coder(nn.Module):
     """Gives codes that were decided on, by a sigmoid or not."""
 

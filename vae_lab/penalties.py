@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -13,7 +13,6 @@ from vae_lab.precision import at_least_single
 __all__ = ["Contraction", "KLSparsity", "L1Sparsity", "Penalised", "Penalty", "sigmoid_layer"]
 
 
-@runtime_checkable
 class Penalised(Protocol):
     """What a penalty needs to know of a model."""
 

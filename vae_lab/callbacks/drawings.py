@@ -155,7 +155,7 @@ def _first_layer(model: Any) -> Tensor:
 
 
 def _has_corruption(model: Any) -> None:
-    if model.corruption is None:
+    if getattr(model, "corruption", None) is None:
         raise LabError(
             f"This {type(model).__name__} learned from whole images and has nothing to restore; "
             "train one with a --model.corruption."

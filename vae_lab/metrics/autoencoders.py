@@ -10,7 +10,7 @@ from vae_lab.losses import sigmoid_jacobian_norm
 from vae_lab.metrics.codes import squared_error_per_image
 from vae_lab.metrics.jacobian import EXACT, PROBES, autograd_norm, differentiable, probed_norm
 from vae_lab.metrics.measures import Measure, batches, encode, seeded
-from vae_lab.penalties import Penalised, sigmoid_layer
+from vae_lab.penalties import sigmoid_layer
 
 __all__ = ["activations", "jacobians", "restorations"]
 
@@ -20,7 +20,7 @@ IMAGES = 2000
 
 def restorations(model: Any, images: Batch, seed: int) -> dict[str, Measure]:
     """Measure what a denoising model undoes of its corruption; nothing for another model."""
-    corruption = model.corruption if isinstance(model, Corrupts) else None
+    corruption = getattr(model, "corruption", None) if isinstance(model, Corrupts) else None
     if corruption is None:
         return {}
     restored, damaged = [], []
@@ -43,7 +43,7 @@ def _error(parts: list[Tensor], note: str) -> Measure:
 
 def activations(model: Encodes, images: Batch) -> dict[str, Measure]:
     """Measure how busy the units of a sigmoid code are, or of one that is held sparse."""
-    sigmoid = isinstance(getattr(model, "activation", None), nn.Sigmoid)
+    sigmoid = _sigmoid(model)
     if not sigmoid and not _penalised(model, images):
         return {}
     code = encode(model, images).float().abs()
@@ -60,6 +60,10 @@ def activations(model: Encodes, images: Batch) -> dict[str, Measure]:
         note = "of activations below 0.05 or above 0.95: SAT in Rifai et al. (2011)"
         found["saturated"] = Measure.mean(saturated, "share", note)
     return found
+
+
+def _sigmoid(model: Any) -> bool:
+    return isinstance(getattr(model, "activation", None), nn.Sigmoid)
 
 
 def _penalised(model: Any, images: Batch) -> bool:
@@ -88,9 +92,9 @@ def jacobians(model: Encodes, images: Batch, seed: int) -> dict[str, Measure]:
     }
 
 
-def _norms(model: Encodes, images: Batch, seed: int) -> tuple[Tensor, str]:
+def _norms(model: Any, images: Batch, seed: int) -> tuple[Tensor, str]:
     """Return one squared norm an image, and how they were found."""
-    weight = sigmoid_layer(model) if isinstance(model, Penalised) else None
+    weight = sigmoid_layer(model) if _sigmoid(model) and hasattr(model, "encoder") else None
     if weight is not None:
         code = encode(model, images)
         return sigmoid_jacobian_norm(code, weight.detach().cpu()), "closed form of a sigmoid layer"
