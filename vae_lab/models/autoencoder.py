@@ -90,7 +90,7 @@ class Autoencoder(Model):
 
         self.encoder = encoder(shape, latent_dim)
         channels, height, width = shape
-        output = (channels * self.likelihood.channels, height, width)
+        output = (self.likelihood.outputs(channels), height, width)
         self.decoder = TiedDecoder(self.encoder, output) if tied else decoder(latent_dim, output)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
