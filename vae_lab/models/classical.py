@@ -28,7 +28,7 @@ class Classical(Model):
 
     Raises:
         LabError: If a side is not positive, or, in training, if there is more than one epoch or
-            process, the precision is not single, or the pass ends before the last image.
+            process, the precision is not single, or `max_steps` ends the pass before its end.
     """
 
     latent_dim: int
@@ -74,6 +74,13 @@ class Classical(Model):
         # before the first step it saves no checkpoint.
         return SGD(self.parameters())
 
+    def on_train_start(self) -> None:
+        if -1 < self.trainer.max_steps < self.trainer.num_training_batches:
+            raise LabError(
+                f"{type(self).__name__} is fitted once it has seen all images, after "
+                f"{self.trainer.num_training_batches} steps, which --trainer.max_steps forbids."
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         cast(LightningOptimizer, self.optimizers()).step()
         self._batches.append(batch)
@@ -88,14 +95,6 @@ class Classical(Model):
         for batch in self._batches:
             self._meters["train"].add(self.terms(batch))
         self._batches.clear()
-
-    def on_train_epoch_end(self) -> None:
-        if not self.images_seen:
-            raise LabError(
-                f"Training stopped before {type(self).__name__} had seen all images, to which it "
-                "is fitted at once; leave out --trainer.max_steps and max_time."
-            )
-        super().on_train_epoch_end()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
