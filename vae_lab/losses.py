@@ -8,12 +8,15 @@ from torch import Tensor
 
 __all__ = [
     "bernoulli_kl",
+    "capacity",
+    "categorical_kl",
     "free_bits",
     "gaussian_kl",
     "hutchinson_norm",
     "importance_bound",
     "keep_largest",
     "sigmoid_jacobian_norm",
+    "total_correlation",
 ]
 
 
@@ -36,6 +39,21 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * torch.addcmul(log_variance.expm1() - log_variance, mean, mean)
 
 
+def categorical_kl(logits: Tensor) -> Tensor:
+    r"""Divergence of choices among classes from the uniform one.
+
+    .. math:: KL = \log K + \sum_k \pi_k \log \pi_k
+
+    Args:
+        logits: Unnormalised log-probabilities of K classes, shape (..., K).
+
+    Returns:
+        The divergences, shape (...).
+    """
+    log_probs = logits.log_softmax(-1)
+    return math.log(logits.shape[-1]) + (log_probs.exp() * log_probs).sum(-1)
+
+
 def free_bits(kl: Tensor, minimum: float) -> Tensor:
     r"""Divergence that no longer pushes a dimension below `minimum` nats.
 
@@ -53,6 +71,54 @@ def free_bits(kl: Tensor, minimum: float) -> Tensor:
         https://arxiv.org/abs/1606.04934
     """
     return kl.mean(0).clamp(min=minimum).sum().expand(len(kl))
+
+
+def capacity(kl: Tensor, nats: float) -> Tensor:
+    r"""How far the divergence, on average over the batch, is from the nats it is to have.
+
+    .. math:: |\mathbb{E}_x KL - C|
+
+    Args:
+        kl: Divergences of shape (B, D).
+        nats: C.
+
+    Returns:
+        The same distance for every image, shape (B,).
+
+    References:
+        Burgess et al., Understanding Disentangling in beta-VAE, 2018.
+        https://arxiv.org/abs/1804.03599
+    """
+    return (kl.sum(1).mean() - nats).abs().expand(len(kl))
+
+
+def total_correlation(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    r"""Dependence among the dimensions of codes, estimated within a batch.
+
+    .. math:: TC = \mathbb{E}_{q(z)} \Big[ \log q(z) - \sum_j \log q(z_j) \Big], \quad
+        q(z) \approx \frac{1}{B} \sum_{b=1}^B q(z | x_b)
+
+    Chen et al. divide by B times the number N of all images. That moves the estimate by
+    (D - 1) log N and leaves its gradient as it is; without it the number goes to the total
+    correlation as the batch grows.
+
+    Args:
+        z: One code or more for each image, drawn from its posterior, shape (..., B, D).
+        mean: Means of the Gaussian posteriors, shape (B, D).
+        log_variance: Their log-variances, shape (B, D).
+
+    Returns:
+        The term of each code, shape (..., B); the total correlation is their mean.
+
+    References:
+        Chen et al., Isolating Sources of Disentanglement in VAEs, 2018.
+        https://arxiv.org/abs/1802.04942
+    """
+    square = (z.unsqueeze(-2) - mean).square() * (-log_variance).exp()
+    log_probs = -0.5 * (square + log_variance + math.log(2 * math.pi))
+    joint = log_probs.sum(-1).logsumexp(-1)
+    marginals = log_probs.logsumexp(-2).sum(-1)
+    return joint - marginals + (z.shape[-1] - 1) * math.log(len(mean))
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:

@@ -104,7 +104,16 @@ def _class_names() -> Iterator[str]:
 
 
 def _classes() -> Iterator[type]:
-    for room in ("data", "models", "nets", "likelihoods", "priors", "corruptions", "penalties"):
+    for room in (
+        "data",
+        "models",
+        "nets",
+        "likelihoods",
+        "priors",
+        "posteriors",
+        "corruptions",
+        "penalties",
+    ):
         module = import_module(f"vae_lab.{room}")
         yield from (part for part in map(vars(module).get, module.__all__) if isclass(part))
 

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
-from vae_lab.losses import free_bits, importance_bound
+from vae_lab.losses import capacity, free_bits, importance_bound, total_correlation
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
 from vae_lab.nets import MLPDecoder, MLPEncoder
-from vae_lab.posteriors import DiagonalGaussian
-from vae_lab.priors import Prior, StandardNormal
+from vae_lab.posteriors import DiagonalGaussian, Family, Gaussian, Posterior
+from vae_lab.priors import CodeDensity, Prior, StandardNormal
 
 __all__ = ["VAE"]
 
@@ -30,28 +29,41 @@ class VAE(Model):
 
     The plain bound, at beta = 1, is logged as `elbo` whatever is trained.
 
+    A model of p(x|y) overrides `posterior`, `prior_given` and `output`, which are handed the
+    condition y.
+
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code.
-        encoder: Network from images to the posterior's means and log-variances.
+        encoder: Network from images to the features that the posterior is made of.
         decoder: Network from codes to images.
         likelihood: What the decoder's output says of an image.
         prior: What codes look like before any image was seen.
+        posterior: What is said of the code once the image was seen.
         beta: Weight of the divergence.
         free_bits: Nats of divergence granted to each dimension at no cost.
-        warmup: Training steps over which the divergence's weight rises from 0 to beta.
+        capacity: Nats that the divergence is held at, on either side of which beta weighs the
+            distance; 0 weighs the divergence itself.
+        total_correlation: Weight of the dependence among dimensions, on top of beta, which
+            weighs it already: the beta of a beta-TCVAE is one more than this.
+        warmup: Training steps over which the divergence's weight rises from 0 to beta or, where
+            there is a capacity, that from 0.
         samples: Codes drawn for an image to average its bound (L in Kingma & Welling).
         importance_samples: Codes drawn inside the logarithm of one bound (K in Burda et al.).
+        doubly_reparameterised: Whether the importance-weighted bound's gradient reaches the
+            posterior through the codes alone, which leaves its expectation and lowers its noise.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size, weight or count is out of its range.
+        LabError: If a size, weight or count is out of its range, or two parts do not fit.
 
     References:
         Kingma & Welling, Auto-Encoding Variational Bayes, 2014. https://arxiv.org/abs/1312.6114
         Burda et al., Importance Weighted Autoencoders, 2016. https://arxiv.org/abs/1509.00519
         Higgins et al., beta-VAE, 2017. https://openreview.net/forum?id=Sy2fzU9gl
+        Tucker et al., Doubly Reparameterized Gradient Estimators, 2019.
+        https://arxiv.org/abs/1810.04152
     """
 
     def __init__(
@@ -61,12 +73,16 @@ class VAE(Model):
         encoder: MakeEncoder = MLPEncoder,
         decoder: MakeDecoder = MLPDecoder,
         likelihood: Callable[[], Likelihood] = Bernoulli,
-        prior: Callable[[int], Prior] = StandardNormal,
+        prior: Callable[[int, Shape], Prior] = StandardNormal,
+        posterior: Callable[[int], Family] = Gaussian,
         beta: float = 1.0,
         free_bits: float = 0.0,
+        capacity: float = 0.0,
+        total_correlation: float = 0.0,
         warmup: int = 0,
         samples: int = 1,
         importance_samples: int = 1,
+        doubly_reparameterised: bool = False,
         lr: float = 1e-3,
         schedule: Schedule | None = None,
     ) -> None:
@@ -74,79 +90,152 @@ class VAE(Model):
 
         if min(latent_dim, samples, importance_samples) < 1:
             raise LabError("latent_dim, samples and importance_samples are all at least 1.")
-        if not all(0 <= weight < math.inf for weight in (beta, free_bits, warmup)):
-            raise LabError("beta, free_bits and warmup are finite and not negative.")
-        if free_bits and importance_samples > 1:
-            raise LabError("free_bits needs the divergence itself: set importance_samples to 1.")
+        weights = (beta, free_bits, capacity, total_correlation, warmup)
+        if not all(0 <= weight < math.inf for weight in weights):
+            raise LabError(
+                "beta, free_bits, capacity, total_correlation and warmup are finite and not "
+                "negative."
+            )
         self.latent_dim = latent_dim
         self.beta = beta
         self.free_bits = free_bits
+        self.capacity = capacity
+        self.total_correlation = total_correlation
         self.warmup = warmup
         self.samples = samples
         self.importance_samples = importance_samples
+        self.doubly_reparameterised = doubly_reparameterised
 
         self.likelihood = likelihood()
-        self.prior = prior(latent_dim)
+        self.prior = prior(latent_dim, shape)
+        self.family = posterior(latent_dim)
+        self._check_parts()
         channels, height, width = shape
-        self.encoder = encoder(shape, 2 * latent_dim)
-        self.decoder = decoder(latent_dim, (channels * self.likelihood.channels, height, width))
+        self.encoder = encoder(shape, self.family.features)
+        output = (channels * self.likelihood.channels, height, width)
+        self.decoder = decoder(self.family.visible, output)
 
-    def posterior(self, x: Tensor) -> DiagonalGaussian:
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> Posterior:
         """Return q(z|x) for images (B, C, H, W)."""
-        return DiagonalGaussian.from_features(self.encoder(x))
+        posterior: Posterior = self.family(self.encoder(x), self.global_step)
+        return posterior
+
+    def prior_given(self, y: Tensor | None = None) -> CodeDensity:
+        """Return p(z) as it is now: it may be made of what the encoder says."""
+        return self.prior.given(self.posterior)
+
+    def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return what the decoder puts out for codes (..., B, D), shape (..., B, C, H, W)."""
+        seen = z[..., : self.family.visible]
+        output: Tensor = self.decoder(seen.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        return output
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the posterior means of images (B, C, H, W), shape (B, latent_dim)."""
-        return self.posterior(x).mean
+        return self.posterior(x, y).mean
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean images of codes (B, latent_dim), shape (B, C, H, W), in [0, 1]."""
-        return self.likelihood.mean(self.decoder(z))
+        return self.likelihood.mean(self.output(z, y))
 
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw codes from the prior and return their mean images, shape (n, C, H, W)."""
-        return self.decode(self.prior.sample(n, self.device))
+        return self.decode(self.prior_given(y).sample(n), y)
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore images (B, C, H, W) from their posterior means."""
         return self.decode(self.encode(x))
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        posterior = self.posterior(batch.x)
-        z = posterior.rsample(self.samples * self.importance_samples)
-        log_likelihood = self.log_likelihood(batch.x, z)
+        x, y = batch
+        posterior, prior = self.posterior(x, y), self.prior_given(y)
+        # A relaxed code is no draw from a discrete posterior: it is for training alone.
+        draw = posterior.rsample if self.training else posterior.sample
+        z = draw(self.samples * self.importance_samples)
+        log_likelihood = self.log_likelihood(x, z, y)
         reconstruction = -log_likelihood.mean(0)
-        kl = self.prior.kl(posterior)
+        kl = prior.kl(posterior, z)
+        found = {"reconstruction": reconstruction, "kl": kl.sum(1)}
+        found["elbo"] = -(reconstruction + found["kl"])
         if self.importance_samples > 1:
-            ratio = self.prior.log_prob(z) - posterior.log_prob(z)
-            weights = log_likelihood + self.kl_weight * ratio
-            shape = (self.importance_samples, self.samples, len(batch.x))
-            loss = -importance_bound(weights.view(shape)).mean(0)
-        else:
-            charged = free_bits(kl, self.free_bits) if self.free_bits else kl.sum(1)
-            loss = torch.add(reconstruction, charged, alpha=self.kl_weight)
-        kl = kl.sum(1)
-        return {
-            "loss": loss,
-            "reconstruction": reconstruction,
-            "kl": kl,
-            "elbo": -(reconstruction + kl),
-        }
+            return {"loss": -self._bound(posterior, prior, z, log_likelihood), **found}
+        loss = reconstruction + self.kl_weight * self._charge(kl)
+        if self.total_correlation:
+            assert isinstance(posterior, DiagonalGaussian)  # as was checked at the start
+            found["total_correlation"] = total_correlation(
+                z, posterior.mean, posterior.log_variance
+            ).mean(0)
+            loss = loss + self.total_correlation * found["total_correlation"]
+        return {"loss": loss, **found}
 
     def log_weights(self, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:
         """Draw log p(x, z) - log q(z|x) for images (B, C, H, W), shape (samples, B), in nats."""
-        posterior = self.posterior(x)
-        z = posterior.rsample(samples)
-        return self.log_likelihood(x, z) + self.prior.log_prob(z) - posterior.log_prob(z)
+        posterior, prior = self.posterior(x, y), self.prior_given(y)
+        z = posterior.sample(samples)
+        return self.log_likelihood(x, z, y) + prior.log_prob(z) - posterior.log_prob(z)
 
-    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+    def log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return log p(x|z) of images (B, C, H, W) for codes (n, B, D), shape (n, B), in nats."""
-        output = self.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        return self.likelihood.log_prob(output, x)
+        return self.likelihood.log_prob(self.output(z, y), x)
 
     @property
     def kl_weight(self) -> float:
         """The divergence's weight at this step of the warm-up, beta outside training."""
+        return self.beta if self.capacity else self.beta * self._warmth
+
+    @property
+    def _warmth(self) -> float:
+        """The share of the warm-up that is over; all of it outside training."""
         if not (self.training and self.warmup):
-            return self.beta
-        return self.beta * min(1.0, self.global_step / self.warmup)
+            return 1.0
+        return min(1.0, self.global_step / self.warmup)
+
+    def _charge(self, kl: Tensor) -> Tensor:
+        """Return what divergences (B, D) cost, before their weight, shape (B,)."""
+        if self.capacity:
+            return capacity(kl, self.capacity * self._warmth)
+        return free_bits(kl, self.free_bits) if self.free_bits else kl.sum(1)
+
+    def _bound(
+        self, posterior: Posterior, prior: CodeDensity, z: Tensor, log_likelihood: Tensor
+    ) -> Tensor:
+        """Return the bound of K weights for each image, averaged over L of them, shape (B,)."""
+        beta, shape = self.kl_weight, (self.importance_samples, self.samples, -1)
+        if self.doubly_reparameterised:
+            posterior = posterior.detach()
+        ratio = prior.log_prob(z) - posterior.log_prob(z)
+        weights = (log_likelihood + beta * ratio).view(shape)
+        if self.doubly_reparameterised and z.requires_grad:
+            # By Tucker et al.'s identity, here for q to the power of beta, the part of the
+            # gradient that is cut off is a multiple of the one that comes through the codes.
+            share = weights.detach().softmax(0).view(*z.shape[:-1], 1)
+            scale = 1 - beta + beta * share
+            z.register_hook(scale.mul)  # type: ignore[no-untyped-call]  # torch
+        return importance_bound(weights).mean(0)
+
+    def _check_parts(self) -> None:
+        """Refuse parts and objectives that have no meaning together."""
+        self.prior.check(self.family)
+        family, prior = type(self.family).__name__, type(self.prior).__name__
+        shaped = self.free_bits or self.capacity or self.total_correlation
+        if shaped and self.importance_samples > 1:
+            raise LabError(
+                "free_bits, capacity and total_correlation need the divergence itself: set "
+                "importance_samples to 1."
+            )
+        if self.free_bits and self.capacity:
+            raise LabError("free_bits and capacity each replace the divergence: choose one.")
+        if self.free_bits and not isinstance(self.family, self.prior.closed_form):
+            raise LabError(
+                "free_bits needs the divergence of each dimension, which is not known of a "
+                f"{family} posterior and a {prior} prior."
+            )
+        if self.total_correlation and not isinstance(self.family, Gaussian):
+            raise LabError(f"total_correlation needs a Gaussian posterior; this is a {family}.")
+        if self.importance_samples > 1 and self.family.classes:
+            raise LabError(
+                f"A {family}'s relaxed codes have no importance weights to be trained by: set "
+                "importance_samples to 1."
+            )
+        if self.doubly_reparameterised and self.importance_samples == 1:
+            raise LabError("doubly_reparameterised needs importance_samples of 2 at least.")

@@ -1,4 +1,4 @@
-"""Approximate posteriors q(z|x), made from what an encoder puts out."""
+"""Gaussians with one variance a dimension."""
 
 import math
 from typing import NamedTuple
@@ -6,9 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vae_lab.posteriors.base import Family
 from vae_lab.precision import at_least_single
 
-__all__ = ["DiagonalGaussian"]
+__all__ = ["LOG_VARIANCE_BOUND", "DiagonalGaussian", "Gaussian"]
 
 LOG_VARIANCE_BOUND = 10.0
 
@@ -38,7 +39,22 @@ class DiagonalGaussian(NamedTuple):
         noise = torch.randn(shape, dtype=self.mean.dtype, device=self.mean.device)
         return torch.addcmul(self.mean, (0.5 * self.log_variance).exp(), noise)
 
+    def sample(self, n: int) -> Tensor:
+        """Draw `n` codes for each image, shape (n, B, D)."""
+        return self.rsample(n)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Return the log-density of codes (..., B, D), shape (..., B)."""
         square = (z - self.mean).square() * (-self.log_variance).exp()
         return -0.5 * (square + self.log_variance + math.log(2 * math.pi)).sum(-1)
+
+    def detach(self) -> "DiagonalGaussian":
+        """Return the same distribution, its parameters out of the gradient's reach."""
+        return DiagonalGaussian(self.mean.detach(), self.log_variance.detach())
+
+
+class Gaussian(Family):
+    """Gaussians with one variance a dimension."""
+
+    def forward(self, features: Tensor, step: int) -> DiagonalGaussian:
+        return DiagonalGaussian.from_features(features)

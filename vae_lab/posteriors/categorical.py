@@ -1,0 +1,122 @@
+"""Choices among classes, and the Gumbel-softmax that they are trained by."""
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn.functional import gumbel_softmax
+
+from vae_lab.errors import LabError
+from vae_lab.posteriors.base import Family
+from vae_lab.precision import at_least_single
+
+__all__ = ["Categorical", "GumbelSoftmax", "group_count"]
+
+
+class Categorical(NamedTuple):
+    r"""Independent choices among classes, as one-hot codes; relaxed ones to train by.
+
+    .. math:: \tilde z_g = \mathrm{softmax}((\log \pi_g(x) + \epsilon_g) / \tau), \quad
+        \epsilon \sim \mathrm{Gumbel}(0, 1)
+
+    Attributes:
+        logits: Shape (B, groups, classes).
+        temperature: tau; towards 0 a relaxed code becomes one-hot.
+        straight_through: Whether relaxed codes are rounded to one-hot ones, whose gradient is
+            that of the relaxed.
+
+    References:
+        Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
+        https://arxiv.org/abs/1611.01144
+    """
+
+    logits: Tensor
+    temperature: float = 1.0
+    straight_through: bool = False
+
+    @property
+    def mean(self) -> Tensor:
+        """The probability of each class, shape (B, groups * classes)."""
+        return self.logits.softmax(-1).flatten(-2)
+
+    def rsample(self, n: int) -> Tensor:
+        """Draw relaxed codes (n, B, groups * classes); `log_prob` does not describe them."""
+        logits = self.logits.expand(n, *self.logits.shape)
+        z: Tensor = gumbel_softmax(logits, self.temperature, self.straight_through)
+        return z.flatten(-2)
+
+    def sample(self, n: int) -> Tensor:
+        """Draw one-hot codes, shape (n, B, groups * classes)."""
+        # The class of the largest Gumbel-disturbed logit is an exact draw; the rounding takes back
+        # what the straight-through arithmetic leaves of the relaxed code.
+        z: Tensor = gumbel_softmax(self.logits.expand(n, *self.logits.shape), hard=True)
+        return z.detach().round().flatten(-2)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log-probability of one-hot codes (..., B, D), shape (..., B)."""
+        return (z * self.logits.log_softmax(-1).flatten(-2)).sum(-1)
+
+    def detach(self) -> "Categorical":
+        """Return the same distribution, its parameters out of the gradient's reach."""
+        return self._replace(logits=self.logits.detach())
+
+
+class GumbelSoftmax(Family):
+    r"""Choices among classes, relaxed in training at a temperature that falls with the steps.
+
+    .. math:: \tau = \max(\tau_{min}, e^{-r t})
+
+    Outside of training codes are one-hot, so that likelihoods are those of the discrete model.
+
+    Args:
+        latent_dim: Size of the code, of latent_dim / classes groups.
+        classes: Classes of each group.
+        tau_min: The lowest temperature.
+        rate: r, by which the temperature falls at each step.
+        straight_through: Whether the decoder sees one-hot codes in training too.
+
+    Raises:
+        LabError: If the classes do not divide the code, or a number is out of range.
+
+    References:
+        Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
+        https://arxiv.org/abs/1611.01144
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        classes: int = 10,
+        tau_min: float = 0.5,
+        rate: float = 3e-5,
+        straight_through: bool = False,
+    ) -> None:
+        super().__init__(latent_dim)
+
+        group_count(latent_dim, classes)
+        if not (0 < tau_min < math.inf and 0 <= rate < math.inf):
+            raise LabError(f"tau_min is above 0 and rate not below; got {tau_min} and {rate}.")
+        self.features = latent_dim
+        self.classes: int = classes
+        self.tau_min = tau_min
+        self.rate = rate
+        self.straight_through = straight_through
+
+    def forward(self, features: Tensor, step: int) -> Categorical:
+        logits = at_least_single(features).view(len(features), -1, self.classes)
+        temperature = max(self.tau_min, math.exp(-self.rate * step))
+        return Categorical(logits, temperature, self.straight_through)
+
+
+def group_count(latent_dim: int, classes: int) -> int:
+    """Return how many one-hot groups make a code.
+
+    Raises:
+        LabError: If the classes do not divide it, or are no choice.
+    """
+    if classes < 2 or latent_dim % classes:
+        raise LabError(
+            f"A code of {latent_dim} dimensions is not made of groups of {classes} classes: "
+            "choose a latent_dim that is groups times classes, of 2 classes at least."
+        )
+    return latent_dim // classes

@@ -1,0 +1,17 @@
+"""Priors p(z): what codes look like before any image was seen."""
+
+from vae_lab.priors.base import CodeDensity, Prior
+from vae_lab.priors.hierarchical import TopDown
+from vae_lab.priors.mixture import Mixture, MixtureOfGaussians, VampPrior
+from vae_lab.priors.standard import StandardNormal, Uniform
+
+__all__ = [
+    "CodeDensity",
+    "Mixture",
+    "MixtureOfGaussians",
+    "Prior",
+    "StandardNormal",
+    "TopDown",
+    "Uniform",
+    "VampPrior",
+]

@@ -1,0 +1,87 @@
+"""What a prior is: something that gives a density of codes once it has what that depends on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from vae_lab.contracts import Shape
+from vae_lab.errors import LabError
+from vae_lab.posteriors import Family, Posterior
+
+__all__ = ["CodeDensity", "Prior"]
+
+
+class CodeDensity(ABC):
+    """A density of codes to evaluate, to draw from, and to be divergent from."""
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log-density, or log-probability, of codes (..., D), shape (...)."""
+
+    @abstractmethod
+    def sample(self, n: int) -> Tensor:
+        """Draw codes of shape (n, D) from the global random stream.
+
+        A density that depends on n conditions draws one code for each.
+        """
+
+    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
+        r"""Return the divergence of `posterior` from this density, in nats.
+
+        .. math:: KL = \frac{1}{n} \sum_{i=1}^n \log q(z_i | x) - \log p(z_i)
+
+        A density that knows it in closed form has no need of the codes.
+
+        Args:
+            posterior: The posteriors of B images.
+            z: Codes drawn from them, shape (n, B, D).
+
+        Returns:
+            One column for each part of the code that diverges by itself, shape (B, D), or
+            one in all, shape (B, 1).
+        """
+        return (posterior.log_prob(z) - self.log_prob(z)).mean(0).unsqueeze(1)
+
+
+class Prior(nn.Module, ABC):
+    """Base of all priors.
+
+    Args:
+        latent_dim: Size of the code.
+        shape: Channels, height and width of an image, for priors that are made of images.
+
+    Attributes:
+        classes: Size of a one-hot group of the code; None if codes are real numbers.
+        closed_form: The families of posteriors whose divergence it knows, for each part of the
+            code.
+    """
+
+    classes: int | None = None
+    closed_form: tuple[type[Family], ...] = ()
+
+    def __init__(self, latent_dim: int, shape: Shape | None = None) -> None:
+        super().__init__()
+
+        self.latent_dim = latent_dim
+
+    @abstractmethod
+    def given(self, infer: Callable[[Tensor], Posterior]) -> CodeDensity:
+        """Return the density of codes under the posteriors q(z|x) that `infer` finds."""
+
+    def check(self, family: Family) -> None:
+        """Refuse a family of posteriors whose codes this prior does not know.
+
+        Raises:
+            LabError: If codes of one are one-hot and of the other not, or in other classes.
+        """
+        if family.classes != self.classes:
+            kinds = [_kind(part.classes) for part in (family, self)]
+            raise LabError(
+                f"Codes of a {type(family).__name__} posterior are {kinds[0]}, those of a "
+                f"{type(self).__name__} prior {kinds[1]}; choose two that agree."
+            )
+
+
+def _kind(classes: int | None) -> str:
+    return f"one-hot in {classes} classes" if classes else "real numbers"

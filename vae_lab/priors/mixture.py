@@ -1,0 +1,117 @@
+"""Mixtures of Gaussians: free ones, and the average posterior of learned images."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vae_lab.contracts import Shape
+from vae_lab.errors import LabError
+from vae_lab.posteriors import LOG_VARIANCE_BOUND, DiagonalGaussian, Family, Gaussian, Posterior
+from vae_lab.priors.base import CodeDensity, Prior
+
+__all__ = ["Mixture", "MixtureOfGaussians", "VampPrior"]
+
+
+@dataclass(frozen=True)
+class Mixture(CodeDensity):
+    r"""A mixture of diagonal Gaussians.
+
+    .. math:: p(z) = \sum_k w_k\, N(z; \mu_k, \mathrm{diag}\, \sigma_k^2)
+
+    Attributes:
+        log_weights: Logarithms of the weights, which sum to one, shape (K,).
+        parts: The K Gaussians.
+    """
+
+    log_weights: Tensor
+    parts: DiagonalGaussian
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        mean, log_variance = (part.double() for part in self.parts)
+        precision = (-log_variance).exp()
+        # The square multiplied out is two matrix products and no tensor of size (..., K, D); its
+        # terms cancel, which takes the digits of double precision.
+        wide = z.double()
+        square = wide.square() @ precision.T - 2 * wide @ (precision * mean).T
+        constant = (precision * mean.square() + log_variance + math.log(2 * math.pi)).sum(1)
+        log_probs: Tensor = (-0.5 * (square + constant)).to(z.dtype)
+        return (self.log_weights + log_probs).logsumexp(-1)
+
+    def sample(self, n: int) -> Tensor:
+        k = torch.multinomial(self.log_weights.exp(), n, replacement=True)
+        return DiagonalGaussian(*(part[k] for part in self.parts)).sample(1)[0]
+
+
+class MixtureOfGaussians(Prior):
+    r"""A mixture of diagonal Gaussians whose weights, means and variances are learned.
+
+    Args:
+        latent_dim: Size of the code.
+        shape: Not looked at.
+        components: How many Gaussians.
+
+    Raises:
+        LabError: If there are no components.
+
+    References:
+        Dilokthanakul et al., Deep Unsupervised Clustering with Gaussian Mixture Variational
+        Autoencoders, 2016. https://arxiv.org/abs/1611.02648
+    """
+
+    def __init__(self, latent_dim: int, shape: Shape | None = None, components: int = 10) -> None:
+        super().__init__(latent_dim, shape)
+
+        if components < 1:
+            raise LabError(f"A mixture has at least one component, not {components}.")
+        self.logits = nn.Parameter(torch.zeros(components))
+        # Apart from the start: equal components would get equal gradients, and stay so.
+        self.means = nn.Parameter(torch.randn(components, latent_dim))
+        self.log_variances = nn.Parameter(torch.zeros(components, latent_dim))
+
+    def given(self, infer: Callable[[Tensor], Posterior]) -> Mixture:
+        log_variances = self.log_variances.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
+        return Mixture(self.logits.log_softmax(0), DiagonalGaussian(self.means, log_variances))
+
+
+class VampPrior(Prior):
+    r"""The average posterior of learned pseudo-inputs.
+
+    .. math:: p(z) = \frac{1}{K} \sum_k q(z | u_k), \quad u_k = \mathrm{sigmoid}(v_k)
+
+    The paper cuts u_k off at 0 and 1, where no gradient moves a pixel again; a sigmoid keeps
+    every one alive.
+
+    Args:
+        latent_dim: Size of the code.
+        shape: Channels, height and width of a pseudo-input.
+        pseudo_inputs: K.
+
+    Raises:
+        LabError: If there are no pseudo-inputs, or the posterior is no `Gaussian`.
+
+    References:
+        Tomczak & Welling, VAE with a VampPrior, 2018. https://arxiv.org/abs/1705.07120
+    """
+
+    def __init__(self, latent_dim: int, shape: Shape, pseudo_inputs: int = 500) -> None:
+        super().__init__(latent_dim, shape)
+
+        if pseudo_inputs < 1:
+            raise LabError(f"A VampPrior has at least one pseudo-input, not {pseudo_inputs}.")
+        self.logits = nn.Parameter(torch.randn(pseudo_inputs, *shape))
+
+    def check(self, family: Family) -> None:
+        if not isinstance(family, Gaussian):
+            raise LabError(
+                f"A VampPrior mixes Gaussian posteriors; a {type(family).__name__} posterior's "
+                "codes need another prior."
+            )
+
+    def given(self, infer: Callable[[Tensor], Posterior]) -> Mixture:
+        posterior = infer(self.logits.sigmoid())
+        assert isinstance(posterior, DiagonalGaussian)  # as `check` made sure
+        weights = posterior.mean.new_full((len(self.logits),), -math.log(len(self.logits)))
+        return Mixture(weights, posterior)
