@@ -1,6 +1,7 @@
 """Nets fit any image, code and width, or say why not."""
 
 from collections.abc import Callable
+from functools import partial
 
 import hypothesis.strategies as st
 import pytest
@@ -9,7 +10,18 @@ from hypothesis import given, settings
 from torch import nn
 
 from vae_lab.errors import LabError
-from vae_lab.nets import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
+from vae_lab.nets import (
+    ConvDecoder,
+    ConvEncoder,
+    Decoder,
+    Encoder,
+    MLPDecoder,
+    MLPEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+    TiedDecoder,
+)
+from vae_lab.nets.residual import Residual
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 19), st.integers(1, 19))
 widths = st.lists(st.integers(1, 6), max_size=3)
@@ -26,11 +38,11 @@ def check(
 
 
 @settings(deadline=None)
-@given(shapes, sizes, widths)
-def test_mlps_fit_any_image_and_code(shape, size, hidden):
+@given(shapes, sizes, widths, st.sampled_from(["ReLU", "GLU"]))
+def test_mlps_fit_any_image_and_code(shape, size, hidden, activation):
     check(
-        lambda *args: MLPEncoder(*args, hidden=hidden),
-        lambda *args: MLPDecoder(*args, hidden=hidden[::-1]),
+        lambda *args: MLPEncoder(*args, hidden, activation),
+        lambda *args: MLPDecoder(*args, hidden[::-1], activation),
         shape,
         size,
     )
@@ -54,6 +66,24 @@ def test_convolutions_fit_any_image_that_they_can_halve(shape, size, channels, h
             both()
 
 
+@settings(deadline=None)
+@given(shapes, sizes, widths, st.integers(1, 2), sizes)
+def test_residual_nets_fit_any_image_until_one_pixel_is_left(shape, size, channels, blocks, hidden):
+    def both():
+        check(
+            lambda *args: ResidualEncoder(*args, channels, blocks, hidden),
+            lambda *args: ResidualDecoder(*args, channels[::-1], blocks, hidden),
+            shape,
+            size,
+        )
+
+    if max(shape[1:]) > 2 ** (len(channels) - 1) or not channels:
+        both()
+    else:
+        with pytest.raises(LabError, match=r"cannot be halved .* fewer channels"):
+            both()
+
+
 @pytest.mark.parametrize("net", [ConvEncoder, ConvDecoder])
 def test_too_small_an_image_is_refused_with_its_size(net):
     arguments = {"shape": (1, 7, 28), "features": 2, "channels": (8, 8, 8)}
@@ -62,15 +92,25 @@ def test_too_small_an_image_is_refused_with_its_size(net):
 
 
 @pytest.mark.parametrize("size", [(1, 8, 8), (3, 9, 14)])
-def test_every_parameter_of_a_net_is_within_reach(size):
-    net = nn.Sequential(ConvEncoder(size, 5), ConvDecoder(5, size))
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (ConvEncoder, ConvDecoder),
+        (partial(ResidualEncoder, blocks=2), partial(ResidualDecoder, blocks=2)),
+        (partial(MLPEncoder, activation="GLU"), partial(MLPDecoder, activation="GLU")),
+    ],
+    ids=["convolutions", "residual", "gated"],
+)
+def test_every_parameter_of_a_net_is_within_reach(pair, size):
+    net = nn.Sequential(pair[0](size, 5), pair[1](5, size))
     net(torch.rand(4, *size)).square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in net.parameters())
 
 
-def test_every_pixel_of_an_odd_image_is_painted():
+@pytest.mark.parametrize("net", [ConvDecoder, ResidualDecoder])
+def test_every_pixel_of_an_odd_image_is_painted(net):
     # Where only a bias reached, two codes would give the same row or column.
-    images = ConvDecoder(3, (1, 9, 11), channels=(8, 8))(torch.randn(2, 3))
+    images = net(3, (1, 9, 11), channels=(8, 8))(torch.randn(2, 3))
     assert (images[0] != images[1]).all()
 
 
@@ -87,8 +127,10 @@ def test_activations_are_chosen_by_name(net, hidden, name):
     "name",
     ["relu", "Rellu", "", "Linear", "F", "Module", "Tensor", "GLU", "Threshold", "Softmax2d"],
 )
-@pytest.mark.parametrize("net", [MLPEncoder, ConvEncoder])
+@pytest.mark.parametrize("net", [MLPEncoder, ConvEncoder, ResidualEncoder])
 def test_what_is_no_activation_is_refused(net, name):
+    if net is MLPEncoder and name == "GLU":
+        pytest.skip("it gates the hidden layers")
     with pytest.raises(LabError, match="activation"):
         net((1, 8, 8), 2, activation=name)
 
@@ -105,6 +147,10 @@ def test_what_is_no_activation_is_refused(net, name):
         {"net": ConvDecoder, "hidden": -2},
         {"net": ConvEncoder, "channels": (8, 0)},
         {"net": ConvDecoder, "channels": (0, 8)},
+        {"net": ResidualEncoder, "channels": (8, 0)},
+        {"net": ResidualEncoder, "blocks": 0},
+        {"net": ResidualDecoder, "blocks": 0},
+        {"net": ResidualDecoder, "hidden": 0},
     ],
     ids=str,
 )
@@ -128,13 +174,49 @@ def test_convolutions_use_the_layout_they_prefer():
         (lambda: MLPDecoder(500, (1, 28, 28), hidden=(600,) * 6), (500,)),
         (lambda: ConvEncoder((3, 32, 32), 500, (32, 64, 128)), (3, 32, 32)),
         (lambda: ConvDecoder(500, (3, 32, 32), (128, 64, 32)), (500,)),
+        (lambda: MLPEncoder((1, 28, 28), 500, (600,) * 6, "GLU"), (1, 28, 28)),
+        (lambda: MLPDecoder(500, (1, 28, 28), (600,) * 6, "GLU"), (500,)),
+        (lambda: ResidualEncoder((3, 32, 32), 500, (32,) * 3, 4), (3, 32, 32)),
+        (lambda: ResidualDecoder(500, (3, 32, 32), (32,) * 3, 4), (500,)),
     ],
-    ids=["MLP down", "MLP up", "convolutions down", "convolutions up"],
+    ids=[
+        "MLP down",
+        "MLP up",
+        "convolutions down",
+        "convolutions up",
+        "gates down",
+        "gates up",
+        "residuals down",
+        "residuals up",
+    ],
 )
 def test_a_signal_keeps_its_size_through_many_layers(net, inputs):
     torch.manual_seed(0)
     output = net()(torch.randn(100, *inputs))
     assert 0.5 < output.std().item() < 1.5
+
+
+def test_a_gate_multiplies_one_linear_map_with_the_sigmoid_of_another():
+    first, gate, last = list(MLPEncoder((1, 2, 2), 3, (5,), "GLU"))[1:]
+    x = torch.rand(7, 4)
+    weights, gates = first.weight.chunk(2)
+    biases, gate_biases = first.bias.chunk(2)
+    hidden = (x @ weights.T + biases) * (x @ gates.T + gate_biases).sigmoid()
+    torch.testing.assert_close(gate(first(x)), hidden)
+    assert last.in_features == 5
+
+
+def test_gated_weights_cannot_be_tied():
+    with pytest.raises(LabError, match="but GLU"):
+        TiedDecoder(MLPEncoder((1, 2, 2), 3, (5,), "GLU"), (1, 2, 2))
+
+
+def test_a_residual_block_adds_to_what_it_is_given():
+    block = Residual(4, 4, "ReLU")
+    for parameter in block.body[-1].parameters():
+        nn.init.zeros_(parameter)
+    x = torch.randn(2, 4, 5, 5)
+    assert torch.equal(block(x), x)
 
 
 def test_what_an_activation_learns_is_not_drawn_anew():

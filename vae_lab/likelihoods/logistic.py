@@ -88,7 +88,7 @@ class DiscretizedLogisticMixture(Likelihood):
         # Solves outputs(C) = components * kinds for the number of colours.
         colours = (math.isqrt(8 * kinds.shape[-4] + 1) - 3) // 2
         pairs = colours * (colours - 1) // 2
-        weights, centres, log_scales, slopes = kinds.split([1, colours, colours, pairs], -4)
+        weights, centres, log_scales, slopes = torch.split(kinds, [1, colours, colours, pairs], -4)
         return _Mixture(
             weights.squeeze(-4).log_softmax(-3),
             centres,

@@ -3,6 +3,7 @@
 from vae_lab.nets.base import Decoder, Encoder
 from vae_lab.nets.conv import ConvDecoder, ConvEncoder
 from vae_lab.nets.mlp import MLPDecoder, MLPEncoder, make_activation
+from vae_lab.nets.residual import ResidualDecoder, ResidualEncoder
 from vae_lab.nets.tied import TiedDecoder
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "Encoder",
     "MLPDecoder",
     "MLPEncoder",
+    "ResidualDecoder",
+    "ResidualEncoder",
     "TiedDecoder",
     "make_activation",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 
 from torch import nn
 
@@ -21,7 +22,7 @@ class Decoder(nn.Module):
 def initialise(layers: Iterable[nn.Module]) -> None:
     r"""Draw the weights of a chain of layers so that signals keep their size on the way.
 
-    .. math:: w \sim N(0, g^2 / n), \quad g^2 = 2, \text{ at the end } 1
+    .. math:: w \sim N(0, g^2 / n), \quad g^2 = 2, \text{ before a gate } 3, \text{ at the end } 1
 
     where n is the number of inputs that an output sums up; biases start at zero. PyTorch's own
     weights are smaller and let a signal fade from layer to layer: with them a deep autoencoder of
@@ -30,9 +31,10 @@ def initialise(layers: Iterable[nn.Module]) -> None:
     References:
         He et al., Delving Deep into Rectifiers, 2015. https://arxiv.org/abs/1502.01852
     """
-    weighted = [layer for layer in layers if isinstance(layer, Weighted)]
-    for layer in weighted:
-        gain = 1.0 if layer is weighted[-1] else 2.0
+    pairs = pairwise([*layers, nn.Identity()])
+    weighted = [(layer, after) for layer, after in pairs if isinstance(layer, Weighted)]
+    for layer, after in weighted:
+        gain = 3.0 if isinstance(after, nn.GLU) else 1.0 if layer is weighted[-1][0] else 2.0
         nn.init.normal_(layer.weight, 0, math.sqrt(gain / _inputs(layer)))
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

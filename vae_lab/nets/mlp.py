@@ -41,7 +41,10 @@ def check_widths(*widths: int) -> None:
 
 
 def mlp(widths: Sequence[int], activation: str) -> list[nn.Module]:
-    """Return linear layers of the given widths, an activation after each but the last.
+    r"""Return linear layers of the given widths, an activation after each but the last.
+
+    With `GLU` the hidden layers are gated, :math:`(W x + b) \cdot \sigma(V x + c)`, as are those
+    of Tomczak & Welling, VAE with a VampPrior, 2018. https://arxiv.org/abs/1705.07120
 
     Raises:
         LabError: If a width is not positive or `activation` is unknown.
@@ -49,8 +52,12 @@ def mlp(widths: Sequence[int], activation: str) -> list[nn.Module]:
     check_widths(*widths)
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(widths):
-        layers += [nn.Linear(wide, narrow), make_activation(activation)]
-    return layers[:-1]
+        if activation == "GLU":
+            # A gate takes two numbers for each that it lets through.
+            layers += [nn.Linear(wide, 2 * narrow), nn.GLU()]
+        else:
+            layers += [nn.Linear(wide, narrow), make_activation(activation)]
+    return [*layers[:-2], nn.Linear(widths[-2], widths[-1])]
 
 
 class MLPEncoder(nn.Sequential, Encoder):
@@ -60,7 +67,7 @@ class MLPEncoder(nn.Sequential, Encoder):
         shape: Channels, height and width of an image.
         features: Size of the output.
         hidden: Widths of the hidden layers, from the image inwards.
-        activation: Name of an activation in torch.nn.
+        activation: Name of an activation in torch.nn; GLU gates the hidden layers.
 
     Raises:
         LabError: If a width is not positive or `activation` is unknown.
@@ -85,7 +92,7 @@ class MLPDecoder(nn.Sequential, Decoder):
         features: Size of the input.
         shape: Channels, height and width of an image.
         hidden: Widths of the hidden layers, from the code outwards.
-        activation: Name of an activation in torch.nn.
+        activation: Name of an activation in torch.nn; GLU gates the hidden layers.
 
     Raises:
         LabError: If a width is not positive or `activation` is unknown.

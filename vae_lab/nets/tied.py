@@ -22,7 +22,7 @@ class TiedDecoder(Decoder):
         shape: Channels, height and width of an image.
 
     Raises:
-        LabError: If the encoder is not an MLPEncoder, or takes images of another size.
+        LabError: If the encoder is not an MLPEncoder, has gates, or takes images of another size.
     """
 
     def __init__(self, encoder: nn.Module, shape: Shape) -> None:
@@ -32,6 +32,8 @@ class TiedDecoder(Decoder):
             raise LabError(
                 f"Only an MLPEncoder's weights can be tied, no {type(encoder).__name__}'s."
             )
+        if any(isinstance(layer, nn.GLU) for layer in encoder):
+            raise LabError("Weights of gated layers cannot be tied: choose an activation but GLU.")
         # In a list, PyTorch does not see the layers as the decoder's own.
         self._layers = list(encoder)[:0:-1]
         linears = [layer for layer in self._layers if isinstance(layer, nn.Linear)]
