@@ -13,7 +13,7 @@ from vae_lab import runs
 from vae_lab.contracts import Batch, Classifies, Encodes
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
-from vae_lab.models import VAE, Autoencoder, Classifier, StackedAutoencoder
+from vae_lab.models import PCA, VAE, Autoencoder, Classifier, StackedAutoencoder
 from vae_lab.nets import MLPDecoder, MLPEncoder
 
 pytestmark = pytest.mark.filterwarnings(
@@ -130,6 +130,17 @@ def test_a_frozen_encoder_that_is_started_from_may_be_fine_tuned(tmp_path):
     assert all(weight.requires_grad for weight in model.parameters())
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_learns_without_gradients_stays_as_it_is(frozen):
+    model = Classifier(SHAPE, partial(PCA, latent_dim=6), frozen=frozen)
+    model.encoder.learn(examples(100).x.flatten(1))
+    codes = model.encode(examples().x)
+    learn(model)
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert trained == ["head.weight", "head.bias"]
+    torch.testing.assert_close(model.encode(examples().x), codes, rtol=0, atol=0)
+
+
 def test_random_weights_have_the_architecture_alone(tmp_path):
     path = saved(ENCODERS["stack"](SHAPE), tmp_path / "source.ckpt")
     torch.manual_seed(0)
@@ -238,6 +249,7 @@ FIT = [
     "--checkpoint.monitor=val/error",
     "--trainer.enable_progress_bar=false",
     "--trainer.accelerator=cpu",
+    "--pictures.kinds=[]",
     "--name=few",
 ]
 

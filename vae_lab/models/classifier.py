@@ -89,6 +89,8 @@ class Classifier(Model):
         else:
             model = encoder(shape)
         self.encoder = _only_encoder(model, shape)
+        # Some models keep weights that no gradient may touch; thawing has to know the others.
+        self.learnable = [w for w in self.encoder.parameters() if w.requires_grad]
         if frozen:
             self.encoder.requires_grad_(False)
         self.latent_dim = cast(Encodes, self.encoder).latent_dim
@@ -168,20 +170,22 @@ def _only_encoder(model: Model, shape: Shape) -> Model:
 
     Weights without a gradient would fill the checkpoint, and stop training on several processes.
     """
-    model = model.encoder if isinstance(model, Classifier) else model
+    if isinstance(model, Classifier):
+        for weight in model.learnable:
+            weight.requires_grad_()
+        return model.encoder
     require(model, Encodes, "A classifier")
-    model.requires_grad_().eval()
-    code = cast(Encodes, model).encode(torch.zeros(1, *shape))
+    code = cast(Encodes, model.eval()).encode(torch.zeros(1, *shape))
     if not code.requires_grad:  # it learns by other means, and stays as it is
         return model
-    weights = list(model.parameters())
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     gradients = torch.autograd.grad(code.sum(), weights, allow_unused=True)
-    used = {w for w, gradient in zip(weights, gradients, strict=True) if gradient is not None}
-    for weight in weights:
-        weight.requires_grad_(weight in used)
+    unused = {w for w, gradient in zip(weights, gradients, strict=True) if gradient is None}
+    for weight in unused:
+        weight.requires_grad_(False)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             own = set(child.parameters())
-            if own and not own & used:
+            if own and own <= unused:
                 setattr(module, name, None)
     return model
