@@ -94,22 +94,13 @@ class Bounds(Protocol):
 
 @runtime_checkable
 class Generates(Protocol):
-    """Knows the prior of its codes and the likelihood of an image given one, and draws from both.
+    """Knows the two densities that make an image: that of codes and that of an image given one."""
 
-    Codes are vectors of real numbers: a model of discrete ones raises a LabError.
-    """
+    def prior_given(self, y: Tensor | None = None) -> Any:
+        """Return p(z), or p(z|y) of B conditions: what has `log_prob` and `sample`."""
 
-    def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw `n` codes, one for each of n conditions, shape (n, D)."""
-
-    def log_prior(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return log p(z) of codes (n, B, D), in nats, shape (n, B)."""
-
-    def sample_likelihood(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Draw an image from p(x|z), not its mean, for each code (B, D), shape (B, C, H, W).
-
-        Those of a density of real numbers may lie outside [0, 1].
-        """
+    def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return what the decoder puts out for codes (B, D), of which `likelihood` draws images."""
 
     def log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return log p(x|z) of images (B, C, H, W) for codes (n, B, D), in nats, shape (n, B)."""
