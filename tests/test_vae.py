@@ -7,14 +7,17 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
+from torch.distributions import MultivariateNormal, Normal
 from torch.utils.data import DataLoader
 
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
-from vae_lab.losses import gaussian_kl, importance_bound
+from vae_lab.likelihoods import Likelihood
+from vae_lab.losses import gaussian_kl, importance_bound, total_correlation
 from vae_lab.models import VAE
 from vae_lab.nets import MLPDecoder, MLPEncoder
-from vae_lab.posteriors import DiagonalGaussian
+from vae_lab.posteriors import BottomUp, DiagonalGaussian, GumbelSoftmax
+from vae_lab.priors import MixtureOfGaussians, TopDown, Uniform
 from vae_lab.randomness import reseed
 
 # Lightning has much to say of a trainer without validation.
@@ -45,6 +48,9 @@ SETTINGS = [
     {"importance_samples": 5},
     {"importance_samples": 5, "samples": 2, "beta": 0.5},
     {"warmup": 10},
+    {"capacity": 5.0},
+    {"total_correlation": 3.0},
+    {"importance_samples": 5, "doubly_reparameterised": True},
 ]
 
 
@@ -159,10 +165,248 @@ def test_the_warm_up_weighs_what_is_trained_and_not_what_is_validated():
         {"warmup": -1},
         {"samples": 0},
         {"importance_samples": 0},
-        {"free_bits": 0.5, "importance_samples": 2},
+        *({"capacity": nats} for nats in (-0.1, math.nan, math.inf)),
+        *({"total_correlation": weight} for weight in (-0.1, math.nan, math.inf)),
     ],
     ids=str,
 )
 def test_what_no_vae_can_be_is_refused(wrong):
     with pytest.raises(LabError):
         build(**wrong)
+
+
+CHOICES = {
+    "posterior": partial(GumbelSoftmax, classes=2),
+    "prior": partial(Uniform, classes=2),
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"free_bits": 0.5, "importance_samples": 2}, "set importance_samples to 1"),
+        ({"capacity": 0.5, "importance_samples": 2}, "set importance_samples to 1"),
+        ({"total_correlation": 0.5, "importance_samples": 2}, "set importance_samples to 1"),
+        ({"free_bits": 0.5, "capacity": 1.0}, "choose one"),
+        ({"free_bits": 0.5, "prior": MixtureOfGaussians}, "Gaussian posterior and a MixtureOf"),
+        ({"free_bits": 0.5, "posterior": partial(BottomUp, top=1)}, "BottomUp posterior and a St"),
+        ({"total_correlation": 1.0, **CHOICES}, "this is a GumbelSoftmax"),
+        ({"total_correlation": 1.0, "posterior": partial(BottomUp, top=1)}, "this is a BottomUp"),
+        ({"importance_samples": 2, **CHOICES}, "no importance weights"),
+        ({"doubly_reparameterised": True}, "importance_samples of 2 at least"),
+    ],
+    ids=str,
+)
+def test_what_has_no_meaning_together_is_refused(settings, words):
+    with pytest.raises(LabError, match=words):
+        build(**settings)
+
+
+# what shapes the divergence
+
+
+@pytest.mark.parametrize("nats", [1.0, 40.0])
+def test_capacity_weighs_the_distance_of_the_mean_divergence(nats):
+    terms = build(capacity=nats, beta=7.0).terms(images())
+    charged = 7 * abs(terms["kl"].mean() - nats)
+    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + charged)
+
+
+def test_the_warm_up_raises_the_capacity_and_not_its_weight():
+    model = build(capacity=6.0, beta=7.0, warmup=4)
+    for training_now, nats in ((True, 0), (False, 6)):
+        terms = model.train(training_now).terms(images())
+        charged = 7 * abs(terms["kl"].mean() - nats)
+        torch.testing.assert_close(terms["loss"], terms["reconstruction"] + charged)
+
+
+def gaussian_codes(correlation, n=2000, noise=0.8):
+    """Return codes of Gaussians around correlated points, and the points."""
+    torch.manual_seed(0)
+    covariance = torch.tensor([[1.0, correlation], [correlation, 1.0]])
+    mean = MultivariateNormal(torch.zeros(2), covariance).sample((n,))
+    log_variance = torch.full((n, 2), 2 * math.log(noise))
+    return DiagonalGaussian(mean, log_variance).sample(1), mean, log_variance
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6, -0.9])
+def test_total_correlation_is_that_of_a_gaussian(correlation):
+    estimate = total_correlation(*gaussian_codes(correlation))
+    whole = 1 + 0.8**2
+    expected = -0.5 * math.log(1 - (correlation / whole) ** 2)
+    error = estimate.std() / math.sqrt(estimate.numel())
+    # On top of chance: each code lies near its own posterior, which is one of the 2,000.
+    assert abs(estimate.mean() - expected) < 4 * error + 4e-3
+
+
+def test_total_correlation_has_the_gradient_of_the_minibatch_weighted_estimate():
+    z, mean, log_variance = gaussian_codes(0.6, n=50)
+    mean.requires_grad_()
+    normals = Normal(mean, (log_variance / 2).exp())
+    log_probs = normals.log_prob(z[0][:, None])
+    total = math.log(50 * 60_000)
+    joint = log_probs.sum(2).logsumexp(1) - total
+    weighted = joint - (log_probs.logsumexp(1) - total).sum(1)
+    (expected,) = torch.autograd.grad(weighted.mean(), mean)
+    estimate = total_correlation(z, mean, log_variance)[0]
+    torch.testing.assert_close(estimate, weighted - math.log(60_000))
+    (gradient,) = torch.autograd.grad(estimate.mean(), mean)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_total_correlation_is_charged_on_top_of_beta():
+    terms = build(total_correlation=3.0, beta=2.0, samples=4).terms(images())
+    expected = terms["reconstruction"] + 2 * terms["kl"] + 3 * terms["total_correlation"]
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+# the doubly reparameterised gradient
+
+
+def gradients(repeats=40, **settings):
+    """Return gradients of the loss of one image, each a mean over many draws."""
+    x = images(1).x.repeat(200, 1, 1, 1)
+    model = build(importance_samples=4, **settings)
+    found = {"encoder": [], "decoder": []}
+    for seed in range(repeats):
+        model.zero_grad()
+        reseed(seed)
+        model.terms(Batch(x, x))["loss"].mean().backward()
+        for part, kept in found.items():
+            # The prior's and the upper layer's belong to the side that they are trained on.
+            parts = [getattr(model, part), model.family if part == "encoder" else model.prior]
+            weights = [p for net in parts for p in net.parameters()]
+            kept.append(torch.cat([p.grad.flatten() for p in weights]))
+    return {part: torch.stack(kept).double() for part, kept in found.items()}
+
+
+TWO_LAYERS = {
+    "posterior": partial(BottomUp, top=2, hidden=(8,)),
+    "prior": partial(TopDown, top=2, hidden=(8,)),
+}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"beta": 0.3}, {"samples": 2}, TWO_LAYERS], ids=["", "beta", "L", "two"]
+)
+def test_the_doubly_reparameterised_gradient_is_the_same_with_less_noise(settings):
+    plain = gradients(**settings)
+    double = gradients(doubly_reparameterised=True, **settings)
+    # What is generated is learned as before.
+    torch.testing.assert_close(double["decoder"], plain["decoder"])
+    plain, double = plain["encoder"], double["encoder"]
+    # Both had the same noise, which their difference is nearly free of.
+    difference = plain - double
+    error = difference.std(0) / math.sqrt(len(difference))
+    # Weights behind a unit that is off have no gradient at all.
+    alive = error > 0
+    assert alive.any()
+    assert (difference.mean(0)[alive].abs() < 5 * error[alive]).all()
+    assert double.var(0).sum() < 0.9 * plain.var(0).sum()
+
+
+def test_the_doubly_reparameterised_bound_is_the_same_number():
+    found = []
+    for switch in (False, True):
+        model = build(importance_samples=4, doubly_reparameterised=switch)
+        reseed(0)
+        found.append(model.terms(images())["loss"])
+        reseed(0)
+        with torch.no_grad():
+            found.append(model.terms(images())["loss"])
+    for loss in found[1:]:
+        torch.testing.assert_close(loss, found[0])
+
+
+# two layers, where the likelihood is known
+
+
+class Linear(Likelihood):
+    """Gaussian pixels around the decoder's output as it is."""
+
+    scale = 0.6
+
+    def log_prob(self, output, x):
+        return Normal(output, self.scale).log_prob(x).flatten(-3).sum(-1)
+
+    def mean(self, output):
+        return output
+
+    def sample(self, output):
+        return torch.normal(output, self.scale)
+
+
+def two_linear_layers():
+    """Return a VAE of two linear layers, one dimension each, and p(x) of 1 x 2 x 3 images."""
+    torch.manual_seed(0)
+    model = VAE(
+        (1, 2, 3),
+        2,
+        partial(MLPEncoder, hidden=()),
+        partial(MLPDecoder, hidden=()),
+        Linear,
+        partial(TopDown, top=1, hidden=()),
+        partial(BottomUp, top=1, hidden=()),
+    )
+    model.double().requires_grad_(False)
+    below, decoder = model.prior.net[0], model.decoder[0]
+    below.weight.copy_(torch.tensor([[0.7], [0]]))
+    below.bias.copy_(torch.tensor([0.4, -0.5]))
+    variance = 0.7**2 + math.exp(-0.5)
+    loadings = decoder.weight[:, 0]
+    covariance = variance * torch.outer(loadings, loadings) + Linear.scale**2 * torch.eye(6)
+    return model, MultivariateNormal(0.4 * loadings + decoder.bias, covariance)
+
+
+def infer_exactly(model):
+    """Give the encoder and the layer above it the weights of the exact posterior."""
+    decoder, encoder, above = model.decoder[0], model.encoder[1], model.family.net[0]
+    variance = 0.7**2 + math.exp(-0.5)
+    loadings = decoder.weight[:, 0]
+    precision = 1 / variance + loadings.square().sum() / Linear.scale**2
+    encoder.weight.zero_()
+    encoder.weight[0] = loadings / Linear.scale**2 / precision
+    encoder.bias[0] = 0.4 / variance / precision - encoder.weight[0] @ decoder.bias
+    encoder.bias[1] = -precision.log()
+    above.weight.copy_(torch.tensor([[0.7 / variance], [0]]))
+    above.bias.copy_(torch.tensor([-0.7 * 0.4 / variance, math.log(math.exp(-0.5) / variance)]))
+
+
+def test_every_weight_of_two_layers_is_the_likelihood_where_the_posterior_is_exact():
+    model, marginal = two_linear_layers()
+    infer_exactly(model)
+    x = marginal.sample((5,))
+    weights = model.log_weights(x.view(5, 1, 2, 3), 3)
+    torch.testing.assert_close(weights, marginal.log_prob(x).expand(3, 5))
+
+
+def test_bounds_of_two_layers_rise_with_k_towards_the_likelihood():
+    model, marginal = two_linear_layers()
+    infer_exactly(model)
+    model.encoder[1].bias[1] += 0.7
+    model.family.net[0].bias[0] += 0.5
+    x = marginal.sample((4,))
+    exact = marginal.log_prob(x)
+    weights = model.log_weights(x.view(4, 1, 2, 3), 20_000)
+    bounds = torch.stack([importance_bound(weights.view(k, -1, 4)).mean(0) for k in (1, 5, 50)])
+    assert (bounds.diff(dim=0) > 0).all()
+    assert (bounds[0] < exact - 0.1).all()
+    torch.testing.assert_close(importance_bound(weights), exact, atol=0.03, rtol=0)
+
+
+def test_the_elbo_of_two_layers_is_the_mean_of_its_weights():
+    model, marginal = two_linear_layers()
+    x = marginal.sample((4,)).view(4, 1, 2, 3)
+    model.samples = 3
+    reseed(0)
+    elbo = model.terms(Batch(x, x))["elbo"]
+    reseed(0)
+    torch.testing.assert_close(elbo, model.log_weights(x, 3).mean(0))
+
+
+def test_samples_of_two_layers_have_the_models_moments():
+    model, marginal = two_linear_layers()
+    x = model.sample(50_000).flatten(1)
+    expected = marginal.covariance_matrix - Linear.scale**2 * torch.eye(6)
+    torch.testing.assert_close(x.mean(0), marginal.mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(x.T.cov(), expected, atol=0.05, rtol=0.03)
