@@ -22,7 +22,7 @@ def test_its_example_of_a_model_trains():
     (code,) = [text for language, text in BLOCKS if language == "python"]
     module: dict[str, type] = {}
     exec(code, module)
-    model = module["DenoisingAutoencoder"]((1, 8, 8), latent_dim=4)
+    model = module["RegularisedAutoencoder"]((1, 8, 8), latent_dim=4)
     batch = Batch(torch.rand(16, 1, 8, 8), torch.zeros(16))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     losses = []

@@ -101,7 +101,9 @@ class StackedAutoencoder(Model):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         wanted = self.pretrain_epochs * len(self.layers)
-        if stage == "fit" and -1 < (self.trainer.max_epochs or 0) < wanted:
+        # Lightning gives its trainer this attribute from elsewhere.
+        rehearsal = bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
+        if stage == "fit" and not rehearsal and -1 < (self.trainer.max_epochs or 0) < wanted:
             raise LabError(
                 f"{len(self.layers)} layers of {self.pretrain_epochs} epochs each take "
                 f"{wanted} epochs, more than --trainer.max_epochs {self.trainer.max_epochs}."
