@@ -17,7 +17,7 @@ from vae_lab.losses import gaussian_kl, importance_bound, total_correlation
 from vae_lab.models import VAE
 from vae_lab.nets import MLPDecoder, MLPEncoder
 from vae_lab.posteriors import BottomUp, DiagonalGaussian, GumbelSoftmax
-from vae_lab.priors import MixtureOfGaussians, TopDown, Uniform
+from vae_lab.priors import CodeDensity, MixtureOfGaussians, TopDown, Uniform
 from vae_lab.randomness import reseed
 
 # Lightning has much to say of a trainer without validation.
@@ -410,3 +410,57 @@ def test_samples_of_two_layers_have_the_models_moments():
     expected = marginal.covariance_matrix - Linear.scale**2 * torch.eye(6)
     torch.testing.assert_close(x.mean(0), marginal.mean, atol=0.03, rtol=0)
     torch.testing.assert_close(x.T.cov(), expected, atol=0.05, rtol=0.03)
+
+
+# a condition
+
+
+class Shifted(CodeDensity):
+    """Normal codes around a number that is given for each image."""
+
+    def __init__(self, centre):
+        self.centre = centre
+
+    def log_prob(self, z):
+        return Normal(self.centre, 1).log_prob(z).sum(-1)
+
+    def sample(self, n):
+        return self.centre + torch.randn(n, 4)
+
+
+class Conditional(VAE):
+    """Adds a condition, one number an image, wherever a VAE is handed one."""
+
+    def posterior(self, x, y=None):
+        mean, log_variance = super().posterior(x)
+        return DiagonalGaussian(mean + y[:, None], log_variance)
+
+    def prior_given(self, y=None):
+        return Shifted(y[:, None])
+
+    def output(self, z, y=None):
+        return super().output(z - y[:, None], y)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_condition_reaches_every_part(k):
+    torch.manual_seed(0)
+    nets = {"encoder": partial(MLPEncoder, hidden=()), "decoder": partial(MLPDecoder, hidden=())}
+    plain = VAE((1, 8, 8), 4, **nets, importance_samples=k)
+    model = Conditional((1, 8, 8), 4, **nets, importance_samples=k)
+    model.load_state_dict(plain.state_dict())
+    x, y = images().x, torch.linspace(-3, 3, 8)
+
+    # Codes are moved by the condition, and moved back before the decoder sees them.
+    found = []
+    for each, condition in ((plain, None), (model, y)):
+        reseed(0)
+        terms = each.terms(Batch(x, condition))
+        weights = each.log_weights(x, 3, condition)
+        restored = each.decode(each.encode(x, condition), condition)
+        # The divergence is drawn where it is not known; the bound of many weights needs none.
+        known = terms["reconstruction"] if k == 1 else terms["loss"]
+        found.append((known, weights, restored, each.sample(8, condition)))
+    torch.testing.assert_close(*found)
+    with pytest.raises(TypeError):
+        model.terms(Batch(x, None))
