@@ -13,6 +13,7 @@ from vae_lab.data import (
     pixels,
     store,
 )
+from vae_lab.data.pixels import generator, shifted
 from vae_lab.errors import LabError
 
 
@@ -283,3 +284,30 @@ def test_memory_is_guessed_where_the_system_does_not_tell(monkeypatch):
     monkeypatch.delattr(store.os, "sysconf")
     assert store.fits(4 * 2**30)
     assert not store.fits(4 * 2**30 + 1)
+
+
+def test_a_shift_moves_each_image_by_itself_and_lets_black_in():
+    pixels = torch.zeros(4000, 1, 7, 9, dtype=torch.uint8)
+    pixels[..., 3, 4] = 255
+    moved = shifted(pixels, 2, generator(0))
+    places = moved.flatten(2).argmax(2).flatten()
+    assert moved.flatten(1).count_nonzero(1).eq(1).all()
+    down, right = places // 9 - 3, places % 9 - 4
+    for offset in (down, right):
+        shares = torch.bincount(offset + 2) / 4000
+        torch.testing.assert_close(shares, torch.full((5,), 0.2), rtol=0, atol=0.03)
+    assert abs(torch.corrcoef(torch.stack([down, right]).float())[0, 1]) < 0.06
+
+
+def test_only_training_images_are_shifted_and_anew_every_epoch():
+    data = Digits(shift=1, batch_size=64)
+    loader = data.train_dataloader()
+    first, again = (torch.cat([batch.x for batch in loader]) for _ in range(2))
+    still = torch.cat([batch.x for batch in Digits(batch_size=64).train_dataloader()])
+    assert first.shape == still.shape
+    assert not torch.equal(first, still)
+    assert not torch.equal(first.sort(0).values, again.sort(0).values)
+    assert torch.equal(data.images("val").x, Digits().images("val").x)
+    assert torch.equal(data.images("train").x, Digits().images("train").x)
+    assert data.protocol("test")["shift"] == 1
+    assert "shift" not in Digits().protocol("test")

@@ -42,6 +42,7 @@ class ImageData(LightningDataModule, ABC):
         channels: 1 turns colour into grey, 3 repeats grey; by default the source's own.
         resize: Height and width to scale to, or one number for a square, stretching if need be.
         pad: Black pixels added on each side, after scaling.
+        shift: Move each training image by up to so many pixels along both axes, anew every epoch.
         limit: Train on the first so many images only.
         limit_seed: Draw those at random by this seed instead, as many of each class.
 
@@ -64,6 +65,7 @@ class ImageData(LightningDataModule, ABC):
         channels: int | None = None,
         resize: int | tuple[int, int] | None = None,
         pad: int = 0,
+        shift: int = 0,
         limit: int | None = None,
         limit_seed: int | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class ImageData(LightningDataModule, ABC):
         self.channels = one_of((None, 1, 3), channels=channels)
         self.resize = sides(resize)
         self.pad = at_least(0, pad=pad)
+        self.shift = at_least(0, shift=shift)
         self.limit = limit if limit is None else at_least(1, limit=limit)
         if limit_seed is not None and limit is None:
             raise LabError("limit_seed draws the images that limit leaves: give limit too.")
@@ -159,8 +162,8 @@ class ImageData(LightningDataModule, ABC):
         return next(iter(Batches(split, len(split.rows))))
 
     def protocol(self, name: str) -> dict[str, Any]:
-        """Say which images a number was measured on, and which few, if so, were trained on."""
-        few = {"limit": self.limit, "limit_seed": self.limit_seed}
+        """Say which images a number was measured on, and what was special of those trained on."""
+        special = {"shift": self.shift or None, "limit": self.limit, "limit_seed": self.limit_seed}
         return {
             "data": type(self).__name__,
             "split": name,
@@ -168,7 +171,7 @@ class ImageData(LightningDataModule, ABC):
             "shape": list(self.shape),
             "binarize": "static-own" if self.binarize == "static" else self.binarize,
             "split_seed": self.split_seed,
-            **{name: value for name, value in few.items() if value is not None},
+            **{name: value for name, value in special.items() if value is not None},
         }
 
     def prepare_data(self) -> None:
@@ -199,6 +202,7 @@ class ImageData(LightningDataModule, ABC):
             self.batch_size,
             shuffle=not getattr(self.trainer, "overfit_batches", 0),
             dynamic=self.binarize == "dynamic",
+            shift=self.shift,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
             rank=rank,
             world=world,
@@ -244,7 +248,7 @@ class ImageData(LightningDataModule, ABC):
         if tuple(split.images.shape[1:]) == wanted and not (self.pad or threshold):
             return split
         change = partial(
-            prepare, channels=wanted[0], size=self.size, pad=self.pad, threshold=threshold
+            prepare, channels=wanted[0], size=self.size, border=self.pad, threshold=threshold
         )
         return split._replace(images=rebuild(split, self.shape, change, self.root))
 

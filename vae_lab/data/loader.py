@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from vae_lab.contracts import Batch
-from vae_lab.data.pixels import draw, generator, seed_of
+from vae_lab.data.pixels import draw, generator, seed_of, shifted
 from vae_lab.data.store import Split
 from vae_lab.errors import LabError
 
@@ -34,6 +34,7 @@ class Batches:
         batch_size: Images a batch, on each rank.
         shuffle: Permute the images anew every epoch.
         dynamic: Draw binary images from the grey ones, anew every epoch.
+        shift: Move each image by up to so many pixels along both axes, anew every epoch.
         seed: The run's seed.
         rank: This process among `world` processes.
         world: How many processes share the split.
@@ -50,6 +51,7 @@ class Batches:
         *,
         shuffle: bool = False,
         dynamic: bool = False,
+        shift: int = 0,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
@@ -64,6 +66,7 @@ class Batches:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.dynamic = dynamic
+        self.shift = shift
         self.seed = seed
         self.rank = rank
         self.world = world
@@ -71,7 +74,7 @@ class Batches:
         self.epoch = 0
         self._next = 0  # the batch that follows the last one given out
         self._resume = 0  # where the next pass begins
-        self._noise = Generator(split.images.device) if dynamic else None
+        self._noise = Generator(split.images.device) if dynamic or shift else None
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.split.rows), self.batch_size * self.world)
@@ -129,4 +132,8 @@ class Batches:
         if self._noise is None:
             return Batch(pixels.float().div_(255), labels)
         self._noise.manual_seed(seed_of(NOISE, self.seed, self.epoch, self.rank, self._next))
-        return Batch(draw(pixels, self._noise).float(), labels)
+        if self.shift:
+            pixels = shifted(pixels, self.shift, self._noise)
+        if self.dynamic:
+            return Batch(draw(pixels, self._noise).float(), labels)
+        return Batch(pixels.float().div_(255), labels)

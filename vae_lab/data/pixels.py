@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import pad
 
-__all__ = ["draw", "generator", "prepare", "seed_of"]
+__all__ = ["draw", "generator", "prepare", "seed_of", "shifted"]
 
 
 def seed_of(*keys: int) -> int:
@@ -26,8 +27,16 @@ def draw(pixels: Tensor, stream: Generator) -> Tensor:
     return torch.empty_like(pixels).random_(0, 255, generator=stream) < pixels
 
 
+def shifted(pixels: Tensor, by: int, stream: Generator) -> Tensor:
+    """Move each image (N, C, H, W) by up to `by` pixels along both axes; black comes in."""
+    n, _, height, width = pixels.shape
+    views = pad(pixels, (by, by, by, by)).unfold(2, height, 1).unfold(3, width, 1)
+    down, right = torch.randint(2 * by + 1, (2, n), generator=stream, device=pixels.device)
+    return views[torch.arange(n, device=pixels.device), :, down, right]
+
+
 def prepare(
-    pixels: Tensor, channels: int, size: tuple[int, int], pad: int, threshold: bool
+    pixels: Tensor, channels: int, size: tuple[int, int], border: int, threshold: bool
 ) -> Tensor:
     """Give images the channels, the size and the border wanted, and round them to black and white.
 
@@ -35,7 +44,7 @@ def prepare(
         pixels: 8-bit images, shape (N, C, H, W).
         channels: 1 turns colour into luma, 3 repeats grey.
         size: Height and width to scale to, with antialiasing.
-        pad: Black pixels added on each side.
+        border: Black pixels added on each side.
         threshold: Whether to set each pixel to 0 or 255, whichever is nearer.
     """
     from torchvision.transforms.v2 import functional as F
@@ -44,6 +53,6 @@ def prepare(
         pixels = F.rgb_to_grayscale(pixels) if channels == 1 else pixels.expand(-1, 3, -1, -1)
     if size != tuple(pixels.shape[2:]):
         pixels = F.resize(pixels, list(size), antialias=True)
-    if pad:
-        pixels = F.pad(pixels, [pad])
+    if border:
+        pixels = F.pad(pixels, [border])
     return (pixels > 127) * 255 if threshold else pixels
