@@ -17,7 +17,7 @@ from vae_lab.losses import gaussian_kl, importance_bound, total_correlation
 from vae_lab.models import VAE
 from vae_lab.nets import MLPDecoder, MLPEncoder
 from vae_lab.posteriors import BottomUp, DiagonalGaussian, GumbelSoftmax
-from vae_lab.priors import CodeDensity, MixtureOfGaussians, TopDown, Uniform
+from vae_lab.priors import CodeDensity, MixtureOfGaussians, TopDown, Uniform, VampPrior
 from vae_lab.randomness import reseed
 
 # Lightning has much to say of a trainer without validation.
@@ -286,8 +286,13 @@ TWO_LAYERS = {
 }
 
 
+VAMP = {"prior": partial(VampPrior, pseudo_inputs=3)}
+
+
 @pytest.mark.parametrize(
-    "settings", [{}, {"beta": 0.3}, {"samples": 2}, TWO_LAYERS], ids=["", "beta", "L", "two"]
+    "settings",
+    [{}, {"beta": 0.3}, {"samples": 2}, TWO_LAYERS, VAMP],
+    ids=["plain", "beta", "samples", "two layers", "vamp"],
 )
 def test_the_doubly_reparameterised_gradient_is_the_same_with_less_noise(settings):
     plain = gradients(**settings)
