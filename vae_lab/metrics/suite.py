@@ -10,6 +10,7 @@ from torch import Tensor
 from vae_lab.contracts import Batch, Bounds, Classifies, Clusters, Decodes, Density, Encodes
 from vae_lab.errors import LabError
 from vae_lab.metrics import autoencoders
+from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
 from vae_lab.metrics.classification import classification, have_classes
 from vae_lab.metrics.clusters import clustering, code_clusters
 from vae_lab.metrics.codes import (
@@ -18,10 +19,11 @@ from vae_lab.metrics.codes import (
     pca_reconstruction,
     squared_error_per_image,
 )
+from vae_lab.metrics.hamiltonian import LEAPFROGS
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure, batches, device_of, encode, seeded
 
-__all__ = ["bounds", "codes", "density", "measure", "reconstructions"]
+__all__ = ["annealing", "bounds", "codes", "density", "measure", "reconstructions"]
 
 
 def measure(
@@ -67,6 +69,10 @@ def measure(
             f"{type(model).__name__} can neither bound a likelihood nor classify nor encode "
             "labelled images nor restore them from codes, so there is nothing to evaluate."
         )
+    return _finite(found)
+
+
+def _finite(found: dict[str, Measure]) -> dict[str, Measure]:
     if wrong := [key for key in found if not math.isfinite(found[key].value)]:
         raise LabError(f"{', '.join(wrong)} came out as no finite number; the model has diverged.")
     return found
@@ -91,6 +97,10 @@ def bounds(
         note = f"-log p(x) by importance sampling, {samples} samples an image{caveat}"
         nats = _nll(model, images, samples, seed, progress)
         found["nll"] = Measure.mean(nats, "nats", note)
+    if _likelihood_is("discrete", model):
+        dimensions = images.x[0].numel()
+        for key in [key for key in ("elbo", "nll") if key in found]:
+            found[f"{key}_bits_per_dim"] = _per_dimension(found[key], dimensions)
     if isinstance(model, Encodes) and len(images.x) > 1:
         active = active_units(encode(model, images))
         note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
@@ -98,10 +108,22 @@ def bounds(
     return found
 
 
+def _likelihood_is(trait: str, model: Any) -> bool:
+    return getattr(getattr(model, "likelihood", None), trait, False)
+
+
+def _per_dimension(nats: Measure, dimensions: int) -> Measure:
+    """Turn the nats of images, or a bound on them, into bits of one channel of a pixel."""
+    scale, error = 1 / (math.log(2) * dimensions), nats.standard_error
+    note = f"of {dimensions} 8-bit values an image; {nats.note}"
+    return Measure(
+        abs(nats.value) * scale, "bits/dim", note, None if error is None else error * scale
+    )
+
+
 def _caveat(model: Any, images: Batch) -> str:
     """Say so where grey pixels meet a likelihood of binary ones."""
-    binary = getattr(getattr(model, "likelihood", None), "binary", False)
-    if binary and ((images.x > 0) & (images.x < 1)).any():
+    if _likelihood_is("binary", model) and ((images.x > 0) & (images.x < 1)).any():
         return "; of grey pixels under a Bernoulli, so a cross-entropy and no likelihood"
     return ""
 
@@ -128,6 +150,36 @@ def _nll(
     rows = 800 if device.type == "cpu" else 8192
     with seeded(seed):
         return importance_nll(log_weights, torch.arange(len(images.x)), samples, rows, progress)
+
+
+def annealing(
+    model: Any, images: Batch, how: Annealing, seed: int, progress: Callable[[int], object]
+) -> dict[str, Measure]:
+    """Measure the likelihood without the encoder, and how far off that can be.
+
+    Args:
+        model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
+        images: What to evaluate.
+        how: Chains and temperatures.
+        seed: Fixes the random numbers; the caller's random stream is untouched.
+        progress: Called with the number of images after each temperature, in three passes.
+
+    Raises:
+        LabError: If a number is not finite.
+    """
+    with seeded(seed):
+        nll = annealed_nll(model, images, how, progress)
+        gap = bidirectional_gap(model, images, how, progress)
+    n, chains = len(nll), f"{how.chains} chains, {how.temperatures} temperatures"
+    about = f"-log p(x) of the first {n} images by annealed importance sampling, {chains}"
+    about += f", {LEAPFROGS} leapfrog steps{_caveat(model, images)}"
+    gap_note = f"upper less lower bound on log p(x) of {n} images drawn from the model, {chains}"
+    return _finite(
+        {
+            "ais_nll": Measure.mean(nll, "nats", about),
+            "bdmc_gap": Measure.mean(gap, "nats", gap_note),
+        }
+    )
 
 
 def density(model: Density, images: Batch) -> Measure:

@@ -33,6 +33,10 @@ def evaluate(
     importance_samples: int = 5000,
     seed: int = 0,
     limit: int | None = None,
+    ais: bool = False,
+    ais_images: int = 100,
+    ais_chains: int = 16,
+    ais_temperatures: int = 1000,
 ) -> None:
     """Measure all that a model allows; print it and write it to the run's metrics.json.
 
@@ -47,6 +51,11 @@ def evaluate(
         importance_samples: Posterior samples for each image's log-likelihood; 0 leaves it out.
         seed: Fixes all random numbers.
         limit: Evaluate that many images only, for a quick look, of which nothing is written.
+        ais: Estimate the log-likelihood by annealed importance sampling too, which owes nothing
+            to the encoder, and bound its error by bidirectional Monte Carlo.
+        ais_images: Anneal the first so many images, and as many drawn from the model.
+        ais_chains: Chains for each of these.
+        ais_temperatures: Steps of each chain from prior to posterior.
 
     Raises:
         LabError: If an argument is out of range, the run cannot be loaded, the model can do
@@ -54,6 +63,8 @@ def evaluate(
     """
     if importance_samples < 0 or (limit is not None and limit < 1):
         raise LabError("importance_samples is at least 0 and limit at least 1.")
+    if min(ais_images, ais_chains, ais_temperatures) < 1:
+        raise LabError("ais_images, ais_chains and ais_temperatures are all at least 1.")
     checkpoint = checkpoint_of(run).absolute()
     folder = checkpoint.parent
     if folder.name == "checkpoints":
@@ -63,7 +74,8 @@ def evaluate(
     started = time.perf_counter()
     # Taken before the model is loaded: training may replace the file in the meantime.
     digest = _digest(checkpoint)
-    protocol, found = _measure(checkpoint, split, importance_samples, seed, limit)
+    anneal = (ais_images, ais_chains, ais_temperatures) if ais else None
+    protocol, found = _measure(checkpoint, split, importance_samples, seed, limit, anneal)
     protocol["checkpoint"] = str(checkpoint.relative_to(folder))
     protocol["checkpoint_sha256"] = digest
     protocol["seconds"] = round(time.perf_counter() - started, 1)
@@ -78,22 +90,32 @@ def evaluate(
 
 
 def _measure(
-    checkpoint: Path, split: str, samples: int, seed: int, limit: int | None
+    checkpoint: Path,
+    split: str,
+    samples: int,
+    seed: int,
+    limit: int | None,
+    anneal: tuple[int, int, int] | None,
 ) -> tuple[dict[str, Any], dict[str, Measure]]:
     import torch
     from tqdm import tqdm
 
     from vae_lab.contracts import Bounds
+    from vae_lab.metrics.annealed import check_annealing
     from vae_lab.metrics.suite import measure
 
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = load_model(checkpoint).to(device)
+    if anneal:
+        check_annealing(model)
     data = load_data(checkpoint)
     images = data.images(split, limit)
     # None shows the bar on a terminal only.
     disable = None if samples and isinstance(model, Bounds) else True
     with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
         found = measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
+    if anneal:
+        found |= _anneal(model, images, seed, *anneal)
     protocol = {
         **data.protocol(split),
         "split": split,
@@ -107,6 +129,21 @@ def _measure(
     if "nll" in found:
         protocol["importance_samples"] = samples
     return protocol, found
+
+
+def _anneal(
+    model: Any, images: Batch, seed: int, count: int, chains: int, temperatures: int
+) -> dict[str, Measure]:
+    from tqdm import tqdm
+
+    from vae_lab.contracts import Batch
+    from vae_lab.metrics.annealed import Annealing
+    from vae_lab.metrics.suite import annealing
+
+    some, how = Batch(images.x[:count], images.y[:count]), Annealing(chains, temperatures)
+    total = 3 * len(some.x) * temperatures
+    with tqdm(total=total, desc="annealing", unit_scale=True, disable=None, leave=False) as bar:
+        return annealing(model, some, how, seed, bar.update)
 
 
 def _learned(data: Images, split: str) -> Batch:
