@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vae_lab import runs
 from vae_lab.checkpoints import anew
 from vae_lab.contracts import Batch, Encodes, Shape, require
+from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model, Schedule
@@ -52,6 +53,7 @@ class Classifier(Model):
             alone, with `random` weights, to compare with.
         frozen: Train the linear layer only, on the codes of the encoder as it is.
         classes: How many classes there are.
+        corruption: Damage done to the images while training, against learning them by heart.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
@@ -73,6 +75,7 @@ class Classifier(Model):
         weights: Weights = "trained",
         frozen: bool = False,
         classes: int = 10,
+        corruption: Callable[[], Corruption] | None = None,
         lr: float = 1e-3,
         schedule: Schedule | None = None,
     ) -> None:
@@ -96,6 +99,7 @@ class Classifier(Model):
         self.latent_dim = cast(Encodes, self.encoder).latent_dim
         self.frozen = frozen
         self.classes = classes
+        self.corruption = corruption and corruption()
         self.head = nn.Linear(self.latent_dim, classes)
         self.train()
 
@@ -132,7 +136,10 @@ class Classifier(Model):
                 f"A classifier needs one class index an image; these images have labels of "
                 f"shape {tuple(batch.y.shape[1:])}, {batch.y.dtype}."
             )
-        log_probs = self.log_probs(batch.x)
+        x = batch.x
+        if self.training and self.corruption is not None:
+            x = self.corruption(x)
+        log_probs = self.log_probs(x)
         try:
             loss = nn.functional.nll_loss(log_probs, batch.y.long(), reduction="none")
         except IndexError as error:
