@@ -112,7 +112,7 @@ class VAE(Model):
         self._check_parts()
         channels, height, width = shape
         self.encoder = encoder(shape, self.family.features)
-        output = (channels * self.likelihood.channels, height, width)
+        output = (self.likelihood.outputs(channels), height, width)
         self.decoder = decoder(self.family.visible, output)
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> Posterior:
