@@ -137,14 +137,14 @@ def test_a_batch_can_be_learned_by_heart(kind, nets, shape):
 @every_net
 @every_shape
 def test_capabilities_give_images_and_codes(kind, nets, shape):
-    model, x = build(kind, nets, shape).eval(), batch(shape).x
+    model, (x, y) = build(kind, nets, shape).eval(), batch(shape)
     images = []
     if isinstance(model, Encodes):
-        assert model.encode(x).shape == (8, model.latent_dim)
+        assert model.encode(x, y).shape == (8, model.latent_dim)
     if isinstance(model, Decodes):
-        images.append(model.decode(3 * torch.randn(8, model.latent_dim)))
+        images.append(model.decode(3 * torch.randn(8, model.latent_dim), y))
     if isinstance(model, Samples):
-        images.append(model.sample(8))
+        images += [model.sample(8), model.sample(8, y)]
     for image in images:
         assert image.shape == x.shape
         assert image.min() >= 0

@@ -20,7 +20,9 @@ lab: train, measure and look at small generative models
   lab validate|test|predict --config FILE --ckpt_path CKPT
 
 A run folder or a checkpoint is all that these need:
-  lab sample RUN         draw new images
+  lab sample RUN         draw new images; --y 7 or --y all of a class, if it can be given one
+  lab transfer RUN       the codes of images under every class
+  lab complete RUN       what is drawn given a part of an image
   lab reconstruct RUN    images and what is left of them after encoding
   lab denoise RUN        images, the same corrupted, and what is restored
   lab filters RUN...     what the first layer of each encoder looks for
@@ -37,6 +39,8 @@ A run folder or a checkpoint is all that these need:
 LIGHTNING = ("fit", "validate", "test", "predict")
 VERBS = {
     "sample": "vae_lab.verbs.draw",
+    "transfer": "vae_lab.verbs.draw",
+    "complete": "vae_lab.verbs.draw",
     "reconstruct": "vae_lab.verbs.draw",
     "denoise": "vae_lab.verbs.draw",
     "filters": "vae_lab.verbs.draw",

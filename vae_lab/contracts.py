@@ -12,6 +12,7 @@ __all__ = [
     "Bounds",
     "Classifies",
     "Clusters",
+    "Conditional",
     "Converges",
     "Corrupts",
     "Decodes",
@@ -107,6 +108,18 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class Conditional(Protocol):
+    """Makes images of a class, or of another condition, that it is given."""
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the condition is one of; None if it is something else."""
+
+    def transfer(self, z: Tensor, y: Tensor, to: Tensor) -> Tensor:
+        """Return the codes that are under conditions `to` what z (B, D) are under y."""
+
+
+@runtime_checkable
 class Classifies(Protocol):
     """Tells the classes of images apart."""
 
@@ -164,6 +177,7 @@ _VERBS: dict[type, str] = {
     Bounds: "bound a likelihood",
     Generates: "draw from its prior and weigh images given a code",
     Classifies: "classify",
+    Conditional: "be given a condition",
     Clusters: "tell clusters apart",
     Converges: "show how its likelihood rose",
     Corrupts: "corrupt images",

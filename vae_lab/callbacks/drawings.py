@@ -8,9 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab import pictures
+from vae_lab.callbacks.conditional import (
+    class_rows,
+    completions,
+    given_class,
+    has_classes,
+    has_no_classes,
+    transfer,
+)
 from vae_lab.contracts import (
     Batch,
     Clusters,
+    Conditional,
     Converges,
     Corrupts,
     Decodes,
@@ -33,6 +42,7 @@ class Drawing:
         needs: Capabilities of `vae_lab.contracts` that it uses.
         latent_dim: The only code size it makes sense for, if there is one.
         images: How many images it takes at least.
+        conditional: Whether it hands a model the conditions that it may need.
         look: Looks at whatever else it needs of a model, and raises a LabError if that is missing.
     """
 
@@ -40,6 +50,7 @@ class Drawing:
     needs: tuple[type, ...]
     latent_dim: int | None = None
     images: int = 1
+    conditional: bool = False
     look: Callable[[Any], object] = lambda model: None
 
     def check(self, model: Any, user: str) -> None:
@@ -55,12 +66,17 @@ class Drawing:
                 f"{user} needs a {self.latent_dim}-dimensional code; "
                 f"this {type(model).__name__} has {model.latent_dim} dimensions."
             )
+        if isinstance(model, Conditional) and not self.conditional:
+            raise LabError(
+                f"{user} is of models without a condition; {type(model).__name__} has one."
+            )
         self.look(model)
 
 
 def reconstructions(model: Any, batch: Batch, n: int = 20) -> Tensor:
     """Images over what is left of them after encoding and decoding."""
-    return pictures.reconstructions(batch.x[:n], model.decode(model.encode(batch.x[:n])))
+    x, y = batch.x[:n], batch.y[:n]
+    return pictures.reconstructions(x, model.decode(model.encode(x, y), y))
 
 
 def restorations(model: Any, batch: Batch, n: int = 20, seed: int = 0) -> Tensor:
@@ -79,10 +95,14 @@ def filters(model: Any, batch: Batch, name: str = "filters") -> Tensor:
     return pictures.filters(_first_layer(model), title)
 
 
-def samples(model: Any, batch: Batch, n: int = 64, seed: int = 0) -> Tensor:
-    """New images, from the same noise every time."""
+def samples(
+    model: Any, batch: Batch, n: int = 64, seed: int = 0, label: int | None = None
+) -> Tensor:
+    """New images, of one class or of any, from the same noise every time."""
+    y = None if label is None else given_class(model, label, n)
     reseed(seed)
-    return pictures.samples(model.sample(n))
+    title = "samples" if label is None else f"samples of class {label}"
+    return pictures.samples(model.sample(n, y), title)
 
 
 def manifold(model: Any, batch: Batch, side: int = 20) -> Tensor:
@@ -94,29 +114,35 @@ def traversals(
     model: Any, batch: Batch, image: int = 0, span: float = 3.0, steps: int = 11, rows: int = 12
 ) -> Tensor:
     """Latent dimensions moved one at a time, the liveliest first where not all have room."""
-    codes = model.encode(batch.x)
+    codes = model.encode(batch.x, batch.y)
     if not 0 <= image < len(codes):
         raise LabError(f"there is no image {image}; the last one is {len(codes) - 1}.")
     dims = codes.var(0, correction=0).argsort(descending=True)[:rows].sort().values.tolist()
-    return pictures.traversal(_decoder(model), codes[image : image + 1], span, steps, dims)
+    this = slice(image, image + 1)
+    return pictures.traversal(_decoder(model, batch.y[this]), codes[this], span, steps, dims)
 
 
 def interpolation(model: Any, batch: Batch, pairs: int = 8, steps: int = 11) -> Tensor:
-    """Straight walks between the codes of two images."""
-    start, end = model.encode(batch.x[: 2 * pairs]).chunk(2)
-    return pictures.interpolation(_decoder(model), start, end[: len(start)], steps)
+    """Straight walks between the codes of two images, under the condition of the first."""
+    pairs = min(pairs, len(batch.x) // 2)
+    x, y = batch.x[: 2 * pairs], batch.y[: 2 * pairs]
+    start, end = model.encode(x, y).chunk(2)
+    here, there = y.chunk(2)
+    if isinstance(model, Conditional):
+        end = model.transfer(end, there, here)
+    return pictures.interpolation(_decoder(model, here), start, end, steps)
 
 
 def scatter(model: Any, batch: Batch, projection: Literal["pca", "tsne"] = "pca") -> Tensor:
     """Codes in the plane, coloured by label."""
     labels = batch.y if batch.y.ndim == 1 else None
-    return pictures.scatter(model.encode(batch.x), labels, method=projection)
+    return pictures.scatter(model.encode(batch.x, batch.y), labels, method=projection)
 
 
 def beside_pca(model: Any, batch: Batch) -> Tensor:
     """Codes in the plane beside the first two principal components of the same images."""
     labels = batch.y if batch.y.ndim == 1 else None
-    return pictures.beside_pca(model.encode(batch.x), batch.x, labels)
+    return pictures.beside_pca(model.encode(batch.x, batch.y), batch.x, labels)
 
 
 def clusters(model: Any, batch: Batch) -> Tensor:
@@ -162,21 +188,40 @@ def _has_corruption(model: Any) -> None:
         )
 
 
-def _decoder(model: Any) -> Callable[[Tensor], Tensor]:
+def _has_classes_if_any(model: Any) -> None:
+    if isinstance(model, Conditional):
+        has_classes(model)
+
+
+def _decoder(model: Any, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """Return what decodes codes, each condition that of as many of them in a row."""
     device = next(model.parameters()).device
-    return lambda z: model.decode(z.to(device))
+
+    def decode(z: Tensor) -> Tensor:
+        repeated = None if y is None else y.repeat_interleave(len(z) // len(y), 0)
+        images: Tensor = model.decode(z.to(device), repeated)
+        return images
+
+    return decode
 
 
 DRAWINGS = {
-    "reconstructions": Drawing(reconstructions, (Encodes, Decodes)),
+    "reconstructions": Drawing(reconstructions, (Encodes, Decodes), conditional=True),
     "restorations": Drawing(restorations, (Encodes, Decodes, Corrupts), look=_has_corruption),
     "filters": Drawing(filters, (), look=_first_layer),
-    "samples": Drawing(samples, (Samples,)),
+    "samples": Drawing(samples, (Samples,), conditional=True, look=_has_classes_if_any),
+    "class_rows": Drawing(class_rows, (Conditional, Samples), conditional=True, look=has_classes),
+    "transfer": Drawing(
+        transfer, (Conditional, Encodes, Decodes), conditional=True, look=has_classes
+    ),
+    "completions": Drawing(
+        completions, (Conditional, Samples), conditional=True, look=has_no_classes
+    ),
     "manifold": Drawing(manifold, (Decodes,), latent_dim=2),
-    "traversals": Drawing(traversals, (Encodes, Decodes)),
-    "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2),
-    "scatter": Drawing(scatter, (Encodes,), images=3),
+    "traversals": Drawing(traversals, (Encodes, Decodes), conditional=True),
+    "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2, conditional=True),
+    "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True),
     "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),
     "likelihood_curve": Drawing(likelihood_curve, (Converges,)),
-    "beside_pca": Drawing(beside_pca, (Encodes,), latent_dim=2, images=3),
+    "beside_pca": Drawing(beside_pca, (Encodes,), latent_dim=2, images=3, conditional=True),
 }

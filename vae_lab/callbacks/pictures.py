@@ -26,9 +26,9 @@ class Pictures(Callback):
     """Draws what the model can do, on fixed validation images and fixed noise.
 
     Args:
-        kinds: Which pictures: reconstructions, restorations, filters, samples, manifold,
-            traversals, interpolation, scatter, clusters, likelihood_curve, beside_pca. By
-            default all that the model is able to.
+        kinds: Which pictures: reconstructions, restorations, filters, samples, class_rows,
+            transfer, completions, manifold, traversals, interpolation, scatter, clusters,
+            likelihood_curve, beside_pca. By default all that the model is able to.
         every: Epochs between two drawings; the end of training always draws.
         images: How many validation images to encode for them.
         projection: How the scatter flattens codes of more than two dimensions; t-SNE takes up

@@ -26,7 +26,7 @@ class Projector(Callback):
         batch = first_images(trainer, pl_module, self.images)
         pl_module.eval()
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
-            codes = pl_module.encode(batch.x).float()
+            codes = pl_module.encode(batch.x, batch.y).float()
         pl_module.train()
         step = trainer.fit_loop.total_batch_idx + 1
         labels = batch.y.tolist() if batch.y.ndim == 1 else None

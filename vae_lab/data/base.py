@@ -2,6 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -14,6 +15,7 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.data.arguments import at_least, one_of, sides
 from vae_lab.data.loader import Batches
 from vae_lab.data.pixels import draw, generator, prepare
+from vae_lab.data.quadrants import quadrants as shown
 from vae_lab.data.store import Split, divide, has_room, rebuild
 from vae_lab.errors import LabError
 
@@ -43,6 +45,8 @@ class ImageData(LightningDataModule, ABC):
         resize: Height and width to scale to, or one number for a square, stretching if need be.
         pad: Black pixels added on each side, after scaling.
         shift: Move each training image by up to so many pixels along both axes, anew every epoch.
+        quadrants: Give as y not the label of an image but so many quadrants of it, from 1 to 3, for
+            a model that completes black and white images.
         limit: Train on the first so many images only.
         limit_seed: Draw those at random by this seed instead, as many of each class.
 
@@ -66,6 +70,7 @@ class ImageData(LightningDataModule, ABC):
         resize: int | tuple[int, int] | None = None,
         pad: int = 0,
         shift: int = 0,
+        quadrants: int | None = None,
         limit: int | None = None,
         limit_seed: int | None = None,
     ) -> None:
@@ -83,6 +88,9 @@ class ImageData(LightningDataModule, ABC):
         self.resize = sides(resize)
         self.pad = at_least(0, pad=pad)
         self.shift = at_least(0, shift=shift)
+        self.quadrants = one_of((None, 1, 2, 3), quadrants=quadrants)
+        if quadrants and binarize == "none":
+            raise LabError("quadrants are of black and white images: give binarize too.")
         self.limit = limit if limit is None else at_least(1, limit=limit)
         if limit_seed is not None and limit is None:
             raise LabError("limit_seed draws the images that limit leaves: give limit too.")
@@ -154,16 +162,17 @@ class ImageData(LightningDataModule, ABC):
         """
         rank, world = self._processes()
         size = batch_size or self.eval_batch_size
-        return Batches(self._fixed(name, n), size, rank=rank, world=world)
+        return Batches(self._fixed(name, n), size, rank=rank, world=world, given=self._given)
 
     def images(self, name: str, n: int | None = None) -> Batch:
         """Return the first `n` images of a split (or all, if fewer), as `loader` gives them."""
         split = self._fixed(name, n)
-        return next(iter(Batches(split, len(split.rows))))
+        return next(iter(Batches(split, len(split.rows), given=self._given)))
 
     def protocol(self, name: str) -> dict[str, Any]:
         """Say which images a number was measured on, and what was special of those trained on."""
-        special = {"shift": self.shift or None, "limit": self.limit, "limit_seed": self.limit_seed}
+        special = {"shift": self.shift or None, "quadrants": self.quadrants}
+        special |= {"limit": self.limit, "limit_seed": self.limit_seed}
         return {
             "data": type(self).__name__,
             "split": name,
@@ -206,6 +215,7 @@ class ImageData(LightningDataModule, ABC):
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
             rank=rank,
             world=world,
+            given=self._given,
             # Not the epoch Lightning gives to samplers: that one runs ahead after some restarts.
             clock=partial(getattr, self.trainer, "current_epoch") if self.trainer else None,
         )
@@ -227,6 +237,11 @@ class ImageData(LightningDataModule, ABC):
         if batch.x.device == device:
             return batch
         return Batch(*(part.to(device, non_blocking=True) for part in batch))
+
+    @property
+    def _given(self) -> Callable[[Tensor], Tensor] | None:
+        """What makes the condition of images, if that is not their labels."""
+        return partial(shown, known=self.quadrants) if self.quadrants else None
 
     @property
     def _apart(self) -> bool:

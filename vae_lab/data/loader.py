@@ -38,6 +38,7 @@ class Batches:
         seed: The run's seed.
         rank: This process among `world` processes.
         world: How many processes share the split.
+        given: Makes the condition y of the images x; by default it is their labels.
         clock: Tells the epoch, asked at the first batch of a pass.
 
     Raises:
@@ -55,6 +56,7 @@ class Batches:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        given: Callable[[Tensor], Tensor] | None = None,
         clock: Callable[[], int] | None = None,
     ) -> None:
         if len(split.rows) < world:
@@ -70,6 +72,7 @@ class Batches:
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.given = given
         self.clock = clock
         self.epoch = 0
         self._next = 0  # the batch that follows the last one given out
@@ -127,13 +130,18 @@ class Batches:
         return [share[self.rank :: self.world].to(device) for share in shares]
 
     def _batch(self, rows: Tensor) -> Batch:
+        x = self._images(rows)
+        return Batch(
+            x, self.split.labels.index_select(0, rows) if self.given is None else self.given(x)
+        )
+
+    def _images(self, rows: Tensor) -> Tensor:
         pixels = self.split.images.index_select(0, rows)
-        labels = self.split.labels.index_select(0, rows)
         if self._noise is None:
-            return Batch(pixels.float().div_(255), labels)
+            return pixels.float().div_(255)
         self._noise.manual_seed(seed_of(NOISE, self.seed, self.epoch, self.rank, self._next))
         if self.shift:
             pixels = shifted(pixels, self.shift, self._noise)
         if self.dynamic:
-            return Batch(draw(pixels, self._noise).float(), labels)
-        return Batch(pixels.float().div_(255), labels)
+            return draw(pixels, self._noise).float()
+        return pixels.float().div_(255)

@@ -4,15 +4,19 @@ from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model
 from vae_lab.models.classical import PCA, KMeans
 from vae_lab.models.classifier import Classifier
+from vae_lab.models.cvae import CVAE
+from vae_lab.models.feedforward import FeedForward
 from vae_lab.models.mixture import GaussianMixture
 from vae_lab.models.stacked import StackedAutoencoder
 from vae_lab.models.vae import VAE
 
 __all__ = [
+    "CVAE",
     "PCA",
     "VAE",
     "Autoencoder",
     "Classifier",
+    "FeedForward",
     "GaussianMixture",
     "KMeans",
     "Model",

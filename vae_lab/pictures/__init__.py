@@ -11,6 +11,7 @@ dimensions are named from one: z1 is `codes[:, 0]`.
 
 from vae_lab.pictures.canvas import captioned, grid, save_png, to_png
 from vae_lab.pictures.clusters import clusters
+from vae_lab.pictures.conditional import class_rows, completions, transfer
 from vae_lab.pictures.curve import curve
 from vae_lab.pictures.filters import filters, first_layer, stacked
 from vae_lab.pictures.plane import beside_pca, project, scatter
@@ -26,7 +27,9 @@ from vae_lab.pictures.sheets import (
 __all__ = [
     "beside_pca",
     "captioned",
+    "class_rows",
     "clusters",
+    "completions",
     "curve",
     "filters",
     "first_layer",
@@ -41,5 +44,6 @@ __all__ = [
     "scatter",
     "stacked",
     "to_png",
+    "transfer",
     "traversal",
 ]

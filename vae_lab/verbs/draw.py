@@ -9,21 +9,77 @@ from vae_lab.runs import expand
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["denoise", "filters", "interpolate", "manifold", "reconstruct", "sample", "traverse"]
+__all__ = [
+    "complete",
+    "denoise",
+    "filters",
+    "interpolate",
+    "manifold",
+    "reconstruct",
+    "sample",
+    "transfer",
+    "traverse",
+]
 
 Split = Literal["train", "val", "test"]
 
 
-def sample(run: str, n: int = 64, seed: int = 0, output: str = "sample.png") -> None:
+def sample(
+    run: str,
+    n: int | None = None,
+    y: int | Literal["all"] | None = None,
+    seed: int = 0,
+    output: str = "sample.png",
+) -> None:
     """Draw new images.
 
     Args:
         run: Run folder or checkpoint.
-        n: How many images.
+        n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
+        y: The class that a model is to draw; `all` draws one row a class, its columns of one code.
         seed: The same seed draws the same images.
         output: PNG to write.
     """
-    _draw("samples", run, output, n=_positive("n", n), seed=seed)
+    if y == "all":
+        _draw("class_rows", run, output, n=_positive("n", 10 if n is None else n), seed=seed)
+    else:
+        n = _positive("n", 64 if n is None else n)
+        _draw("samples", run, output, n=n, label=y, seed=seed)
+
+
+def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
+    """Draw the codes of images under every class.
+
+    Args:
+        run: Run folder or checkpoint.
+        n: How many images.
+        split: Where the images come from.
+        output: PNG to write.
+    """
+    n = _positive("n", n)
+    _draw("transfer", run, output, (split, n), n=n)
+
+
+def complete(
+    run: str,
+    n: int = 10,
+    draws: int = 5,
+    split: Split = "val",
+    seed: int = 0,
+    output: str = "complete.png",
+) -> None:
+    """Draw images, what a model is told of them, and what it draws given that.
+
+    Args:
+        run: Run folder or checkpoint.
+        n: How many images.
+        draws: How many draws for each.
+        split: Where the images come from.
+        seed: The same seed draws the same images.
+        output: PNG to write.
+    """
+    n, draws = _positive("n", n), _positive("draws", draws)
+    _draw("completions", run, output, (split, n), n=n, draws=draws, seed=seed)
 
 
 def reconstruct(

@@ -1,0 +1,73 @@
+"""Drawings of what a condition does."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lab import pictures
+from vae_lab.contracts import Batch, Conditional, require
+from vae_lab.errors import LabError
+from vae_lab.randomness import reseed
+
+__all__ = ["class_rows", "completions", "given_class", "has_classes", "has_no_classes", "transfer"]
+
+
+def class_rows(model: Any, batch: Batch, n: int = 10, seed: int = 0) -> Tensor:
+    """New images, one row a class, one column a code."""
+    rows = []
+    for k in range(model.classes):
+        reseed(seed)
+        rows.append(model.sample(n, given_class(model, k, n)))
+    return pictures.class_rows(torch.cat(rows), [str(k) for k in range(model.classes)])
+
+
+def transfer(model: Any, batch: Batch, n: int = 8) -> Tensor:
+    """Codes of images under every class."""
+    x, y = batch.x[:n], batch.y[:n]
+    n, classes = len(x), model.classes
+    z, y = (part.repeat_interleave(classes, 0) for part in (model.encode(x, y), y))
+    to = torch.arange(classes, device=z.device).repeat(n)
+    images = model.decode(model.transfer(z, y, to), to)
+    return pictures.transfer(x, images, [str(k) for k in range(classes)])
+
+
+def completions(model: Any, batch: Batch, n: int = 10, draws: int = 5, seed: int = 0) -> Tensor:
+    """Images, what is known of them, and draws given that, from the same noise every time."""
+    reseed(seed)
+    x, y = batch.x[:n], batch.y[:n]
+    drawn = torch.stack([model.sample(len(x), y) for _ in range(draws)])
+    return pictures.completions(model.condition.shown(y), x, drawn)
+
+
+def given_class(model: Any, k: int, n: int) -> Tensor:
+    """Return a class as the condition of `n` images, shape (n,).
+
+    Raises:
+        LabError: If the model knows no classes, or none of that number.
+    """
+    require(model, Conditional, f"Class {k}")
+    has_classes(model)
+    if not 0 <= k < model.classes:
+        raise LabError(
+            f"There is no class {k}: this {type(model).__name__} knows 0 to {model.classes - 1}."
+        )
+    return torch.full((n,), k, device=model.device)
+
+
+def has_classes(model: Any) -> None:
+    """Refuse a model whose condition is something else than a class."""
+    if not model.classes:
+        raise LabError(
+            f"This {type(model).__name__}'s condition is no class but a "
+            f"{type(model.condition).__name__}, whose conditions come with images: `lab complete`."
+        )
+
+
+def has_no_classes(model: Any) -> None:
+    """Refuse a model whose condition is a class."""
+    if model.classes:
+        raise LabError(
+            f"This {type(model).__name__}'s condition is a class, which needs no image: "
+            "`lab sample --y all` draws every one."
+        )

@@ -1,0 +1,231 @@
+"""Conditions y: what a model is told of an image beforehand, in forms that its nets can take."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from vae_lab.contracts import Shape
+from vae_lab.errors import LabError
+from vae_lab.likelihoods import Likelihood
+from vae_lab.nets import Encoder, MLPEncoder
+from vae_lab.precision import at_least_single
+
+__all__ = [
+    "AttributeCondition",
+    "ClassCondition",
+    "Condition",
+    "ImageCondition",
+    "PartialCondition",
+]
+
+CERTAIN = 20.0
+"""A logit whose sigmoid is 1 in single precision."""
+
+
+class Condition(nn.Module, ABC):
+    """Base of all conditions y; nets need not know of them.
+
+    An encoder sees y as more channels of the image, a decoder as more dimensions of the code.
+
+    Args:
+        shape: Channels, height and width of the images x that y is said of.
+
+    Attributes:
+        features: How many numbers a decoder, or a prior, is told.
+        planes: How many channels y has, if it is an image, and else 0.
+        classes: How many classes y is one of; None if it is something else.
+    """
+
+    features: int
+    planes = 0
+    classes: int | None = None
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+
+        self.size = (shape[1], shape[2])
+
+    @abstractmethod
+    def forward(self, y: Tensor | None) -> Tensor:
+        """Return y as numbers, shape (B, features).
+
+        Raises:
+            LabError: If there is no y, or it is something else than was meant.
+        """
+
+    def image(self, y: Tensor | None) -> Tensor | None:
+        """Return y, shape (B, planes, H, W), if it is an image.
+
+        Raises:
+            LabError: If it was meant to be one, and is not.
+        """
+        return None
+
+    def shown(self, y: Tensor) -> Tensor | None:
+        """Return y as a picture, shape (B, C', H, W), if it is an image."""
+        return self.image(y)
+
+    def settle(self, output: Tensor, y: Tensor | None) -> Tensor:
+        """Return what a decoder put out, (..., B, C, H, W), with what y leaves no doubt of."""
+        return output
+
+    def check(self, likelihood: Likelihood) -> None:
+        """Refuse a likelihood that what y leaves no doubt of cannot be said in.
+
+        Raises:
+            LabError: If it is not of black and white pixels, and some of those are known.
+        """
+
+
+class ClassCondition(Condition):
+    """One of several classes, y of shape (B,).
+
+    Args:
+        shape: Channels, height and width of an image.
+        classes: How many classes there are.
+
+    Raises:
+        LabError: If there are fewer than two.
+    """
+
+    def __init__(self, shape: Shape, classes: int = 10) -> None:
+        if classes < 2:
+            raise LabError(f"A class is one of at least two; got classes {classes}.")
+        super().__init__(shape)
+
+        self.features = classes
+        self.classes: int = classes
+
+    def forward(self, y: Tensor | None) -> Tensor:
+        if y is None or y.ndim != 1 or y.is_floating_point():
+            raise _unmet("one class index an image", y)
+        try:
+            return one_hot(y.long(), self.classes).float()
+        except RuntimeError as error:
+            raise LabError(
+                f"A condition is no class: there are 0 to {self.classes - 1}, and these go from "
+                f"{int(y.min())} to {int(y.max())}. Set the condition's classes."
+            ) from error
+
+
+class AttributeCondition(Condition):
+    """Real-valued attributes, y of shape (B, A).
+
+    Args:
+        shape: Channels, height and width of an image.
+        attributes: A, how many there are.
+
+    Raises:
+        LabError: If there are none.
+    """
+
+    def __init__(self, shape: Shape, attributes: int) -> None:
+        if attributes < 1:
+            raise LabError(f"There is at least one attribute; got attributes {attributes}.")
+        super().__init__(shape)
+
+        self.features = attributes
+
+    def forward(self, y: Tensor | None) -> Tensor:
+        if y is None or y.shape[1:] != (self.features,):
+            raise _unmet(f"{self.features} attributes an image", y)
+        return y.float()
+
+
+class ImageCondition(Condition):
+    """Another image, y of shape (B, channels, H, W).
+
+    Args:
+        shape: Channels, height and width of an image x, whose height and width y has too.
+        channels: Channels of y.
+        features: What an encoder of its own makes of y for decoder and prior.
+        encoder: That encoder.
+
+    Raises:
+        LabError: If a size is not positive.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        channels: int = 1,
+        features: int = 50,
+        encoder: Callable[[Shape, int], Encoder] = MLPEncoder,
+    ) -> None:
+        if min(channels, features) < 1:
+            raise LabError("A condition's channels and features are both at least 1.")
+        super().__init__(shape)
+
+        self.planes = channels
+        self.features = features
+        self.encoder = encoder((channels, *self.size), features)
+
+    def forward(self, y: Tensor | None) -> Tensor:
+        features: Tensor = self.encoder(self.image(y))
+        return features
+
+    def image(self, y: Tensor | None) -> Tensor:
+        if y is None or y.shape[1:] != (self.planes, *self.size):
+            raise _unmet(f"an image of {self.planes} x {self.size[0]} x {self.size[1]}", y)
+        return y
+
+
+class PartialCondition(ImageCondition):
+    r"""A part of the image itself, to be completed, as data with `quadrants` show it.
+
+    y is the image, black where it is unknown, and as its last channel the mask of what is known.
+    Whatever the decoder puts out, known black and white pixels come out as they are: their
+    probability is one, and the likelihood counts the unknown alone.
+
+    .. math:: \log p(x | z, y) = \sum_{i \text{ unknown}} \log p(x_i | z, y)
+
+    Args:
+        shape: Channels, height and width of an image.
+        features: What an encoder of its own makes of y for decoder and prior.
+        encoder: That encoder.
+
+    Raises:
+        LabError: If a size is not positive.
+
+    References:
+        Sohn et al., Learning Structured Output Representation using Deep Conditional Generative
+        Models, 2015. https://papers.nips.cc/paper/5775
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        features: int = 50,
+        encoder: Callable[[Shape, int], Encoder] = MLPEncoder,
+    ) -> None:
+        super().__init__(shape, shape[0] + 1, features, encoder)
+
+    def shown(self, y: Tensor) -> Tensor:
+        """Return what is known, the rest of it grey."""
+        seen, known = self._split(y)
+        return torch.lerp(torch.full_like(seen, 0.5), seen, known)
+
+    def check(self, likelihood: Likelihood) -> None:
+        if not likelihood.binary:
+            raise LabError(
+                "A PartialCondition takes known pixels for certain, which needs a likelihood of "
+                f"black and white ones, Bernoulli; this is {type(likelihood).__name__}."
+            )
+
+    def settle(self, output: Tensor, y: Tensor | None) -> Tensor:
+        seen, known = self._split(y)
+        certain = CERTAIN * (2 * seen - 1)
+        return torch.where(known > 0.5, certain, at_least_single(output))
+
+    def _split(self, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the image and the mask of what is known."""
+        seen, known = self.image(y).tensor_split([self.planes - 1], 1)
+        return seen, known
+
+
+def _unmet(need: str, y: Tensor | None) -> LabError:
+    found = "there is none" if y is None else f"this one has shape {tuple(y.shape)}, {y.dtype}"
+    return LabError(f"The model needs a condition, {need}; {found}.")

@@ -1,0 +1,204 @@
+"""Variational autoencoders of images given a condition."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vae_lab.conditions import ClassCondition, Condition
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.likelihoods import Bernoulli, Likelihood
+from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
+from vae_lab.models.vae import VAE
+from vae_lab.nets import Decoder, Encoder, MLPDecoder, MLPEncoder
+from vae_lab.posteriors import DiagonalGaussian, Family, Gaussian, Posterior
+from vae_lab.priors import CodeDensity, Moved, Prior, StandardNormal, VampPrior
+
+__all__ = ["CVAE"]
+
+
+class CVAE(VAE):
+    r"""A VAE of images x given a condition y: a class, attributes or another image.
+
+    .. math::
+        \log p(x | y) \ge \mathbb{E}_{q(z | x, y)} [\log p(x | z, y)]
+        - \beta\, KL(q(z | x, y) \| p(z | y))
+
+    Nets are those of any model. The encoder sees the condition as more channels of the image, the
+    decoder as more dimensions of the code, and the prior is N(0, I), or p(z|y) by a switch.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        latent_dim: Size of the code.
+        encoder: Network from images to the features that the posterior is made of.
+        decoder: Network from codes to images.
+        condition: What is known of an image: ClassCondition, AttributeCondition, ImageCondition,
+            or PartialCondition, a part of the image itself.
+        conditional_prior: Move and stretch the prior, each dimension by itself, by what a linear
+            map makes of the condition's features; N(0, I) becomes a Gaussian for each class.
+        likelihood: What the decoder's output says of an image.
+        prior: What codes look like before any image was seen, and where there is a conditional
+            prior, before it is moved.
+        posterior: What is said of the code once the image was seen.
+        beta: Weight of the divergence; this and what follows is as of `VAE`.
+        free_bits: Nats of divergence granted to each dimension at no cost.
+        capacity: Nats that the divergence is held at.
+        total_correlation: Weight of the dependence among dimensions.
+        warmup: Training steps over which the divergence's weight rises.
+        samples: Codes drawn for an image to average its bound.
+        importance_samples: Codes drawn inside the logarithm of one bound.
+        doubly_reparameterised: Whether the gradient reaches the posterior through codes alone.
+        lr: Learning rate of Adam.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
+
+    Raises:
+        LabError: If a size, weight or count is out of its range, two parts do not fit, or the data
+            have more classes than the condition.
+
+    References:
+        Kingma et al., Semi-supervised Learning with Deep Generative Models, 2014.
+        https://arxiv.org/abs/1406.5298
+        Sohn et al., Learning Structured Output Representation using Deep Conditional Generative
+        Models, 2015. https://papers.nips.cc/paper/5775
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        latent_dim: int = 20,
+        encoder: MakeEncoder = MLPEncoder,
+        decoder: MakeDecoder = MLPDecoder,
+        condition: Callable[[Shape], Condition] = ClassCondition,
+        conditional_prior: bool = False,
+        likelihood: Callable[[], Likelihood] = Bernoulli,
+        prior: Callable[[int, Shape], Prior] = StandardNormal,
+        posterior: Callable[[int], Family] = Gaussian,
+        beta: float = 1.0,
+        free_bits: float = 0.0,
+        capacity: float = 0.0,
+        total_correlation: float = 0.0,
+        warmup: int = 0,
+        samples: int = 1,
+        importance_samples: int = 1,
+        doubly_reparameterised: bool = False,
+        lr: float = 1e-3,
+        schedule: Schedule | None = None,
+    ) -> None:
+        known = condition(shape)
+        super().__init__(
+            shape,
+            latent_dim,
+            partial(_wide_encoder, encoder, known.planes or 1),
+            partial(_wide_decoder, decoder, known.features),
+            likelihood,
+            prior,
+            posterior,
+            beta,
+            free_bits,
+            capacity,
+            total_correlation,
+            warmup,
+            samples,
+            importance_samples,
+            doubly_reparameterised,
+            lr,
+            schedule,
+        )
+
+        self.condition = known
+        self.condition.check(self.likelihood)
+        if conditional_prior and self.family.classes:
+            raise LabError("A conditional_prior moves real codes; one-hot ones cannot be moved.")
+        # What is no image is spread over one.
+        pixels = math.prod(shape[1:])
+        self.plane = None if known.planes else nn.Linear(known.features, pixels)
+        self.place = nn.Linear(known.features, 2 * latent_dim) if conditional_prior else None
+        if self.place is not None:
+            # Training begins with one prior for all, and moves them apart where that pays.
+            nn.init.zeros_(self.place.weight)
+            nn.init.zeros_(self.place.bias)
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the condition is one of; None if it is something else."""
+        return self.condition.classes
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        data, classes = getattr(self.trainer, "datamodule", None), self.classes
+        if classes and (found := getattr(data, "num_classes", None) or 0) > classes:
+            raise LabError(
+                f"{type(data).__name__} has {found} classes: the condition's {classes} are too few."
+            )
+
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> Posterior:
+        """Return q(z|x, y) for images (B, C, H, W) and their conditions."""
+        return super().posterior(torch.cat([x, self._beside(y)], 1))
+
+    def prior_given(self, y: Tensor | None = None) -> CodeDensity:
+        """Return p(z), or p(z|y) where there is a conditional prior."""
+        prior = super().prior_given(y)
+        return prior if self.place is None else Moved(prior, self._place(self.place, y))
+
+    def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return what the decoder puts out for codes (..., B, D), shape (..., B, C, H, W)."""
+        known = self.condition(y).expand(*z.shape[:-1], -1)
+        seen = torch.cat([z[..., : self.family.visible], known], -1)
+        output = self.decoder(seen.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        return self.condition.settle(output, y)
+
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw codes for `n` conditions and return their mean images, shape (n, C, H, W).
+
+        Without conditions, each image's class is drawn at random.
+        """
+        if y is None and self.classes:
+            y = torch.randint(self.classes, (n,), device=self.device)
+        return super().sample(n, y)
+
+    def transfer(self, z: Tensor, y: Tensor, to: Tensor) -> Tensor:
+        """Return the codes that are under conditions `to` what z (B, D) are under y.
+
+        A prior that the condition does not move leaves them as they are.
+        """
+        if self.place is None:
+            return z
+        there, here = (cast(Moved, self.prior_given(condition)) for condition in (to, y))
+        return there.there(here.back(z))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Restore images (B, C, H, W) of known conditions from their posterior means."""
+        return self.decode(self.encode(x, y), y)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        restored: Tensor = self(batch.x, batch.y)
+        return restored
+
+    def _beside(self, y: Tensor | None) -> Tensor:
+        """Return the condition as channels that lie beside those of an image."""
+        if self.plane is None:
+            return cast(Tensor, self.condition.image(y))
+        plane: Tensor = self.plane(self.condition(y))
+        return plane.view(-1, 1, *self.shape[1:])
+
+    def _place(self, place: nn.Linear, y: Tensor | None) -> DiagonalGaussian:
+        return DiagonalGaussian.from_features(place(self.condition(y)))
+
+    def _check_parts(self) -> None:
+        super()._check_parts()
+        if isinstance(self.prior, VampPrior):
+            raise LabError("A VampPrior's pseudo-inputs have no condition: choose another prior.")
+
+
+def _wide_encoder(make: MakeEncoder, planes: int, shape: Shape, features: int) -> Encoder:
+    """Make an encoder of images with so many more channels."""
+    return make((shape[0] + planes, *shape[1:]), features)
+
+
+def _wide_decoder(make: MakeDecoder, more: int, features: int, shape: Shape) -> Decoder:
+    """Make a decoder of codes with so many more dimensions."""
+    return make(features + more, shape)

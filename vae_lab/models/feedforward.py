@@ -1,0 +1,77 @@
+"""The deterministic model beside which a conditional VAE has to show that its code pays."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vae_lab.conditions import ClassCondition, Condition
+from vae_lab.contracts import Batch, Shape
+from vae_lab.likelihoods import Bernoulli, Likelihood
+from vae_lab.models.base import MakeDecoder, Model, Schedule
+from vae_lab.nets import MLPDecoder
+
+__all__ = ["FeedForward"]
+
+
+class FeedForward(Model):
+    r"""Guesses an image from its condition; pixels are independent given that, without any code.
+
+    .. math:: \log p(x | y) = \sum_i \log p(x_i | y)
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        decoder: Network from the condition's features to images.
+        condition: What is known of an image, as of `CVAE`.
+        likelihood: What the decoder's output says of an image.
+        lr: Learning rate of Adam.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
+
+    Raises:
+        LabError: If a size or rate is out of its range, or the likelihood does not fit the
+            condition.
+
+    References:
+        Sohn et al., Learning Structured Output Representation using Deep Conditional Generative
+        Models, 2015 (the baseline NN). https://papers.nips.cc/paper/5775
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        decoder: MakeDecoder = MLPDecoder,
+        condition: Callable[[Shape], Condition] = ClassCondition,
+        likelihood: Callable[[], Likelihood] = Bernoulli,
+        lr: float = 1e-3,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(shape, lr, schedule)
+
+        self.likelihood = likelihood()
+        self.condition = condition(shape)
+        self.condition.check(self.likelihood)
+        channels, height, width = shape
+        output = (self.likelihood.outputs(channels), height, width)
+        self.decoder = decoder(self.condition.features, output)
+
+    def output(self, y: Tensor | None) -> Tensor:
+        """Return what the decoder puts out for conditions, shape (B, C, H, W)."""
+        return self.condition.settle(self.decoder(self.condition(y)), y)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return the mean image of each condition, shape (B, C, H, W), in [0, 1]."""
+        return self.likelihood.mean(self.output(y))
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        guess: Tensor = self(batch.y)
+        return guess
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return log p(x|y) of images (B, C, H, W), in nats, shape (B,)."""
+        return self.likelihood.log_prob(self.output(y), x)
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        output = self.output(batch.y)
+        with torch.no_grad():
+            error = (self.likelihood.mean(output) - batch.x).square().flatten(1).sum(1)
+        return {"loss": -self.likelihood.log_prob(output, batch.x), "squared_error": error}

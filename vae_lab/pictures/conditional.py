@@ -1,0 +1,64 @@
+"""Sheets of images under conditions."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vae_lab.errors import LabError
+from vae_lab.pictures.canvas import captioned, grid
+
+__all__ = ["class_rows", "completions", "transfer"]
+
+
+def class_rows(images: Tensor, classes: Sequence[str]) -> Tensor:
+    """Draw one row a class, the images of a column made from one code.
+
+    Args:
+        images: Class by class, as many of each, shape (classes * n, C, H, W).
+        classes: What they are called.
+
+    Raises:
+        LabError: If the classes do not share the images evenly.
+    """
+    n, rest = divmod(len(images), len(classes))
+    if rest:
+        raise LabError(f"{len(images)} images are not as many of each of {len(classes)} classes.")
+    title = "samples: one row a class, one column a code"
+    return captioned(grid(images, n), title, rows=classes)
+
+
+def transfer(styles: Tensor, images: Tensor, classes: Sequence[str]) -> Tensor:
+    """Draw each image beside what its code makes of every class.
+
+    Args:
+        styles: Images whose codes are used, shape (N, C, H, W).
+        images: For each of them one of every class, shape (N * classes, C, H, W).
+        classes: What they are called.
+
+    Raises:
+        LabError: If there are not as many images as styles and classes together ask for.
+    """
+    if len(images) != len(styles) * len(classes):
+        raise LabError(f"{len(images)} images are not {len(classes)} for each of {len(styles)}.")
+    rows = images.view(len(styles), len(classes), *images.shape[1:])
+    sheet = torch.cat([styles.to(rows).unsqueeze(1), rows], 1).flatten(0, 1)
+    title = "style transfer: the code of the image on the left, the class of the column"
+    return captioned(grid(sheet, len(classes) + 1), title, columns=["image", *classes])
+
+
+def completions(known: Tensor | None, truth: Tensor, draws: Tensor) -> Tensor:
+    """Draw in each column what is known of an image, the image, and several draws given that.
+
+    Args:
+        known: What is known, shape (N, C', H, W), or None if that is no image.
+        truth: Images, shape (N, C, H, W).
+        draws: For each image n others, shape (n, N, C, H, W).
+    """
+    rows = [truth, *draws.to(truth)]
+    names = ["truth", *(f"draw {i + 1}" for i in range(len(draws)))]
+    if known is not None:
+        if known.shape[1] != truth.shape[1]:
+            known = known.mean(1, keepdim=True).expand_as(truth)
+        rows, names = [known.to(truth), *rows], ["known", *names]
+    return captioned(grid(torch.cat(rows), len(truth)), "draws given what is known", rows=names)
