@@ -37,9 +37,11 @@ class Condition(nn.Module, ABC):
         features: How many numbers a decoder, or a prior, is told.
         planes: How many channels y has, if it is an image, and else 0.
         classes: How many classes y is one of; None if it is something else.
+        certain: Whether y leaves no doubt of some of the pixels.
     """
 
     features: int
+    certain = False
     planes = 0
     classes: int | None = None
 
@@ -194,6 +196,8 @@ class PartialCondition(ImageCondition):
         Sohn et al., Learning Structured Output Representation using Deep Conditional Generative
         Models, 2015. https://papers.nips.cc/paper/5775
     """
+
+    certain = True
 
     def __init__(
         self,

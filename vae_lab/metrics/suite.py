@@ -7,7 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Bounds, Classifies, Clusters, Decodes, Density, Encodes
+from vae_lab.contracts import (
+    Batch,
+    Bounds,
+    Classifies,
+    Clusters,
+    Conditional,
+    Decodes,
+    Density,
+    Encodes,
+)
 from vae_lab.errors import LabError
 from vae_lab.metrics import autoencoders
 from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
@@ -19,6 +28,7 @@ from vae_lab.metrics.codes import (
     pca_reconstruction,
     squared_error_per_image,
 )
+from vae_lab.metrics.conditional import from_prior
 from vae_lab.metrics.hamiltonian import LEAPFROGS
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure, batches, device_of, encode, seeded
@@ -51,7 +61,7 @@ def measure(
     if isinstance(model, Bounds):
         found |= bounds(model, images, samples, seed, progress)
     if isinstance(model, Density):
-        found["log_density"] = density(model, images)
+        found |= density(model, images)
     if isinstance(model, Classifies):
         found |= classification(model, images)
     if isinstance(model, Clusters):
@@ -85,7 +95,7 @@ def bounds(
     with seeded(seed):
         terms = elbo_terms(_terms(model), batches(model, images))
     notes = {
-        "elbo": "lower bound on log p(x) at beta = 1, posterior samples as in training",
+        "elbo": f"lower bound on log {_p(model)} at beta = 1, posterior samples as in training",
         "reconstruction": "-log p(x|z), expected under the posterior by the same samples",
         "kl": "divergence of the posterior from the prior",
     }
@@ -94,9 +104,13 @@ def bounds(
         key: Measure.mean(terms[key], "nats", notes[key] + caveat) for key in notes if key in terms
     }
     if samples:
-        note = f"-log p(x) by importance sampling, {samples} samples an image{caveat}"
-        nats = _nll(model, images, samples, seed, progress)
+        note = f"-log {_p(model)} by importance sampling, {samples} samples an image{caveat}"
+        nats = _nll(model, model.log_weights, images, samples, seed, progress)
         found["nll"] = Measure.mean(nats, "nats", note)
+    if samples and isinstance(model, Conditional) and not model.classes:
+        note = f"-log {_p(model)} by Monte Carlo, {samples} codes an image from the prior{caveat}"
+        nats = _nll(model, from_prior(model), images, samples, seed)
+        found["mc_nll"] = Measure.mean(nats, "nats", note)
     if _likelihood_is("discrete", model):
         dimensions = images.x[0].numel()
         for key in [key for key in ("elbo", "nll") if key in found]:
@@ -106,6 +120,14 @@ def bounds(
         note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
         found["active_units"] = Measure(active, "dimensions", note)
     return found
+
+
+def _p(model: Any) -> str:
+    """Name the probability of which a model tells the logarithm."""
+    condition = getattr(model, "condition", None)
+    if condition is None:
+        return "p(x)"
+    return "p(x|y) of the unknown pixels alone" if condition.certain else "p(x|y)"
 
 
 def _likelihood_is(trait: str, model: Any) -> bool:
@@ -137,14 +159,19 @@ def _terms(model: Any) -> Callable[[Batch], Mapping[str, Tensor]]:
 
 
 def _nll(
-    model: Bounds, images: Batch, samples: int, seed: int, progress: Callable[[int], object]
+    model: Bounds,
+    weigh: Callable[[Tensor, int, Tensor], Tensor],
+    images: Batch,
+    samples: int,
+    seed: int,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> Tensor:
     device = device_of(model)
 
     # Positions are split instead of images, so that each image keeps its condition.
     def log_weights(index: Tensor, count: int) -> Tensor:
         x, y = images.x[index].to(device), images.y[index].to(device)
-        return model.log_weights(x, count, y)
+        return weigh(x, count, y)
 
     # A GPU idles between small chunks; large ones overflow a CPU's cache.
     rows = 800 if device.type == "cpu" else 8192
@@ -182,11 +209,15 @@ def annealing(
     )
 
 
-def density(model: Density, images: Batch) -> Measure:
+def density(model: Density, images: Batch) -> dict[str, Measure]:
     """Measure the likelihood of a model that knows it."""
     with torch.inference_mode():
         nats = torch.cat([model.log_prob(x, y).cpu() for x, y in batches(model, images)])
-    return Measure.mean(nats, "nats", "log p(x), exact; a density of pixels as real numbers")
+    if _likelihood_is("binary", model):
+        note = f"-log {_p(model)}, exact{_caveat(model, images)}"
+        return {"nll": Measure.mean(-nats, "nats", note)}
+    note = f"log {_p(model)}, exact; a density of pixels as real numbers"
+    return {"log_density": Measure.mean(nats, "nats", note)}
 
 
 def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:

@@ -37,6 +37,8 @@ def evaluate(
     ais_images: int = 100,
     ais_chains: int = 16,
     ais_temperatures: int = 1000,
+    judge: str | None = None,
+    judge_samples: int = 1000,
 ) -> None:
     """Measure all that a model allows; print it and write it to the run's metrics.json.
 
@@ -56,6 +58,9 @@ def evaluate(
         ais_images: Anneal the first so many images, and as many drawn from the model.
         ais_chains: Chains for each of these.
         ais_temperatures: Steps of each chain from prior to posterior.
+        judge: A classifier's run folder or checkpoint; how often does it take what the model draws
+            of a class for that class?
+        judge_samples: How many images of each class it is shown.
 
     Raises:
         LabError: If an argument is out of range, the run cannot be loaded, the model can do
@@ -75,7 +80,10 @@ def evaluate(
     # Taken before the model is loaded: training may replace the file in the meantime.
     digest = _digest(checkpoint)
     anneal = (ais_images, ais_chains, ais_temperatures) if ais else None
-    protocol, found = _measure(checkpoint, split, importance_samples, seed, limit, anneal)
+    judgement = (judge, judge_samples) if judge else None
+    protocol, found = _measure(
+        checkpoint, split, importance_samples, seed, limit, anneal, judgement
+    )
     protocol["checkpoint"] = str(checkpoint.relative_to(folder))
     protocol["checkpoint_sha256"] = digest
     protocol["seconds"] = round(time.perf_counter() - started, 1)
@@ -96,24 +104,33 @@ def _measure(
     seed: int,
     limit: int | None,
     anneal: tuple[int, int, int] | None,
+    judgement: tuple[str, int] | None,
 ) -> tuple[dict[str, Any], dict[str, Measure]]:
     import torch
     from tqdm import tqdm
 
     from vae_lab.contracts import Bounds
     from vae_lab.metrics.annealed import check_annealing
+    from vae_lab.metrics.conditional import agreement
     from vae_lab.metrics.suite import measure
+    from vae_lab.verbs.judge import load_judge
 
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = load_model(checkpoint).to(device)
     if anneal:
         check_annealing(model)
+    judged: dict[str, Measure] = {}
+    if judgement:
+        path, count = judgement
+        judge, about = load_judge(path, _digest(checkpoint_of(path)), model)
+        judged = agreement(model, judge, count, seed, about)
     data = load_data(checkpoint)
     images = data.images(split, limit)
     # None shows the bar on a terminal only.
     disable = None if samples and isinstance(model, Bounds) else True
     with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
         found = measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
+    found |= judged
     if anneal:
         found |= _anneal(model, images, seed, *anneal)
     protocol = {
@@ -126,7 +143,7 @@ def _measure(
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
-    if "nll" in found:
+    if "nll" in found and isinstance(model, Bounds):
         protocol["importance_samples"] = samples
     return protocol, found
 
