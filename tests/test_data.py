@@ -311,3 +311,11 @@ def test_only_training_images_are_shifted_and_anew_every_epoch():
     assert torch.equal(data.images("train").x, Digits().images("train").x)
     assert data.protocol("test")["shift"] == 1
     assert "shift" not in Digits().protocol("test")
+
+
+def test_a_shift_that_leaves_nothing_to_see_is_refused():
+    with pytest.raises(LabError, match="below the shorter side of an image, 8 pixels; it is 8"):
+        Digits(shift=8).setup("fit")
+    with pytest.raises(LabError, match="12 pixels"):
+        Digits(shift=12, resize=(12, 40)).setup("fit")
+    Digits(shift=7).setup("fit")

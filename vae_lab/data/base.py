@@ -191,11 +191,17 @@ class ImageData(LightningDataModule, ABC):
         """Read what the stage needs, and refuse what cannot be trained on.
 
         Raises:
-            LabError: If a batch on every process takes more images than there are.
+            LabError: If a batch on every process takes more images than there are, or a shift
+                moves an image out of sight.
         """
         if stage != "fit":
             self.split("val" if stage == "validate" else "test")
             return
+        if self.shift >= (side := min(self.shape[1:])):
+            raise LabError(
+                f"shift must be below the shorter side of an image, {side} pixels; it is "
+                f"{self.shift}."
+            )
         n, world = len(self.split("train").rows), self._processes()[1]
         if n < self.batch_size * world:
             raise LabError(
