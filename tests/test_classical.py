@@ -1,6 +1,7 @@
 """PCA, k-means and a Gaussian mixture: their mathematics, and what only they refuse."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -154,6 +155,16 @@ def test_a_mixture_of_every_dimension_has_nothing_off_its_plane(digits):
     assert own == pytest.approx(model.log_likelihoods[-1].item(), abs=0.1)
 
 
+def test_em_says_in_one_sentence_that_it_stopped_too_early(digits, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learned(GaussianMixture(SHAPE, 10, 20, iterations=2), digits[0])
+    said = capsys.readouterr().err
+    assert said == "EM stopped at --model.iterations 2 before it converged; raise it.\n"
+    learned(GaussianMixture(SHAPE, 2, 2), digits[0])
+    assert capsys.readouterr().err == ""
+
+
 # capabilities, metrics and pictures
 
 
@@ -285,7 +296,7 @@ def test_training_that_is_not_one_pass_in_single_precision_is_refused(trainer, t
 
 
 def test_training_that_would_stop_before_the_fit_is_refused(tmp_path):
-    with pytest.raises(LabError, match="after 4 steps, which --trainer.max_steps forbids"):
+    with pytest.raises(LabError, match=r"after 4 steps, which --trainer.max_steps forbids"):
         fit(KMeans(SHAPE, 4), tmp_path, n=64, max_steps=2)
     assert not list(tmp_path.iterdir())
 
@@ -319,6 +330,7 @@ def test_a_finished_run_that_goes_on_has_nothing_to_do(tmp_path):
         (lambda: GaussianMixture(SHAPE, 2, 65), "pca_dim is between 1 and the number of pixels"),
         (lambda: GaussianMixture(SHAPE, 0), "at least 1"),
         (lambda: GaussianMixture(SHAPE, floor=0.0), "floor is above 0"),
+        (lambda: GaussianMixture(SHAPE, covariance="tied"), "is full or diag, not 'tied'"),
     ],
 )
 def test_more_than_there_is_is_refused_in_one_sentence(make, reason):

@@ -1,7 +1,9 @@
 """Gaussian mixtures, fitted by EM."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+import sys
+import warnings
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["GaussianMixture"]
+
+Covariance = Literal["full", "diag"]
 
 
 class GaussianMixture(Classical):
@@ -38,10 +42,11 @@ class GaussianMixture(Classical):
         covariance: full, or diag for one variance a principal component.
         floor: Added to variances, so that a component cannot collapse on a few images. One that
             is no longer small beside them (from 1e-3 on) bends EM's steps: they may go down.
-        iterations: EM's at most; it stops earlier once an iteration gains below 0.001 nats.
+        iterations: EM's at most; it stops earlier once an iteration gains below 0.001 nats, and
+            says so if it does not.
 
     Raises:
-        LabError: If a number is out of range, there are fewer pixels or images than `pca_dim` or
+        LabError: If a setting is out of range, there are fewer pixels or images than `pca_dim` or
             fewer images than components, or a component collapses; or see `Classical`.
 
     References:
@@ -57,7 +62,7 @@ class GaussianMixture(Classical):
         shape: Shape,
         components: int = 10,
         pca_dim: int = 50,
-        covariance: Literal["full", "diag"] = "full",
+        covariance: Covariance = "full",
         floor: float = 1e-6,
         iterations: int = 200,
     ) -> None:
@@ -67,6 +72,10 @@ class GaussianMixture(Classical):
             raise LabError(
                 "components and iterations are at least 1 and floor is above 0; "
                 f"got {components}, {iterations} and {floor}."
+            )
+        if covariance not in get_args(Covariance):
+            raise LabError(
+                f"covariance is {' or '.join(get_args(Covariance))}, not {covariance!r}."
             )
         pixels = shape[0] * shape[1] * shape[2]
         check("pca_dim", pca_dim, pixels, "pixels")
@@ -129,6 +138,7 @@ class GaussianMixture(Classical):
     def _climb(self, z: "NDArray[np.float32]", log_noise: float) -> None:
         """Fit the mixture to points of the plane, whose images gain `log_noise` off it."""
         from sklearn import mixture
+        from sklearn.exceptions import ConvergenceWarning
 
         em = mixture.GaussianMixture(
             self.latent_dim,
@@ -138,12 +148,20 @@ class GaussianMixture(Classical):
             random_state=self.seed,
         )
         try:
-            em.fit(z.astype("float64"))  # so that rounding hides none of EM's gains
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in our words
+                em.fit(z.astype("float64"))  # so that rounding hides none of EM's gains
         except ValueError as error:
             raise LabError(
                 "A component collapsed on too few images; raise --model.floor or lower "
                 f"--model.components or --model.pca_dim. EM says: {error}"
             ) from error
+        if not em.converged_:
+            print(
+                f"EM stopped at --model.iterations {self.iterations} before it converged; raise "
+                "it.",
+                file=sys.stderr,
+            )
         covariances = torch.from_numpy(em.covariances_)
         full = covariances if self.covariance == "full" else covariances.diag_embed()
         self.weights.copy_(torch.from_numpy(em.weights_))
