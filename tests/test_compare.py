@@ -97,6 +97,41 @@ def test_a_nested_class_is_the_value_of_its_key(three):
     assert set(settings["decay"]) == {"0.9", ""}
 
 
+def stack(run, *layers):
+    """Let a run's model be a stack of these classes, each with the noise it trains with."""
+    run.config["model"]["init_args"]["layers"] = [
+        {"class_path": f"a.{name}", "init_args": {"noise": noise}} for name, noise in layers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layers", "differs"),
+    [
+        ([("A", 0.5), ("A", 0.2)], {"noise": ["0.1", "0.5"]}),
+        ([("A", 0.1), ("A", 0.5)], {"noise": ["0.2", "0.5"]}),
+        ([("A", 0.5), ("A", 0.5)], {"A[0].noise": ["0.1", "0.5"], "A[1].noise": ["0.2", "0.5"]}),
+        ([("A", 0.1), ("B", 0.2)], {"layers": ["A, A", "A, B"], "A.noise": ["", "0.1"]}),
+    ],
+)
+def test_every_layer_of_a_stack_has_its_settings(draws, layers, differs):
+    first, second = find_all(draws[0])[:2]
+    stack(first, ("A", 0.1), ("A", 0.2))
+    stack(second, *layers)
+    comparison = Comparison([first, second], sort="val/error (last)")
+    row = comparison.runs.index(first)
+    found = comparison.settings
+    for key, cells in differs.items():
+        assert [found[key][row], found[key][1 - row]] == cells
+    assert len(Groups(comparison, OVER).names) == 2
+
+
+def test_the_order_of_layers_tells_runs_apart(draws):
+    runs = find_all(draws[0])[:2]
+    stack(runs[0], ("A", 0.1), ("B", 0.1))
+    stack(runs[1], ("B", 0.1), ("A", 0.1))
+    assert len(Groups(Comparison(runs), OVER).names) == 2
+
+
 def test_keys_keep_what_tells_them_apart(three):
     runs = find_all(three)
     for run, width in zip(runs, (1, 2, 3), strict=True):

@@ -217,7 +217,7 @@ def _different_protocols(found: Sequence[dict[str, dict[str, str]]]) -> dict[str
 
 
 def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield dotted keys and texts; a class is the value of the key that it fills."""
+    """Yield dotted keys and texts; a class is the value of the key that it fills, as are several."""
     if isinstance(value, dict):
         for name, inner in value.items():
             if name == "class_path":
@@ -226,12 +226,18 @@ def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
                 yield from _flatten(
                     inner, key if name == "init_args" else f"{key}.{name}".strip(".")
                 )
-    elif isinstance(value, list) and any(isinstance(v, dict) and "class_path" in v for v in value):
-        for inner in value:
-            name = str(inner["class_path"]).rpartition(".")[2]
-            yield from _flatten(inner, f"{key}.{name}")
+    elif isinstance(value, list) and value and all(map(_is_class, value)):
+        names = [str(inner["class_path"]).rpartition(".")[2] for inner in value]
+        yield key, ", ".join(names)
+        for i, (name, inner) in enumerate(zip(names, value, strict=True)):
+            rest = {k: v for k, v in inner.items() if k != "class_path"}
+            yield from _flatten(rest, f"{key}.{name}" + f"[{i}]" * (names.count(name) > 1))
     elif value is not None:
         yield key, value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, dict) and "class_path" in value
 
 
 def _shorten(key: str, keys: Iterable[str]) -> str:
