@@ -152,7 +152,14 @@ def test_protocols_that_differ_are_shown(three):
 
 
 @pytest.mark.parametrize(
-    "other", [{"data": "KMNIST"}, {"images": 8}, {"shape": [1, 2, 3]}, {"binarize": "dynamic"}]
+    "other",
+    [
+        {"data": "KMNIST"},
+        {"images": 8},
+        {"shape": [1, 2, 3]},
+        {"binarize": "dynamic"},
+        {"split_seed": 1},
+    ],
 )
 def test_no_best_is_named_of_different_images(three, other):
     path = three / "ae" / "version_0" / "metrics.json"
@@ -167,7 +174,14 @@ def test_no_best_is_named_of_different_images(three, other):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("class_path", "a.KMNIST"), ("binarize", "static"), ("pad", 2)]
+    ("key", "value"),
+    [
+        ("class_path", "a.KMNIST"),
+        ("binarize", "static"),
+        ("pad", 2),
+        ("val_size", 9),
+        ("split_seed", 1),
+    ],
 )
 def test_no_best_is_named_of_curves_on_different_images(three, key, value):
     make_run(three / "vae" / "version_2", "VAE", {"val/elbo": [-90.0]})
@@ -181,6 +195,25 @@ def test_no_best_is_named_of_curves_on_different_images(three, key, value):
     (data if key == "class_path" else data["init_args"])[key] = value
     columns = {c.key: c for c in Comparison(runs).columns}
     assert columns["val/elbo (best)"].best is columns["val/elbo (last)"].best is None
+
+
+def test_what_is_restored_of_unequal_damage_has_no_best(tmp_path):
+    for version, level in enumerate((0.1, 0.1, 0.5)):
+        corruption = {"class_path": "vae_lab.corruptions.Masking", "init_args": {"level": level}}
+        errors = {"restored": 30.5, "corrupted": 40.0 + version, "pca": 20.0 + version}
+        scores = {f"test/{name}_squared_error": error for name, error in errors.items()}
+        scores["test/restored_squared_error"] += version
+        make_run(
+            tmp_path / "dae" / f"version_{version}", "Autoencoder", {"val/loss": [9.0]}, scores,
+            corruption=corruption,
+        )  # fmt: skip
+    runs = find_all(tmp_path)
+    columns = {c.key: c for c in Comparison(runs).columns}
+    assert columns["test/restored_squared_error"].best is None
+    columns = {c.key: c for c in Comparison(runs[:2]).columns}
+    assert columns["test/restored_squared_error"].best == 30.5
+    assert columns["test/corrupted_squared_error"].best is None
+    assert columns["test/pca_squared_error"].best is None
 
 
 def test_sorted_by_the_first_score_that_all_share(three):
@@ -220,6 +253,8 @@ def test_best_and_last_follow_the_metric(three):
         ("val/elbo", 1), ("test/knn_accuracy", 1), ("test/active_units", 1),
         ("val/loss", -1), ("test/nll", -1), ("test/squared_error", -1), ("test/neg_elbo", -1),
         ("test/bits_per_dim", -1), ("val/kl", 0),
+        ("test/restored_squared_error", -1), ("test/corrupted_squared_error", 0),
+        ("test/pca_squared_error", 0),
     ],
 )  # fmt: skip
 def test_direction(key, way):

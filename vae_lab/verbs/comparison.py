@@ -1,26 +1,27 @@
 """What differs between runs and how they score: the numbers behind `lab compare`."""
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any
 
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
+from vae_lab.verbs.settings import differences, flatten, protocol, union
 
-__all__ = ["Column", "Comparison", "differences", "direction", "order", "protocols", "settings"]
+__all__ = ["Column", "Comparison", "direction", "order"]
 
-# Where a run lies and who logs it are no settings of the experiment.
-_BOOKKEEPING = ("config", "name", "runs", "wandb", "ckpt_path", "trainer.logger", "pictures")
-# What an evaluation was run with that leaves its numbers comparable.
-_TOOLS = ("checkpoint", "checkpoint_sha256", "commit", "torch", "device", "threads", "seconds")
 # Numbers of different images cannot be ranked: what tells those apart in an evaluation's protocol,
 # and for curves in the settings of the data.
-_MEASURED_ON = ("data", "split", "images", "shape", "binarize")
-_FOLLOWED_ON = ("", ".binarize", ".resize", ".pad", ".channels", ".crop", ".folder")
+_MEASURED_ON = ("data", "split", "images", "shape", "binarize", "split_seed")
+_FOLLOWED_ON = (
+    *("", ".binarize", ".resize", ".pad", ".channels", ".crop", ".folder"),
+    *(".val_size", ".split_seed"),
+)
+
+# What a model is given to restore, and what another one reaches: neither is the model's doing.
+_GIVEN = ("corrupted", "pca_")
 
 _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
 _HIGHER = ("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active", "density", "nmi")
@@ -34,6 +35,8 @@ def direction(key: str) -> int:
         (1, -1, 0)
     """
     name = key.lower()
+    if any(word in name for word in _GIVEN):
+        return 0
     if any(word in name for word in _LOWER) or "neg" in name:
         return -1
     return int(any(word in name for word in _HIGHER))
@@ -114,14 +117,13 @@ class Comparison:
 
 def _columns(runs: Sequence[Run]) -> Iterator[Column]:
     scores = [run.scores for run in runs]
-    for key in _union(scores):
-        protocols = [_protocol(run, key.partition("/")[0]) for run in runs]
-        subjects = [[p.get(name) for name in _MEASURED_ON] for p in protocols]
+    for key in union(scores):
+        subjects = [_subject(run, key) for run in runs]
         yield _column(key, [s.get(key) for s in scores], direction(key), subjects)
     curves = [{k: c for k, c in run.curves().items() if k.startswith("val/")} for run in runs]
-    data = [dict(_flatten(run.config.get("data"), "data")) for run in runs]
+    data = [dict(flatten(run.config.get("data"), "data")) for run in runs]
     subjects = [[d.get(f"data{end}") for end in _FOLLOWED_ON] for d in data]
-    for key in sorted(_union(curves)):
+    for key in sorted(union(curves)):
         histories = [[value for _, value in c.get(key, ())] for c in curves]
         way = direction(key)
         if way:
@@ -136,13 +138,15 @@ def _column(
     return Column(key, tuple(values), way, comparable=len(measured) < 2)
 
 
-def _protocol(run: Run, split: str) -> dict[str, str]:
-    """Return the protocol of a split's evaluation, as texts; empty if there was none."""
-    return dict(_flatten(run.evaluation["protocol"].get(split)))
-
-
-def _union(tables: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(key for table in tables for key in table))
+def _subject(run: Run, key: str) -> list[str | None]:
+    """Return what the metric of an evaluation was measured on."""
+    known = protocol(run, key.partition("/")[0])
+    found = [known.get(name) for name in _MEASURED_ON]
+    if key.endswith("/restored_squared_error"):
+        # The more that an image is damaged, the less of it can be restored.
+        damage = "model.corruption"
+        found += [f"{k} {v}" for k, v in flatten(run.config) if f"{k}.".startswith(f"{damage}.")]
+    return found
 
 
 def _best(values: Sequence[float], way: int) -> float | None:
@@ -172,79 +176,3 @@ def _sorted_by(columns: Sequence[Column], sort: str | None) -> Column | None:
     keys = [c.key.partition(" ")[0] for c in columns]
     near = get_close_matches(sort, keys, 1) or sorted(set(keys))
     raise LabError(f"No metric is called {sort!r}; there is {', '.join(near) or 'none yet'}.")
-
-
-def settings(run: Run, over: Sequence[str] = ()) -> dict[str, str]:
-    """Return dotted keys and texts of the settings of a run's experiment, but for those `over`."""
-    return {
-        key: text
-        for key, text in _flatten(run.config)
-        if not any(key == name or key.startswith(f"{name}.") for name in _BOOKKEEPING)
-        and not any(f".{key}".endswith(f".{name}") for name in over)
-    }
-
-
-def protocols(run: Run, over: Sequence[str] = ()) -> dict[str, dict[str, str]]:
-    """Return for each split what its numbers rest on, but for the settings `over`."""
-    apart = {*_TOOLS, *(name.rpartition(".")[2] for name in over)}
-    return {
-        split: {key: text for key, text in _protocol(run, split).items() if key not in apart}
-        for split in run.evaluation["protocol"]
-    }
-
-
-def differences(runs: Sequence[Run], over: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Return for each setting that differs, but for those `over`, one text a run or none."""
-    tables = [settings(run, over) for run in runs]
-    different = {
-        key: [table.get(key, "") for table in tables]
-        for key in _union(tables)
-        if len({table.get(key, "") for table in tables}) > 1
-    }
-    different = {_shorten(key, different): cells for key, cells in different.items()}
-    return different | _different_protocols([protocols(run, over) for run in runs])
-
-
-def _different_protocols(found: Sequence[dict[str, dict[str, str]]]) -> dict[str, list[str]]:
-    different = {}
-    for split in _union(found):
-        tables = [protocol.get(split, {}) for protocol in found]
-        for key in _union(tables):
-            # A run that was not evaluated differs from the others by that alone.
-            if len({table[key] for table in tables if key in table}) > 1:
-                different[f"evaluation.{split}.{key}"] = [t.get(key, "") for t in tables]
-    return different
-
-
-def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield dotted keys and texts; a class is the value of the key that it fills, as are several."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if name == "class_path":
-                yield key, str(inner).rpartition(".")[2]
-            else:
-                yield from _flatten(
-                    inner, key if name == "init_args" else f"{key}.{name}".strip(".")
-                )
-    elif isinstance(value, list) and value and all(map(_is_class, value)):
-        names = [str(inner["class_path"]).rpartition(".")[2] for inner in value]
-        yield key, ", ".join(names)
-        for i, (name, inner) in enumerate(zip(names, value, strict=True)):
-            rest = {k: v for k, v in inner.items() if k != "class_path"}
-            yield from _flatten(rest, f"{key}.{name}" + f"[{i}]" * (names.count(name) > 1))
-    elif value is not None:
-        yield key, value if isinstance(value, str) else json.dumps(value)
-
-
-def _is_class(value: Any) -> bool:
-    return isinstance(value, dict) and "class_path" in value
-
-
-def _shorten(key: str, keys: Iterable[str]) -> str:
-    """Return the shortest end of a dotted key that no other key shares."""
-    parts = key.split(".")
-    for n in range(1, len(parts)):
-        end = ".".join(parts[-n:])
-        if not any(k != key and (k == end or k.endswith(f".{end}")) for k in keys):
-            return end
-    return key
