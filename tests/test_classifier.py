@@ -14,7 +14,15 @@ from vae_lab.contracts import Batch, Classifies, Encodes
 from vae_lab.corruptions import Masking
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
-from vae_lab.models import PCA, VAE, Autoencoder, Classifier, StackedAutoencoder
+from vae_lab.models import (
+    PCA,
+    VAE,
+    Autoencoder,
+    Classifier,
+    GaussianMixture,
+    KMeans,
+    StackedAutoencoder,
+)
 from vae_lab.nets import MLPDecoder, MLPEncoder
 
 pytestmark = pytest.mark.filterwarnings(
@@ -131,15 +139,47 @@ def test_a_frozen_encoder_that_is_started_from_may_be_fine_tuned(tmp_path):
     assert all(weight.requires_grad for weight in model.parameters())
 
 
+def fitted(path, model):
+    """Fit a model that learns without gradients, and write it to a checkpoint."""
+    Trainer(**TRAINER).fit(model, Digits(val_size=0))
+    return saved(model, path)
+
+
 @pytest.mark.parametrize("frozen", [True, False])
-def test_what_learns_without_gradients_stays_as_it_is(frozen):
-    model = Classifier(SHAPE, partial(PCA, latent_dim=6), frozen=frozen)
-    model.encoder.learn(examples(100).x.flatten(1))
-    codes = model.encode(examples().x)
-    learn(model)
+def test_what_learns_without_gradients_stays_as_it_is(frozen, tmp_path):
+    source = PCA(SHAPE, 6)
+    model = Classifier(SHAPE, fitted(tmp_path / "pca.ckpt", source), frozen=frozen)
+    Trainer(**TRAINER).fit(model, Digits())
     trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
     assert trained == ["head.weight", "head.bias"]
-    torch.testing.assert_close(model.encode(examples().x), codes, rtol=0, atol=0)
+    x = examples().x
+    torch.testing.assert_close(model.encode(x), source.encode(x), rtol=0, atol=0)
+
+
+UNFITTED = {
+    "PCA": partial(PCA, latent_dim=6),
+    "KMeans": partial(KMeans, clusters=4, restarts=1),
+    "GaussianMixture": partial(GaussianMixture, components=4, pca_dim=4),
+}
+
+
+@pytest.mark.parametrize("name", UNFITTED)
+def test_what_learns_without_gradients_has_to_be_fitted_first(name, tmp_path):
+    def train(encoder, **settings):
+        model = Classifier(SHAPE, encoder, **settings)
+        Trainer(**TRAINER).fit(model, Digits())
+        return saved(model, tmp_path / "classifier.ckpt")
+
+    sentence = f"{name} has to be fitted first: give its run as --model.encoder"
+    source = fitted(tmp_path / "source.ckpt", UNFITTED[name](SHAPE))
+    with pytest.raises(LabError, match=sentence):
+        train(UNFITTED[name])
+    with pytest.raises(LabError, match=sentence):
+        train(source, weights="random")
+    kept = train(source)
+    train(kept)  # a classifier brings along what it was trained on
+    with pytest.raises(LabError, match=sentence):
+        train(kept, weights="random")
 
 
 def test_random_weights_have_the_architecture_alone(tmp_path):

@@ -14,6 +14,7 @@ from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model, Schedule
+from vae_lab.models.classical import Classical
 from vae_lab.precision import at_least_single
 
 __all__ = ["Classifier"]
@@ -59,7 +60,8 @@ class Classifier(Model):
 
     Raises:
         LabError: If there is no such checkpoint, its model cannot encode or has images of another
-            shape, or a number is out of range; in training, if labels are not among the classes.
+            shape, or a number is out of range; in training, if labels are not among the classes,
+            or an encoder that learns without gradients, such as PCA, was not fitted before.
 
     References:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
@@ -117,6 +119,19 @@ class Classifier(Model):
                 f"{type(data).__name__} has {found} classes: "
                 f"--model.classes {self.classes} is too few."
             )
+
+    def on_fit_start(self) -> None:
+        # Not before: the weights of a checkpoint come after the model is made and set up.
+        if isinstance(self.encoder, Classical) and not self.encoder.images_seen:
+            raise LabError(
+                f"{type(self.encoder).__name__} has to be fitted first: give its run as "
+                "--model.encoder, with --model.weights trained."
+            )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        # What was trained on the codes of an encoder brings it along as it was.
+        self.encoder.images_seen = max(self.encoder.images_seen, self.images_seen)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the encoder's codes of images (B, C, H, W), shape (B, latent_dim)."""
