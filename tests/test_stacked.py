@@ -1,19 +1,22 @@
 """Layer after layer, then the whole: the stacked autoencoder."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
+from torch.optim.lr_scheduler import StepLR
 
 from tests.test_models import QUIET, batch
 from vae_lab import runs, training
+from vae_lab.callbacks import Best
 from vae_lab.corruptions import Masking
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.models import Autoencoder, StackedAutoencoder
-from vae_lab.nets import MLPEncoder
+from vae_lab.nets import ConvEncoder, MLPEncoder
 from vae_lab.penalties import Contraction
 
 pytestmark = pytest.mark.filterwarnings(
@@ -31,6 +34,16 @@ def build(**settings):
     return StackedAutoencoder(SHAPE, **known | settings)
 
 
+class StopAt(Callback):
+    """Ends training after so many epochs, of more that were asked for."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer, model):
+        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
+
+
 class Weights(Callback):
     """Remembers each layer's weights at every epoch's end."""
 
@@ -46,13 +59,11 @@ class Weights(Callback):
         )
 
 
-def fit(model, epochs, *callbacks):
+def fit(model, epochs, *callbacks, **settings):
     """Train on the embedded digits."""
     data = Digits(batch_size=64, limit=256)
-    trainer = Trainer(
-        max_epochs=epochs, callbacks=[*callbacks], enable_checkpointing=False, **QUIET
-    )
-    trainer.fit(model, data)
+    quiet = {**QUIET, "enable_checkpointing": False, **settings}
+    Trainer(max_epochs=epochs, callbacks=[*callbacks], **quiet).fit(model, data)
 
 
 def test_each_epoch_trains_its_own_layer_and_the_last_all():
@@ -93,18 +104,36 @@ def test_the_whole_is_all_layers_up_and_down():
     torch.testing.assert_close(model.decode(model.encode(x)), z)
 
 
-def test_validation_judges_the_whole_in_every_stage():
+def test_validation_judges_the_layer_and_the_whole_beside_it():
     model = build().eval()
     terms, whole = model.terms(batch(SHAPE)), build(pretrain_epochs=0).terms(batch(SHAPE))
-    torch.testing.assert_close(terms["loss"], whole["loss"])
     torch.testing.assert_close(terms["squared_error"], whole["squared_error"])
-    torch.testing.assert_close(terms["layer_1"], model.train().terms(batch(SHAPE))["layer_1"])
+    torch.testing.assert_close(terms["loss"], model.train().terms(batch(SHAPE))["loss"])
 
 
-def test_noise_is_only_for_the_layer_that_learns():
-    model = build(layers=(partial(layer, corruption=partial(Masking, 1.0)),))
-    torch.testing.assert_close(model._climb(batch(SHAPE).x, 2), build()._climb(batch(SHAPE).x, 2))
+@pytest.mark.parametrize("epochs", [3, 4, 5])
+def test_the_best_checkpoint_is_the_best_of_the_latest_stage(epochs, tmp_path, monkeypatch):
+    model = build(pretrain_epochs=2)
+    # Each stage begins with a larger loss than the one before has ended with.
+    losses = [1.0, 0.5, 9.0, 8.0, 99.0, 98.0]
+    monkeypatch.setattr(
+        StackedAutoencoder,
+        "validation_step",
+        lambda self, *_: self.log("val/loss", torch.tensor(losses[self.current_epoch])),
+    )
+    monkeypatch.setattr(StackedAutoencoder, "on_validation_epoch_end", lambda self: None)
+    best = Best(tmp_path, "best", monitor="val/loss", save_on_train_epoch_end=True)
+    fit(model, 6, best, StopAt(epochs), enable_checkpointing=True)
+    found = torch.load(best.best_model_path, weights_only=True)
+    assert found["epoch"] == epochs - 1
+
+
+def test_noise_is_for_a_layer_that_learns_by_itself_alone():
+    noisy = (partial(layer, corruption=partial(Masking, 1.0)),)
+    model = build(layers=noisy)
     assert not torch.equal(model._layer(1, batch(SHAPE)), build()._layer(1, batch(SHAPE)))
+    fine, plain = build(layers=noisy, pretrain_epochs=0), build(pretrain_epochs=0)
+    torch.testing.assert_close(fine.terms(batch(SHAPE)), plain.terms(batch(SHAPE)))
 
 
 @pytest.mark.parametrize(
@@ -125,8 +154,39 @@ def test_codes_that_are_no_shares_of_one_are_refused_below_another_layer():
 
 
 def test_training_that_ends_before_the_last_layer_is_refused():
-    with pytest.raises(LabError, match=r"3 epochs, more than --trainer.max_epochs 2"):
+    with pytest.raises(LabError, match=r"take 3 epochs of 4 steps, more than"):
         fit(build(), 2)
+    with pytest.raises(LabError, match=r"take 3 epochs of 4 steps, more than"):
+        fit(build(), 3, max_steps=11)
+
+
+def test_a_layer_has_no_learning_rate_of_its_own():
+    for wrong in ({"lr": 0.5}, {"schedule": partial(StepLR, step_size=1)}):
+        with pytest.raises(LabError, match="none of its own"):
+            build(layers=(partial(layer, **wrong),))
+
+
+def test_a_layer_that_wants_images_of_codes_is_refused_with_its_number():
+    convolutions = partial(layer, encoder=ConvEncoder)
+    with pytest.raises(LabError, match="Layer 2 sees the codes of layer 1, no image"):
+        build(layers=(convolutions,))
+
+
+def test_several_processes_need_a_strategy_that_knows_of_resting_layers():
+    model = build()
+    model.trainer = SimpleNamespace(
+        precision="32-true", log_every_n_steps=1, world_size=2, strategy=SimpleNamespace()
+    )
+    with pytest.raises(LabError, match="ddp_find_unused_parameters_true"):
+        model.setup("fit")
+
+
+def test_a_stack_is_corrupted_and_activated_as_its_outer_layers_are():
+    noisy, linear = partial(layer, corruption=Masking), partial(layer, activation="Identity")
+    model = build(layers=(noisy, layer, linear))
+    assert str(model.corruption) == "Masking 0.3"
+    assert isinstance(model.activation, torch.nn.Identity)
+    assert not torch.equal(model.corrupt(batch(SHAPE).x), batch(SHAPE).x)
 
 
 # the command line
@@ -192,3 +252,10 @@ def test_one_run_folder_holds_the_curve_of_every_stage(tmp_path, monkeypatch):
     assert max(steps["train/layer_2"]) < min(steps["train/squared_error"])
     assert len(steps["val/squared_error"]) == 6
     assert runs.load_model("runs/stack").encode(torch.rand(2, 1, 8, 8)).shape == (2, 6)
+
+
+def test_a_run_goes_on_with_its_own_stages_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command("--trainer.max_epochs=4")
+    with pytest.raises(LabError, match="layers take 2 epochs each"):
+        command("--trainer.max_epochs=9", "--model.pretrain_epochs=1", "--ckpt_path=last")

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 __all__ = ["Best"]
@@ -12,14 +13,28 @@ class Best(ModelCheckpoint):
     """Lightning's checkpoint of the best score, which a run that goes on does not forget.
 
     Lightning drops the score where the folder is spelled otherwise than at first, and the next
-    checkpoint then replaces a better one.
+    checkpoint then replaces a better one. Where a model goes on to another objective, the best of
+    the earlier one gives way to the first of the next.
     """
+
+    objective: int | None = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        objective = getattr(pl_module, "objective", None)
+        if objective != self.objective:
+            self.objective = objective
+            self.best_k_models, self.best_model_score = {}, None
+        super().on_train_epoch_end(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "objective": self.objective}
 
     def written_at(self, step: int) -> str | None:
         """Return the path of the best checkpoint if it was written after that many steps."""
         return self.best_model_path if self._last_global_step_saved == step else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.objective = state_dict["objective"]
         path = self.format_checkpoint_name({})
         if os.path.exists(path):
             here = {"dirpath": self.dirpath, "best_k_models": {path: state_dict["kth_value"]}}

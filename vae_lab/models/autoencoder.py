@@ -114,6 +114,12 @@ class Autoencoder(Model):
         x = self.corrupt(batch.x)
         code = self.encode(x)
         terms = self.restoration(self.decoder(code), batch.x)
+        if self.corruption is not None:
+            terms["restored_squared_error"] = terms.pop("squared_error")
+            if not self.training:
+                # Of images that nobody damaged, like any other autoencoder's.
+                clean = self.restoration(self.decoder(self.encode(batch.x)), batch.x)
+                terms["squared_error"] = clean["squared_error"]
         if self.penalty is not None:
             penalty, loss = self.penalty(self, x, code), terms["loss"]
             terms |= {"loss": loss + penalty, "reconstruction": loss, "penalty": penalty}

@@ -66,6 +66,14 @@ class Model(L.LightningModule, ABC):
         The term `loss` is what training minimises; the others are logged beside it.
         """
 
+    @property
+    def objective(self) -> int | None:
+        """Which of its objectives a model minimises in this epoch, if it changes between epochs.
+
+        Losses of different objectives cannot be compared to choose the best checkpoint.
+        """
+        return None
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = Adam(self.parameters(), self.lr, fused=True)
         if self.schedule is None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import cast
+from inspect import signature
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from vae_lab.contracts import Batch, Shape
+from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model, Schedule
@@ -30,8 +32,9 @@ class StackedAutoencoder(Model):
 
     .. math:: x \to h_1 \to \dots \to h_n \to \dots \to h_1' \to \hat x
 
-    While a layer is trained its loss is logged as `layer_1`, `layer_2`, ... Losses of different
-    layers cannot be compared, so that `val/loss` is the whole's throughout.
+    While a layer is trained its loss is logged as `layer_1`, `layer_2`, ... too, and beside it the
+    squared error of the whole. Losses of different stages cannot be compared: the best checkpoint
+    is the best of the latest stage.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
@@ -45,8 +48,9 @@ class StackedAutoencoder(Model):
 
     Raises:
         LabError: If a size is not positive, there are more or fewer layers than widths, a layer
-            but the last puts out other than shares of one, or training would end before the
-            last layer's turn.
+            has a learning rate of its own, or one but the last puts out other than shares of
+            one; in training, if it would end before the last layer's turn, or if a strategy of
+            several processes waits for the gradients of layers that rest.
 
     References:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
@@ -78,8 +82,8 @@ class StackedAutoencoder(Model):
         self.latent_dim = widths[-1]
         makers = list(layers) * (len(widths) // len(layers))
         inputs = [shape, *((width, 1, 1) for width in widths[:-1])]
-        plan = zip(makers, inputs, widths, strict=True)
-        self.layers = nn.ModuleList(make(seen, width) for make, seen, width in plan)
+        plan = enumerate(zip(makers, inputs, widths, strict=True))
+        self.layers = nn.ModuleList(_made(k, *part) for k, part in plan)
         if not all(isinstance(layer.activation, nn.Sigmoid) for layer in self.layers[:-1]):
             raise LabError(
                 "A layer restores the codes of the one below as shares of one, like pixels: "
@@ -92,7 +96,21 @@ class StackedAutoencoder(Model):
         return cast(Autoencoder, self.layers[0])
 
     @property
-    def current_layer(self) -> int | None:
+    def activation(self) -> nn.Module:
+        """What the code passes through."""
+        return cast(Autoencoder, self.layers[-1]).activation
+
+    @property
+    def corruption(self) -> Corruption | None:
+        """Damage done to the images that the first layer sees."""
+        return self.first.corruption
+
+    def corrupt(self, x: Tensor) -> Tensor:
+        """Damage images (B, C, H, W) as in training, by the global random stream."""
+        return self.first.corrupt(x)
+
+    @property
+    def objective(self) -> int | None:
         """The number of the layer that is trained by itself in this epoch, from 0, if one is."""
         if self.current_epoch >= self.pretrain_epochs * len(self.layers):
             return None
@@ -100,13 +118,32 @@ class StackedAutoencoder(Model):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        wanted = self.pretrain_epochs * len(self.layers)
-        # Lightning gives its trainer this attribute from elsewhere.
-        rehearsal = bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
-        if stage == "fit" and not rehearsal and -1 < (self.trainer.max_epochs or 0) < wanted:
+        settings = getattr(self.trainer.strategy, "_ddp_kwargs", {})
+        alone = stage != "fit" or self.trainer.world_size == 1
+        if not alone and not settings.get("find_unused_parameters"):
             raise LabError(
-                f"{len(self.layers)} layers of {self.pretrain_epochs} epochs each take "
-                f"{wanted} epochs, more than --trainer.max_epochs {self.trainer.max_epochs}."
+                "Layers that rest have no gradients for several processes to wait for: add "
+                "--trainer.strategy ddp_find_unused_parameters_true."
+            )
+
+    def on_train_start(self) -> None:
+        # Lightning gives its trainer this attribute from elsewhere.
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        wanted, steps = self.pretrain_epochs * len(self.layers), self.trainer.num_training_batches
+        short = -1 < (self.trainer.max_epochs or -1) < wanted
+        if short or -1 < self.trainer.max_steps < wanted * steps:
+            raise LabError(
+                f"{len(self.layers)} layers of {self.pretrain_epochs} epochs each take {wanted} "
+                f"epochs of {steps} steps, more than --trainer.max_epochs or max_steps allow."
+            )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if (found := checkpoint["hyper_parameters"]["pretrain_epochs"]) != self.pretrain_epochs:
+            raise LabError(
+                f"The checkpoint's layers take {found} epochs each; with "
+                f"--model.pretrain_epochs {self.pretrain_epochs} it would go on in another stage."
             )
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -122,11 +159,11 @@ class StackedAutoencoder(Model):
         return self.decode(self.encode(x))
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        if (k := self.current_layer) is None:
+        if (k := self.objective) is None:
             return self._whole(batch.x)
         loss = self._layer(k, batch)
         own = {"loss": loss, f"layer_{k + 1}": loss}
-        return own if self.training else own | self._whole(batch.x)
+        return own if self.training else self._whole(batch.x) | own
 
     def _layer(self, k: int, batch: Batch) -> Tensor:
         """Return what layer `k` minimises, for each image."""
@@ -149,3 +186,17 @@ class StackedAutoencoder(Model):
         for layer in cast(Iterable[Autoencoder], self.layers[:0:-1]):
             z = layer.decode(z).flatten(1)
         return z
+
+
+def _made(k: int, make: MakeLayer, seen: Shape, width: int) -> Autoencoder:
+    """Make layer `k`, from 0, which sees `seen` and has `width` units."""
+    try:
+        layer = make(seen, width)
+    except LabError as error:
+        if k == 0:
+            raise
+        raise LabError(f"Layer {k + 1} sees the codes of layer {k}, no image: {error}") from error
+    default = signature(Autoencoder).parameters["lr"].default
+    if layer.lr != default or layer.schedule is not None:
+        raise LabError("A layer learns at the stack's lr and schedule: give it none of its own.")
+    return layer
