@@ -247,7 +247,7 @@ def test_more_classes_than_told_are_refused_before_training():
     [
         ({"classes": 1}, "at least two classes"),
         ({"weights": "best"}, "weights are trained or random, not 'best'"),
-        ({"encoder": "nowhere.ckpt"}, "There is no nowhere.ckpt"),
+        ({"encoder": "nowhere.ckpt"}, "Cannot read nowhere.ckpt: No such file"),
     ],
     ids=str,
 )
@@ -302,26 +302,43 @@ def source(trained, here):
     return here / "runs" / "Autoencoder"
 
 
-def test_a_run_goes_on_with_or_without_the_run_that_it_started_from(lab, source):
+def encoder_in(folder):
+    """Return what a run's config.yaml says that it began with."""
+    return runs.find(folder).config["model"]["init_args"]["encoder"]
+
+
+def test_a_run_goes_on_whatever_became_of_the_run_that_it_started_from(lab, source):
     encoder = "--model.encoder=runs/Autoencoder"
+    began = str(source / "version_0/checkpoints/best.ckpt")
     lab(*FIT, encoder, "--trainer.max_epochs=4")
-    config = Path("runs/few/version_0/config.yaml")
-    assert "encoder: runs/Autoencoder" in config.read_text()
     lab(*FIT, encoder, "--name=part", "--trainer.max_epochs=2")
     shutil.copytree("runs/part", "runs/alone")
+    # A newer version, of another architecture.
+    lab(
+        "fit", "--data=Digits", "--model=Autoencoder", "--name=Autoencoder", "--pictures.kinds=[]",
+        "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false",
+    )  # fmt: skip
+    assert runs.find("runs/Autoencoder").path.name == "version_1"
     lab(*FIT, encoder, "--name=part", "--trainer.max_epochs=4", "--ckpt_path=last")
+    lab("fit", "--config=runs/few/version_0/config.yaml", "--name=rerun")
     shutil.rmtree(source)
     lab(*FIT, encoder, "--name=alone", "--trainer.max_epochs=4", "--ckpt_path=last")
-    assert "encoder: runs/Autoencoder" in Path("runs/alone/version_0/config.yaml").read_text()
-    whole, part, alone = (
+    names = ("few", "part", "alone", "rerun")
+    assert [encoder_in(f"runs/{name}") for name in names] == [began] * 4
+    whole, *others = (
         torch.load(runs.checkpoint_of(f"runs/{name}", "last"), weights_only=True)["state_dict"]
-        for name in ("few", "part", "alone")
+        for name in names
     )
-    torch.testing.assert_close(part, whole, rtol=0, atol=0)
-    torch.testing.assert_close(alone, whole, rtol=0, atol=0)
+    for other in others:
+        torch.testing.assert_close(other, whole, rtol=0, atol=0)
     assert "val/error" in lab("validate", *FIT[1:], encoder, "--ckpt_path=best")
     with pytest.raises(SystemExit):
         lab(*FIT, encoder)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(LabError, match="is a folder; name a checkpoint in it"):
+        Classifier(SHAPE, str(tmp_path))
 
 
 def test_images_are_damaged_in_training_alone():

@@ -106,7 +106,7 @@ class LabCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         model = self.config[self.subcommand].model
-        with _own_encoder(model.init_args, self.checkpoint):
+        with _settled_encoder(model.init_args, self.checkpoint):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -222,15 +222,24 @@ def _sentences() -> Iterator[None]:
 
 
 @contextmanager
-def _own_encoder(arguments: Namespace, checkpoint: Path | None) -> Iterator[None]:
-    """Let a classifier go on whose encoder's run is gone; its own checkpoint holds the encoder."""
+def _settled_encoder(arguments: Namespace, checkpoint: Path | None) -> Iterator[None]:
+    """Settle which checkpoint a classifier's encoder comes from, and note it for config.yaml.
+
+    A run's newest version is another one tomorrow. A classifier that goes on holds its encoder in
+    its own checkpoint, and notes what it began with.
+    """
     named = arguments.get("encoder")
-    if checkpoint is None or not isinstance(named, str) or Path(named).exists():
+    if not isinstance(named, str):
         yield
-        return
-    arguments.encoder = str(checkpoint)
-    yield
-    arguments.encoder = named  # for config.yaml, which says what the run began with
+    elif checkpoint is None:
+        arguments.encoder = str(runs.checkpoint_of(named).absolute())
+        yield
+    else:
+        arguments.encoder = str(checkpoint)
+        yield
+        folder = checkpoint.absolute().parent.parent
+        before = runs.Run(folder).config.get("model", {}).get("init_args", {})
+        arguments.encoder = before.get("encoder", named)
 
 
 def _loggers(folder: Path, wandb: str | None) -> list[Logger]:

@@ -1,14 +1,15 @@
 """Classifiers on top of an encoder, trained before or from scratch."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 from jsonargparse.typing import register_type, restricted_string_type
+from lightning import LightningModule
 from torch import Tensor, nn
 
-from vae_lab import runs
-from vae_lab.checkpoints import anew
+from vae_lab.checkpoints import anew, load
 from vae_lab.contracts import Batch, Encodes, Shape, require
 from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
@@ -43,14 +44,17 @@ class Classifier(Model):
 
     .. math:: p(y|x) = \mathrm{softmax}_y(W f(x) + b)
 
-    The encoder f is that of any model that can encode; its decoder is dropped. The shares of
-    wrong labels are logged as `error` beside the cross-entropy.
+    The encoder f is that of any model that can encode. Only what encodes is used: the decoder is
+    dropped, and of the encoder's settings its corruption, penalty, likelihood, learning rate and
+    schedule do nothing here; the classifier's own `corruption` is the one that acts. The shares
+    of wrong labels are logged as `error` beside the cross-entropy.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        encoder: A run folder or a checkpoint to start from, such as runs/cae_mnist, or the class
-            of a model to start from scratch. Neither is needed by the classifier's checkpoint.
-        weights: What to take of a run or a checkpoint: its `trained` weights, or its architecture
+        encoder: A checkpoint to start from, for which the command line takes its run folder too,
+            such as runs/cae_mnist, or the class of a model to start from scratch. Neither is
+            needed by the classifier's checkpoint.
+        weights: What to take of a checkpoint: its `trained` weights, or its architecture
             alone, with `random` weights, to compare with.
         frozen: Train the linear layer only, on the codes of the encoder as it is.
         classes: How many classes there are.
@@ -89,7 +93,7 @@ class Classifier(Model):
             raise LabError(f"weights are {' or '.join(get_args(Weights))}, not {weights!r}.")
         if isinstance(encoder, str):
             model = _started(encoder, shape, weights)
-            # From here on the classifier is complete without the run that it started from.
+            # From here on the classifier is complete without the file that it started from.
             self.hparams["encoder"] = _described(model)
         else:
             model = encoder(shape)
@@ -164,8 +168,12 @@ class Classifier(Model):
 
 
 def _started(path: str, shape: Shape, weights: Weights) -> Model:
-    """Load the model of a run or a checkpoint, or make one like it with random weights."""
-    model = runs.load_model(path)
+    """Load the model of a checkpoint, or make one like it with random weights."""
+    if Path(path).is_dir():
+        raise LabError(
+            f"{path} is a folder; name a checkpoint in it, such as checkpoints/best.ckpt."
+        )
+    model = load(LightningModule, Path(path)).eval()
     require(model, Encodes, f"A classifier that starts from {path}")
     if not isinstance(model, Model) or model.shape != tuple(shape):
         theirs = " x ".join(map(str, getattr(model, "shape", ())))
