@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 import yaml
 from conftest import FIT
 from PIL import Image
+
+from vae_lab.runs import Run
 
 
 def test_a_run_folder_holds_all_there_is_to_know(trained):
@@ -32,6 +35,22 @@ def test_a_run_folder_holds_all_there_is_to_know(trained):
     record = json.loads((run / "run.json").read_text())
     assert record["finished"]
     assert record["command"][:2] == ["lab", "fit"]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"), [("val/loss", "min"), ("val/kl", "max"), ("val/elbo", "max")]
+)
+def test_a_fit_ends_with_the_best_of_what_chose_the_checkpoint(lab, monitor, mode):
+    words = [f"--checkpoint.monitor={monitor}", f"--checkpoint.mode={mode}", "--name=run"]
+    out = lab(*FIT, *words, "--trainer.max_epochs=4", "--model.lr=0.05")
+    curves = Run(Path("runs/run/version_0")).curves()
+    step, value = (max if mode == "max" else min)(curves[monitor], key=itemgetter(1))
+    found = re.search(r"^best +(\S+) (\S+) at step (\d+)(.*)$", out, re.MULTILINE)
+    assert found[1] == monitor
+    assert float(found[2]) == pytest.approx(value, rel=1e-4)
+    assert int(found[3]) == step
+    elbo = "" if monitor == "val/elbo" else f"; val/elbo {dict(curves['val/elbo'])[step]:.5g}"
+    assert found[4] == elbo
 
 
 @pytest.mark.parametrize("verb", ["sample", "reconstruct", "traverse", "interpolate", "manifold"])

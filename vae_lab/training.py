@@ -1,12 +1,12 @@
 """Lightning's four verbs: LightningCLI, told where a run lives and who logs it."""
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import torch
 from jsonargparse import Namespace
 from lightning import LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer import Trainer
@@ -144,7 +145,7 @@ class LabCLI(LightningCLI):
         with removed_if_refused(folder) if made else nullcontext(), _stopping(folder):
             self.trainer.loggers = _loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
-        _report(folder)
+        _report(folder, self.trainer.checkpoint_callback)
 
     def after_validate(self) -> None:
         """Say what was measured."""
@@ -272,14 +273,26 @@ def _wandb(folder: Path, offline: bool) -> Logger:
 
 
 @rank_zero_only
-def _report(folder: Path) -> None:
+def _report(folder: Path, chosen: Callback | None) -> None:
     run = runs.Run(folder)
     print(f"run       {folder}")
-    for metric, better in (("val/elbo", max), ("val/squared_error", min), ("val/loss", min)):
-        if points := run.curves().get(metric):
-            step, value = better(points, key=itemgetter(1))
-            print(f"best      {metric} {value:.2f} at step {step:.0f}")
-            break
+    if isinstance(chosen, Best) and (best := _best(run, chosen)):
+        print(f"best      {best}")
     for picture in run.pictures.values():
         print(f"picture   {picture}")
     print(f"next      lab evaluate {folder}")
+
+
+def _best(run: runs.Run, chosen: Best) -> str:
+    """Say at which step the metric was best that chose the checkpoint, and the ELBO there."""
+    if chosen.best_model_score is None:
+        return ""
+    score, curves = float(chosen.best_model_score), run.curves()
+    # The curve's own best may be of another objective, see `Best`.
+    points = curves.get(chosen.monitor or "", ())
+    steps = [step for step, value in points if math.isclose(value, score, rel_tol=1e-6)]
+    if not steps:
+        return ""
+    elbo = dict(curves.get("val/elbo", ())).get(steps[0])
+    beside = "" if elbo is None or chosen.monitor == "val/elbo" else f"; val/elbo {elbo:.5g}"
+    return f"{chosen.monitor} {score:.5g} at step {steps[0]:.0f}{beside}"
