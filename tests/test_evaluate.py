@@ -1,12 +1,14 @@
 """`lab evaluate`: what is measured for whom, where it is written, and what is refused."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import FIT
 from torch import nn
 
 from vae_lab import runs
@@ -145,6 +147,15 @@ def test_metrics_learn_from_validation_images_once_those_have_done_their_work(
     loaded["data"].splits = splits
     evaluate(str(folder), split=split, importance_samples=0)
     assert f"{count} training" in read(folder)["metrics"][f"{split}/knn_accuracy"]["protocol"]
+
+
+def test_metrics_learn_from_no_more_images_than_a_limited_run(lab):
+    words = [*FIT, "--model=Autoencoder", "--name=few", "--trainer.max_epochs=1"]
+    lab(*words, "--pictures.kinds=[]")
+    evaluate("runs/few")
+    for metric in ("linear_probe_accuracy", "kmeans_accuracy", "pca_squared_error"):
+        note = runs.find("runs/few").evaluation["metrics"][f"test/{metric}"]["protocol"]
+        assert re.search(r"\b64 (training )?images", note)
 
 
 def test_metrics_learn_from_so_many_images_at_most(run, monkeypatch):

@@ -166,7 +166,8 @@ def _anneal(
 def _learned(data: Images, split: str) -> Batch:
     """Return what metrics may learn from: for test, validation's images too, then of no more use.
 
-    So MNIST's are all 60,000, as in the numbers that the literature gives.
+    So MNIST's are all 60,000, as in the numbers that the literature gives. A run that trained on
+    a limited number of images is measured by no more labels than it had.
     """
     import torch
 
@@ -174,7 +175,8 @@ def _learned(data: Images, split: str) -> Batch:
 
     train = data.images("train", TRAIN_LIMIT)
     room = TRAIN_LIMIT - len(train.x)
-    if split == "val" or "val" not in data.splits or not room:
+    limited = data.protocol("train").get("limit") is not None
+    if split == "val" or "val" not in data.splits or limited or not room:
         return train
     return Batch(*map(torch.cat, zip(train, data.images("val", room), strict=True)))
 
