@@ -10,10 +10,12 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from vae_lab import runs
+from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.contracts import Batch, Classifies, Encodes
 from vae_lab.corruptions import Masking
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
+from vae_lab.metrics.suite import measure
 from vae_lab.models import (
     PCA,
     VAE,
@@ -350,6 +352,15 @@ def test_images_are_damaged_in_training_alone():
     torch.testing.assert_close(damaged.train().terms(examples()), plain.terms(black))
 
 
+def test_its_corruption_makes_it_no_denoising_model():
+    model = Classifier(SHAPE, ENCODERS["autoencoder"], corruption=partial(Masking, 0.5)).eval()
+    found = measure(model, examples(), examples, samples=0, seed=0)
+    assert "error" in found
+    assert not {"restored_squared_error", "corrupted_squared_error"} & found.keys()
+    with pytest.raises(LabError, match="needs a model that can decode; Classifier cannot"):
+        DRAWINGS["restorations"].check(model, "lab denoise")
+
+
 def test_evaluation_has_the_error_and_the_labels_that_were_learned_from(lab, source):
     lab(*FIT, "--model.encoder=runs/Autoencoder", "--model.frozen=true", "--trainer.max_epochs=3")
     shutil.rmtree(source)
@@ -379,6 +390,18 @@ def test_the_encoder_can_be_a_class_with_settings(lab):
     assert [step for step, _ in runs.find("runs/few").curves()["val/error"]] == [10, 20]
     lab(*FIT, "--name=default", "--trainer.max_epochs=1")
     assert runs.load_model("runs/default").latent_dim == 30
+    began = encoder_in("runs/default")
+    on = [*FIT, "--name=default", "--trainer.max_epochs=2", "--ckpt_path=last"]
+    lab(*on, "--model.encoder=runs/few")
+    assert encoder_in("runs/default") == began
     lab("fit", "--config=runs/default/version_0/config.yaml", "--name=same")
     for name, weight in runs.load_model("runs/same").state_dict().items():
         assert torch.equal(weight, runs.load_model("runs/default").state_dict()[name])
+
+
+def test_random_weights_of_a_stack_leave_a_checkpoint_that_loads(tmp_path):
+    layer = partial(Autoencoder, encoder=partial(MLPEncoder, hidden=()), activation="Sigmoid")
+    path = saved(StackedAutoencoder(SHAPE, widths=(8, 6), layers=(layer,)), tmp_path / "stack.ckpt")
+    model = Classifier(SHAPE, path, weights="random")
+    loaded = runs.load_model(saved(model, tmp_path / "again.ckpt"))
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)

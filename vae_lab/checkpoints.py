@@ -4,6 +4,7 @@ import pickle
 import sys
 import zipfile
 from argparse import ArgumentError
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
@@ -55,7 +56,8 @@ def anew(model: "LightningModule") -> "LightningModule":
     settings = dict(model.hparams)
     instantiator = str(settings.pop("_instantiator"))
     with _given_hyperparameters_context(settings, instantiator):
-        return instantiate_module(type(model), settings)
+        # A copy: it turns the settings of classes in a list into objects of its own.
+        return instantiate_module(type(model), deepcopy(settings))
 
 
 def read(path: Path) -> dict[str, Any]:
