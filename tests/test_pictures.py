@@ -88,6 +88,14 @@ def test_manifold_cuts_the_prior_into_equal_shares():
     torch.testing.assert_close(quantiles[..., 1], steps.flip(0)[:, None].expand(4, 4))  # z2 up
 
 
+def test_manifold_without_a_prior_goes_as_far_as_the_codes_go():
+    seen = []
+    codes = torch.stack([torch.linspace(0, 1, 101), torch.linspace(5, 25, 101)], 1)
+    pictures.manifold(lambda z: seen.append(z) or flat(z), side=2, codes=codes)
+    expected = [[0.25, 20.0], [0.75, 20.0], [0.25, 10.0], [0.75, 10.0]]
+    torch.testing.assert_close(seen[0], torch.tensor(expected))
+
+
 def test_manifold_refuses_other_codes():
     with pytest.raises(LabError, match="2 dimensions and this model has 20"):
         pictures.manifold(flat, latent_dim=20)
@@ -101,6 +109,14 @@ def test_traversal_moves_one_dimension_a_row():
     expected = base.repeat(2, 5, 1)
     expected[0, :, 2] = expected[1, :, 0] = torch.tensor([-2.0, -1, 0, 1, 2])
     torch.testing.assert_close(z.view(2, 5, 3), expected)
+
+
+def test_traversal_without_a_prior_goes_from_limit_to_limit():
+    seen = []
+    limits = torch.tensor([[0.0, -1.0], [1.0, 3.0]])
+    pictures.traversal(lambda z: seen.append(z) or flat(z), torch.zeros(2), steps=3, limits=limits)
+    expected = [[[0.0, 0.0], [0.5, 0.0], [1.0, 0.0]], [[0.0, -1.0], [0.0, 1.0], [0.0, 3.0]]]
+    torch.testing.assert_close(seen[0].view(2, 3, 2), torch.tensor(expected))
 
 
 def test_traversal_refuses_a_dimension_outside_the_code():

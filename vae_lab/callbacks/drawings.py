@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -106,12 +107,21 @@ def samples(
 
 
 def manifold(model: Any, batch: Batch, side: int = 20) -> Tensor:
-    """The whole plane of a two-dimensional code."""
-    return pictures.manifold(_decoder(model), side)
+    """The whole plane of a two-dimensional code, as far as its prior goes, or else its codes."""
+    codes = None
+    if not isinstance(model, Samples):
+        require(model, Encodes, "The picture 'manifold' of a model without a prior")
+        codes = model.encode(batch.x, batch.y)
+    return pictures.manifold(_decoder(model), side, codes=codes)
 
 
 def traversals(
-    model: Any, batch: Batch, image: int = 0, span: float = 3.0, steps: int = 11, rows: int = 12
+    model: Any,
+    batch: Batch,
+    image: int = 0,
+    span: float | None = None,
+    steps: int = 11,
+    rows: int = 12,
 ) -> Tensor:
     """Latent dimensions moved one at a time, the liveliest first where not all have room."""
     codes = model.encode(batch.x, batch.y)
@@ -119,7 +129,15 @@ def traversals(
         raise LabError(f"there is no image {image}; the last one is {len(codes) - 1}.")
     dims = codes.var(0, correction=0).argsort(descending=True)[:rows].sort().values.tolist()
     this = slice(image, image + 1)
-    return pictures.traversal(_decoder(model, batch.y[this]), codes[this], span, steps, dims)
+    draw = partial(pictures.traversal, _decoder(model, batch.y[this]), codes[this], steps=steps)
+    if span is None and not isinstance(model, Samples):
+        # Without a prior only the codes themselves tell how far a dimension goes.
+        return draw(dims=dims, limits=codes.float().quantile(_ends(codes), 0))
+    return draw(dims=dims, span=3.0 if span is None else span)
+
+
+def _ends(codes: Tensor) -> Tensor:
+    return torch.tensor([0.01, 0.99], device=codes.device)
 
 
 def interpolation(model: Any, batch: Batch, pairs: int = 8, steps: int = 11) -> Tensor:

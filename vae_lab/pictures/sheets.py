@@ -76,7 +76,9 @@ def columns_of(images: Tensor, at_most: int) -> int:
     return max(1, min(len(images), at_most, WIDTH // images.shape[-1]))
 
 
-def manifold(decode: Decode, side: int = 20, latent_dim: int = 2) -> Tensor:
+def manifold(
+    decode: Decode, side: int = 20, latent_dim: int = 2, codes: Tensor | None = None
+) -> Tensor:
     r"""Decode a square of codes that cuts the standard normal prior into equal shares.
 
     With $n$ images a side, the one $i$ rows from the bottom and $j$ columns from the left shows
@@ -87,6 +89,8 @@ def manifold(decode: Decode, side: int = 20, latent_dim: int = 2) -> Tensor:
         decode: Maps codes (N, 2) to images.
         side: Images a side.
         latent_dim: Size of the model's code.
+        codes: Codes (M, 2) whose own quantiles take the place of the prior's, where a model has
+            none.
 
     Raises:
         LabError: If the code is not two-dimensional.
@@ -99,13 +103,18 @@ def manifold(decode: Decode, side: int = 20, latent_dim: int = 2) -> Tensor:
             f"A manifold needs a code of 2 dimensions and this model has {latent_dim}; "
             "train it with latent_dim 2, or draw traversals."
         )
-    # The quantile of an fp32 probability near 0 or 1 is coarse.
-    z = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side).float()
-    z2, z1 = torch.meshgrid(z.flip(0), z, indexing="ij")
+    shares = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    if codes is None:
+        # The quantile of an fp32 probability near 0 or 1 is coarse.
+        axes = torch.special.ndtri(shares).float().expand(2, -1)
+    else:
+        axes = codes.detach().float().cpu().quantile(shares.float(), 0).T
+    z2, z1 = torch.meshgrid(axes[1].flip(0), axes[0], indexing="ij")
     image = grid(_decode(decode, torch.stack([z1, z2], -1).view(-1, 2)), side, gap=1)
-    values = [f"{v:.2f}" for v in z.tolist()]
-    title = "manifold: z1 from left to right, z2 from bottom to top, at quantiles of N(0, 1)"
-    return captioned(image, title, rows=values[::-1], columns=values)
+    columns, rows = ([f"{v:.2f}" for v in axis.tolist()] for axis in axes)
+    of = "N(0, 1)" if codes is None else "the codes"
+    title = f"manifold: z1 from left to right, z2 from bottom to top, at quantiles of {of}"
+    return captioned(image, title, rows=rows[::-1], columns=columns)
 
 
 def traversal(
@@ -114,6 +123,7 @@ def traversal(
     span: float = 3.0,
     steps: int = 11,
     dims: Sequence[int] | None = None,
+    limits: Tensor | None = None,
 ) -> Tensor:
     """Sweep one latent dimension a row, the others held at the base code.
 
@@ -123,6 +133,7 @@ def traversal(
         span: The swept dimension takes `steps` even values from `-span` to `span`.
         steps: Images a row.
         dims: Indices, from 0, of the dimensions to sweep; all by default. A dozen read well.
+        limits: Lowest and highest value of each dimension, shape (2, D), in the place of `span`.
 
     Raises:
         LabError: If a dimension lies outside the code.
@@ -131,14 +142,18 @@ def traversal(
     dims = range(base.shape[1]) if dims is None else dims
     if outside := [d for d in dims if not 0 <= d < base.shape[1]]:
         raise LabError(f"Dimensions {outside} lie outside a code of size {base.shape[1]}.")
-    values = torch.linspace(-span, span, steps).to(base)
+    low, high = torch.tensor([[-span], [span]]).expand(2, base.shape[1]).to(base)
+    if limits is not None:
+        low, high = limits.to(base)
+    shares = torch.linspace(0, 1, steps).to(base)
     z = base[:, None, None].repeat(1, len(dims), steps, 1)
     for row, d in enumerate(dims):
-        z[:, row, :, d] = values
+        z[:, row, :, d] = torch.lerp(low[d], high[d], shares)
     image = grid(_decode(decode, z.flatten(0, 2)), steps)
-    title = f"traversal: each row moves one latent from {-span:g} to {span:g}"
+    way = f"from {-span:g} to {span:g}" if limits is None else "from its low end to its high end"
     names = [f"z{d + 1}" for d in dims] * len(base)
-    return captioned(image, title, rows=names, columns=_numbers(values))
+    columns = _numbers(torch.linspace(-span, span, steps)) if limits is None else ()
+    return captioned(image, f"traversal: each row moves one latent {way}", names, columns)
 
 
 def interpolation(decode: Decode, start: Tensor, end: Tensor, steps: int = 11) -> Tensor:

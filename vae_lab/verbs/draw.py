@@ -139,7 +139,7 @@ def _named(words: Iterable[str]) -> Iterator[tuple[str, str | Path]]:
 def traverse(
     run: str,
     image: int = 0,
-    span: float = 3.0,
+    span: float | None = None,
     steps: int = 11,
     rows: int = 12,
     output: str = "traverse.png",
@@ -149,7 +149,8 @@ def traverse(
     Args:
         run: Run folder or checkpoint.
         image: Number of the validation image to start from.
-        span: How far to move to either side of zero.
+        span: How far to move to either side of zero; by default 3 where codes have a prior, else
+            as far as the codes themselves go, but for a hundredth at each end.
         steps: Images a row.
         rows: How many dimensions, those that vary most among images.
         output: PNG to write.
@@ -217,11 +218,13 @@ def _picture(
 
     from vae_lab import runs
     from vae_lab.callbacks.drawings import DRAWINGS
-    from vae_lab.contracts import Batch
+    from vae_lab.contracts import Batch, Samples
 
     model = runs.load_model(run)
     DRAWINGS[drawing].check(model, f"the picture {drawing!r}")
     nothing = Batch(torch.empty(0), torch.empty(0))
+    if images is None and not isinstance(model, Samples):
+        images = ("val", 2000)  # the codes of which say where to look, in the place of a prior
     batch = nothing if images is None else runs.load_data(run).images(*images)
     with torch.inference_mode():
         return DRAWINGS[drawing].draw(model, batch, **options)
