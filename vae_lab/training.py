@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jsonargparse import Namespace
+from jsonargparse import Namespace, dict_to_namespace
 from lightning import LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
@@ -240,7 +240,8 @@ def _settled_encoder(arguments: Namespace, checkpoint: Path | None) -> Iterator[
         yield
         folder = checkpoint.absolute().parent.parent
         before = runs.Run(folder).config.get("model", {}).get("init_args", {})
-        arguments.encoder = before.get("encoder", named)
+        noted = before.get("encoder", named)
+        arguments.encoder = dict_to_namespace(noted) if isinstance(noted, dict) else noted
 
 
 def _loggers(folder: Path, wandb: str | None) -> list[Logger]:
