@@ -158,6 +158,19 @@ def test_metrics_learn_from_no_more_images_than_a_limited_run(lab):
         assert re.search(r"\b64 (training )?images", note)
 
 
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_too_few_codes_for_neighbours_leave_the_rest(run, split, monkeypatch):
+    folder, loaded = run
+    loaded["model"] = Coder()
+    monkeypatch.setattr(module, "TRAIN_LIMIT", 4)
+    evaluate(str(folder), split=split)
+    expected = CODES - {"knn_accuracy"} | {"squared_error", "pca_squared_error"}
+    assert names(folder, split) == expected
+    monkeypatch.setattr(module, "TRAIN_LIMIT", 5)
+    evaluate(str(folder), split=split)
+    assert "knn_accuracy" in names(folder, split)
+
+
 def test_metrics_learn_from_so_many_images_at_most(run, monkeypatch):
     folder, _ = run
     for most in (95, 90, 50):

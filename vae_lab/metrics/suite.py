@@ -35,6 +35,9 @@ from vae_lab.metrics.measures import Measure, batches, device_of, encode, seeded
 
 __all__ = ["annealing", "bounds", "codes", "density", "measure", "reconstructions"]
 
+NEIGHBOURS = 5
+"""Training codes that vote on the class of another one, where there are so many."""
+
 
 def measure(
     model: Any,
@@ -258,14 +261,15 @@ def codes(
     about, n = f"trained on the codes of {len(known.x)} training images", len(images.x)
     probe = linear_probe_accuracy(*data)
     found = {"linear_probe_accuracy": Measure.share(probe, n, f"logistic regression, {about}")}
-    if not _tied(data[0]):
-        knn = knn_accuracy(*data)
-        found["knn_accuracy"] = Measure.share(knn, n, f"5 nearest neighbours, {about}")
+    if len(known.x) >= NEIGHBOURS and not _tied(data[0]):
+        knn = knn_accuracy(*data, NEIGHBOURS)
+        how = f"{NEIGHBOURS} nearest neighbours, {about}"
+        found["knn_accuracy"] = Measure.share(knn, n, how)
     # What makes clusters of its own has had them measured.
     return found if isinstance(model, Clusters) else found | code_clusters(*data, seed)
 
 
-def _tied(train_codes: Tensor, k: int = 5) -> bool:
-    """Tell whether `k` nearest codes are mostly equal ones, and so whichever come first."""
+def _tied(train_codes: Tensor) -> bool:
+    """Tell whether the nearest codes are mostly equal ones, and so whichever come first."""
     some = train_codes[:1000]
-    return len(torch.unique(some, dim=0)) * k < len(some)
+    return len(torch.unique(some, dim=0)) * NEIGHBOURS < len(some)
