@@ -22,6 +22,7 @@ from vae_lab.metrics.codes import (
     squared_error_per_image,
 )
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
+from vae_lab.metrics.measures import Measure
 from vae_lab.metrics.suite import bounds, measure
 from vae_lab.models import VAE
 
@@ -213,6 +214,15 @@ def test_probes_refuse_what_they_cannot_learn_from():
         knn_accuracy(codes, y, codes, y)
     with pytest.raises(LabError, match="classes"):
         linear_probe_accuracy(codes, y, codes, y)
+
+
+@pytest.mark.parametrize(
+    ("value", "images", "error"),
+    [(0.0, 9, None), (1.0, 9, None), (1.0, 1, None), (0.5, 1, None), (0.2, 100, 0.04)],
+)
+def test_a_share_has_a_standard_error_where_images_differ(value, images, error):
+    found = Measure.share(value, images, "").standard_error
+    assert found is None if error is None else found == pytest.approx(error)
 
 
 def test_a_model_that_only_bounds_is_measured_reproducibly(x):

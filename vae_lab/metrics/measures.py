@@ -36,8 +36,13 @@ class Measure(NamedTuple):
 
     @classmethod
     def share(cls, value: float, images: int, note: str) -> "Measure":
-        """Judge the share of `images` that were classified rightly."""
-        return cls(value, "share", note, math.sqrt(value * (1 - value) / images))
+        """Judge the share of `images` that were classified rightly.
+
+        Of one image, or where all are alike, the formula's error of zero would claim certainty.
+        """
+        known = images > 1 and 0 < value < 1
+        error = math.sqrt(value * (1 - value) / images) if known else None
+        return cls(value, "share", note, error)
 
 
 def encode(model: Encodes, images: Batch) -> Tensor:
