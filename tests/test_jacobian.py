@@ -86,7 +86,22 @@ def test_a_linear_encoder_has_the_norm_of_its_weights():
     assert found["jacobian_norm"].standard_error == pytest.approx(0, abs=1e-6)
     assert found["jacobian_per_entry"].value == pytest.approx(norm / (6 * 20), rel=1e-5)
     assert "120 entries" in found["jacobian_per_entry"].note
-    assert "do not say" in found["jacobian_per_entry"].note
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "cited"),
+    [
+        ((1, 28, 28), {"encoder": LINEAR, "activation": "Sigmoid"}, True),
+        (SHAPE, {"encoder": LINEAR, "activation": "Sigmoid"}, False),
+        ((3, 28, 28), {"encoder": LINEAR, "activation": "Sigmoid"}, False),
+        ((1, 28, 28), {"encoder": LINEAR}, False),
+        ((1, 28, 28), {"activation": "Sigmoid"}, False),
+    ],
+)
+def test_published_norms_are_cited_beside_models_like_theirs_alone(shape, settings, cited):
+    model = Autoencoder(shape, 6, **settings).eval()
+    note = jacobians(model, images(2, shape), 0)["jacobian_per_entry"].note
+    assert ("do not say" in note) == ("Rifai" in note) == cited
 
 
 def test_a_large_code_is_probed_by_its_seed_alone():
