@@ -2,9 +2,10 @@
 
 from typing import TypeVar
 
+from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 
-__all__ = ["at_least", "one_of", "sides"]
+__all__ = ["at_least", "one_of", "sides", "trainable"]
 
 T = TypeVar("T")
 
@@ -43,3 +44,21 @@ def sides(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
         return None
     height, width = (resize, resize) if isinstance(resize, int) else resize
     return at_least(1, resize=height), at_least(1, resize=width)
+
+
+def trainable(images: int, batch_size: int, world: int, shift: int, shape: Shape) -> None:
+    """Check what only training asks for.
+
+    Raises:
+        LabError: If a batch on every process takes more images than there are, or a shift moves
+            an image out of sight.
+    """
+    if shift >= (side := min(shape[1:])):
+        raise LabError(
+            f"shift must be below the shorter side of an image, {side} pixels; it is {shift}."
+        )
+    if images < batch_size * world:
+        raise LabError(
+            f"batch_size is {batch_size} on {world} process(es), but there are only {images} "
+            "training images. Lower it."
+        )

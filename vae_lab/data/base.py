@@ -12,11 +12,11 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from vae_lab.contracts import Batch, Shape
-from vae_lab.data.arguments import at_least, one_of, sides
+from vae_lab.data.arguments import at_least, one_of, sides, trainable
 from vae_lab.data.loader import Batches
-from vae_lab.data.pixels import draw, generator, prepare
+from vae_lab.data.pixels import generator
 from vae_lab.data.quadrants import quadrants as shown
-from vae_lab.data.store import Split, divide, has_room, rebuild
+from vae_lab.data.store import Split, divide, drawn, has_room, prepared
 from vae_lab.errors import LabError
 
 __all__ = ["Binarize", "ImageData"]
@@ -188,26 +188,12 @@ class ImageData(LightningDataModule, ABC):
         self.split("train")
 
     def setup(self, stage: str) -> None:
-        """Read what the stage needs, and refuse what cannot be trained on.
-
-        Raises:
-            LabError: If a batch on every process takes more images than there are, or a shift
-                moves an image out of sight.
-        """
+        """Read what the stage needs, and refuse what cannot be trained on, see `trainable`."""
         if stage != "fit":
             self.split("val" if stage == "validate" else "test")
             return
-        if self.shift >= (side := min(self.shape[1:])):
-            raise LabError(
-                f"shift must be below the shorter side of an image, {side} pixels; it is "
-                f"{self.shift}."
-            )
-        n, world = len(self.split("train").rows), self._processes()[1]
-        if n < self.batch_size * world:
-            raise LabError(
-                f"batch_size is {self.batch_size} on {world} process(es), but there are only "
-                f"{n} training images. Lower it."
-            )
+        images, world = len(self.split("train").rows), self._processes()[1]
+        trainable(images, self.batch_size, world, self.shift, self.shape)
 
     def train_dataloader(self) -> Batches:
         """Return this process's share of the training batches, shuffled."""
@@ -236,14 +222,6 @@ class ImageData(LightningDataModule, ABC):
 
     predict_dataloader = test_dataloader
 
-    def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
-        """Leave a batch where it is if it is there: Lightning's own look costs more than a copy."""
-        if batch.x.device == device:
-            return batch
-        return Batch(*(part.to(device, non_blocking=True) for part in batch))
-
     @property
     def _given(self) -> Callable[[Tensor], Tensor] | None:
         """What makes the condition of images, if that is not their labels."""
@@ -258,20 +236,17 @@ class ImageData(LightningDataModule, ABC):
         """Read the file that holds split `name`, and return every split in it."""
         source = name if name == "test" or self._apart else "train"
         images, labels = self.read(source)
-        whole = self._prepared(Split(images, labels, torch.arange(len(images))))
+        whole = prepared(
+            Split(images, labels, torch.arange(len(images))),
+            self.shape,
+            self.size,
+            border=self.pad,
+            threshold=self.binarize == "threshold",
+            cache=self.root,
+        )
         parts = self._divided(whole) if source == "train" else {name: whole}
         once = {"static": SPLITS, "dynamic": ("val", "test")}.get(self.binarize, ())
         return {key: self._drawn(key, p) if key in once else p for key, p in parts.items()}
-
-    def _prepared(self, split: Split) -> Split:
-        """Change channels, scale, pad and threshold in one pass, where there is need."""
-        threshold, wanted = self.binarize == "threshold", (self.shape[0], *self.size)
-        if tuple(split.images.shape[1:]) == wanted and not (self.pad or threshold):
-            return split
-        change = partial(
-            prepare, channels=wanted[0], size=self.size, border=self.pad, threshold=threshold
-        )
-        return split._replace(images=rebuild(split, self.shape, change, self.root))
 
     def _divided(self, whole: Split) -> dict[str, Split]:
         """Divide what was read for training into train and, unless apart, validation."""
@@ -282,10 +257,7 @@ class ImageData(LightningDataModule, ABC):
 
     def _drawn(self, name: str, split: Split) -> Split:
         """Binarise the split's images once, by a stream of its own."""
-        stream = generator(self.split_seed, SPLITS.index(name))
-        images = rebuild(split, self.shape, lambda pixels: draw(pixels, stream) * 255, self.root)
-        labels = split.labels.index_select(0, split.rows).cpu()
-        return Split(images, labels, torch.arange(len(images)))
+        return drawn(split, generator(self.split_seed, SPLITS.index(name)), self.root)
 
     def _fixed(self, name: str, n: int | None) -> Split:
         split = self._placed(name).first(n)

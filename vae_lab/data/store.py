@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +12,21 @@ import torch
 from torch import Tensor
 
 from vae_lab.contracts import Shape
-from vae_lab.data.pixels import generator
+from vae_lab.data.pixels import draw, generator, prepare
 from vae_lab.errors import LabError
 
-__all__ = ["Split", "cache_folder", "cut", "divide", "draw_evenly", "fits", "has_room", "rebuild"]
+__all__ = [
+    "Split",
+    "cache_folder",
+    "cut",
+    "divide",
+    "draw_evenly",
+    "drawn",
+    "fits",
+    "has_room",
+    "prepared",
+    "rebuild",
+]
 
 CHUNK = 1024  # images: small beside any data set, large beside the cost of a call
 
@@ -114,6 +126,25 @@ def rebuild(split: Split, shape: Shape, change: Callable[[Tensor], Tensor], cach
         chunk = split.images.index_select(0, split.rows[start : start + CHUNK])
         out[start : start + CHUNK] = change(chunk.cpu())
     return out
+
+
+def prepared(
+    split: Split, shape: Shape, size: tuple[int, int], border: int, threshold: bool, cache: Path
+) -> Split:
+    """Change channels, scale, add a border and threshold in one pass, where there is need."""
+    wanted = (shape[0], *size)
+    if tuple(split.images.shape[1:]) == wanted and not (border or threshold):
+        return split
+    change = partial(prepare, channels=shape[0], size=size, border=border, threshold=threshold)
+    return split._replace(images=rebuild(split, shape, change, cache))
+
+
+def drawn(split: Split, stream: torch.Generator, cache: Path) -> Split:
+    """Binarise the split's images once, by a stream of its own."""
+    shape = (split.images.shape[1], split.images.shape[2], split.images.shape[3])
+    images = rebuild(split, shape, lambda pixels: draw(pixels, stream) * 255, cache)
+    labels = split.labels.index_select(0, split.rows).cpu()
+    return Split(images, labels, torch.arange(len(images)))
 
 
 def fits(nbytes: int) -> bool:

@@ -72,9 +72,10 @@ def measure(
     if isinstance(model, Encodes) and isinstance(model, Decodes):
         found |= reconstructions(model, images, train)
         found |= autoencoders.restorations(model, images, seed)
-    if isinstance(model, Encodes):
+    # A classifier has learned from its labels; probes of its codes would ask again.
+    if isinstance(model, Encodes) and not isinstance(model, Classifies):
         found |= codes(model, images, train, seed)
-    if isinstance(model, Encodes) and not isinstance(model, Bounds):
+    if isinstance(model, Encodes) and not isinstance(model, Bounds | Classifies):
         found |= autoencoders.activations(model, images)
         found |= autoencoders.jacobians(model, images, seed)
     if not found:
