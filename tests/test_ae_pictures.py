@@ -191,7 +191,7 @@ def test_a_restoration_begins_with_the_same_damage_every_time(drawn, corruption)
     [
         (Autoencoder(SHAPE, 3), "learned from whole images and has nothing to restore"),
         (VAE(SHAPE, 3), "VAE cannot"),
-        (StackedAutoencoder(SHAPE, [3]), "StackedAutoencoder cannot"),
+        (StackedAutoencoder(SHAPE, [3]), "learned from whole images and has nothing to restore"),
     ],
 )
 def test_a_model_that_undoes_no_damage_is_refused(model, message):

@@ -286,7 +286,7 @@ def test_a_partials_arguments_are_all_stored(tmp_path):
     model = build(Autoencoder, likelihood=partial(Gaussian, 0.25, learned="pixel"))
     init_args = {"scale": 0.25, "learned": "pixel"}
     assert model.hparams["likelihood"] == {
-        "class_path": "vae_lab.likelihoods.Gaussian",
+        "class_path": "vae_lab.likelihoods.real.Gaussian",
         "init_args": init_args,
     }
     same(runs.load_model(fit(model, tmp_path)), model)
