@@ -1,12 +1,10 @@
 """`lab compare`: what differs, what is best, and a page that needs nothing else."""
 
 import json
-import math
 import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,7 +14,6 @@ from vae_lab.pictures import save_png
 from vae_lab.runs import find_all
 from vae_lab.verbs.compare import compare
 from vae_lab.verbs.comparison import Comparison, direction
-from vae_lab.verbs.grouping import Groups, Spread
 
 
 def make_run(path, model, metrics, scores=None, images=True, **init):
@@ -95,41 +92,6 @@ def test_a_nested_class_is_the_value_of_its_key(three):
     assert set(settings["encoder"]) == {"ConvEncoder", "MLPEncoder"}
     assert set(settings["width"]) == {"9", ""}
     assert set(settings["decay"]) == {"0.9", ""}
-
-
-def stack(run, *layers):
-    """Let a run's model be a stack of these classes, each with the noise it trains with."""
-    run.config["model"]["init_args"]["layers"] = [
-        {"class_path": f"a.{name}", "init_args": {"noise": noise}} for name, noise in layers
-    ]
-
-
-@pytest.mark.parametrize(
-    ("layers", "differs"),
-    [
-        ([("A", 0.5), ("A", 0.2)], {"noise": ["0.1", "0.5"]}),
-        ([("A", 0.1), ("A", 0.5)], {"noise": ["0.2", "0.5"]}),
-        ([("A", 0.5), ("A", 0.5)], {"A[0].noise": ["0.1", "0.5"], "A[1].noise": ["0.2", "0.5"]}),
-        ([("A", 0.1), ("B", 0.2)], {"layers": ["A, A", "A, B"], "A.noise": ["", "0.1"]}),
-    ],
-)
-def test_every_layer_of_a_stack_has_its_settings(draws, layers, differs):
-    first, second = find_all(draws[0])[:2]
-    stack(first, ("A", 0.1), ("A", 0.2))
-    stack(second, *layers)
-    comparison = Comparison([first, second], sort="val/error (last)")
-    row = comparison.runs.index(first)
-    found = comparison.settings
-    for key, cells in differs.items():
-        assert [found[key][row], found[key][1 - row]] == cells
-    assert len(Groups(comparison, OVER).names) == 2
-
-
-def test_the_order_of_layers_tells_runs_apart(draws):
-    runs = find_all(draws[0])[:2]
-    stack(runs[0], ("A", 0.1), ("B", 0.1))
-    stack(runs[1], ("B", 0.1), ("A", 0.1))
-    assert len(Groups(Comparison(runs), OVER).names) == 2
 
 
 def test_keys_keep_what_tells_them_apart(three):
@@ -335,104 +297,6 @@ def test_curves_go_by_step_unless_all_runs_counted_images(three, capsys):
     data = data_of((three / "page.html").read_text())
     assert data["axis"] == "step"
     assert [[10, 1], [20, 2]] in data["charts"]["val/elbo"]
-
-
-@pytest.fixture
-def draws(tmp_path):
-    """Four draws of labels for each of two weights, one draw without an evaluation."""
-    numbers = np.random.default_rng(0).normal(0.1, 0.01, (2, 4)).round(4)
-    for weights, errors in zip(("trained", "random"), numbers, strict=True):
-        for seed, error in enumerate(errors.tolist()):
-            path = tmp_path / "few" / f"version_{weights}_{seed}"
-            scores = {"test/error": error} if (weights, seed) != ("random", 3) else None
-            make_run(path, "Classifier", {"val/error": [0.5, error]}, scores, weights=weights)
-            edit(path / "config.yaml", lambda config, seed=seed: config.update(
-                seed_everything=seed, data={"class_path": "a.MNIST", "init_args": {"draw": seed}}
-            ))  # fmt: skip
-            if scores is not None:
-                edit(path / "metrics.json", lambda report, seed=seed: report["protocol"]["test"]
-                    .update(draw=seed, checkpoint_sha256=seed))  # fmt: skip
-    return tmp_path / "few", numbers
-
-
-def edit(path, change):
-    """Change what a file of YAML or JSON holds."""
-    content = yaml.safe_load(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-OVER = ["data.draw", "seed_everything"]
-
-
-def test_groups_are_of_runs_that_differ_in_nothing_else(draws):
-    folder, numbers = draws
-    comparison = Comparison(find_all(folder))
-    groups = Groups(comparison, OVER)
-    means = numbers.mean(1)
-    first = int(means.argmin())
-    assert groups.settings == {
-        "runs": ["4", "4"],
-        "weights": [("trained", "random")[i] for i in (first, 1 - first)],
-    }
-    assert groups.names == ["few", "few"]
-    columns = {c.key: c for c in groups.columns}
-    column = columns["val/error (last)"]
-    assert column.values == pytest.approx(means[[first, 1 - first]])
-    assert column.deviations == pytest.approx(numbers.std(1, ddof=1)[[first, 1 - first]])
-    assert column.best == column.values[0]
-    assert len(Groups(comparison, ["draw"]).names) == 8
-
-
-def test_a_group_says_where_runs_lack_a_number(draws):
-    folder, numbers = draws
-    groups = Groups(Comparison(find_all(folder)), OVER)
-    row = groups.settings["weights"].index("random")
-    column = next(c for c in groups.columns if c.key == "test/error")
-    assert column.values[row] == pytest.approx(numbers[1, :3].mean())
-    assert column.deviations[row] == pytest.approx(numbers[1, :3].std(ddof=1))
-    assert column.texts[row].endswith(" (n = 3)")
-    assert "(n" not in column.texts[1 - row]
-
-
-def test_numbers_of_another_protocol_are_not_averaged(draws):
-    folder, _ = draws
-    path = folder / "version_trained_2" / "metrics.json"
-    edit(path, lambda report: report["protocol"]["test"].update(images=5))
-    groups = Groups(Comparison(find_all(folder)), OVER)
-    assert sorted(groups.settings["runs"]) == ["1", "3", "4"]
-    assert set(groups.settings["evaluation.test.images"]) == {"5", "9"}
-
-
-def test_a_mean_has_the_digits_of_its_spread():
-    means = (0.01234, 98.7654, 3.0, 2.5, None, 7.0)
-    deviations = (0.00042, 1.26, 0.0, None, None, math.nan)
-    column = Spread("a", means, 0, True, deviations, (None, 2, None, None, None, None))
-    assert column.texts == (
-        "0.01234 ± 0.00042", "98.8 ± 1.3 (n = 2)", "3.0000 ± 0.0000", "2.5", "", "7",
-    )  # fmt: skip
-
-
-def test_groups_are_printed_and_on_the_page(draws, capsys):
-    folder, numbers = draws
-    compare([str(folder)], over="draw,seed_everything", html=str(folder / "page.html"))
-    out, page = capsys.readouterr().out, (folder / "page.html").read_text()
-    mean, deviation = numbers[0].mean(), numbers[0].std(ddof=1)
-    digits = int(1 - np.floor(np.log10(deviation)))
-    text = f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-    assert text in out
-    assert f"<td>{text}</td>" in page
-    assert "version_trained_0" not in out
-    assert "version_trained_0" in page.replace("<wbr>", "")
-
-
-@pytest.mark.parametrize(
-    ("over", "nearest"),
-    [("data.drow", "data.draw"), ("drw", "data.draw"), ("sed_everything", "seed_everything")],
-)
-def test_an_unknown_setting_is_refused_with_the_nearest(draws, over, nearest):
-    with pytest.raises(LabError, match=f"No run has a setting '{over}'; did you mean {nearest}?"):
-        compare([str(draws[0])], over=f"seed_everything,{over}")
 
 
 def test_an_unwritable_page_is_said(three, capsys):

@@ -1,5 +1,6 @@
 """What tells a denoising, a sparse and a contractive autoencoder from a plain one."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,10 +108,7 @@ def _norms(model: Any, images: Batch, seed: int) -> tuple[Tensor, str]:
     norm = autograd_norm if exact else probed_norm
     some = _evenly(images)
     with seeded(seed):
-        parts = [
-            norm(lambda x, y=y: model.encode(x, y), x).cpu()  # type: ignore[misc]  # mypy: y=y
-            for x, y in batches(model, some)
-        ]
+        parts = [norm(partial(model.encode, y=y), x).cpu() for x, y in batches(model, some)]
     how = "exact" if exact else f"Hutchinson's estimate by {PROBES} probes an image"
     return torch.cat(parts), f"{how}, by autograd on {len(some.x)} images, evenly spaced"
 

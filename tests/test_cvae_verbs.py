@@ -1,0 +1,105 @@
+"""What the verbs make of a model that is given a condition."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import FIT
+
+from vae_lab import runs
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
+)
+
+# the verbs
+
+
+@pytest.fixture(scope="module")
+def trained_cvaes(tmp_path_factory):
+    """Runs of a CVAE of classes, one of quadrants, and a classifier."""
+    from vae_lab.cli import main
+
+    folder = tmp_path_factory.mktemp("cvaes")
+    part = ["--data.binarize=dynamic", "--data.quadrants=2", "--model.condition=PartialCondition"]
+    wanted = {
+        "classes": ["--model=CVAE", "--model.conditional_prior=true"],
+        "parts": ["--model=CVAE", *part],
+        "judge": ["--model=Classifier", "--model.encoder=Autoencoder", "--pictures.kinds=[]"],
+    }
+    plain = [word for word in FIT if not word.startswith("--model")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, words in wanted.items():
+            argv = [*plain, words[0], *words[1:], f"--name={name}"]
+            patch.setattr(sys, "argv", ["lab", *argv])
+            main(argv)
+    return folder / "runs"
+
+
+def test_training_draws_what_the_condition_does(trained_cvaes):
+    kinds = {
+        name: {p.name.removesuffix("_0002.png") for p in trained_cvaes.glob(f"{name}/*/pictures/*")}
+        for name in ("classes", "parts")
+    }
+    shared = {"reconstructions", "scatter", "traversals", "interpolation"}
+    assert kinds["classes"] == shared | {"samples", "class_rows", "transfer"}
+    assert kinds["parts"] == shared | {"completions"}
+
+
+def test_verbs_draw_given_a_condition(lab, trained_cvaes):
+    classes, parts = trained_cvaes / "classes", trained_cvaes / "parts"
+    assert lab("sample", classes, "--y=7", "--n=4") == "sample.png\n"
+    seven = Path("sample.png").read_bytes()
+    lab("sample", classes, "--y=8", "--n=4")
+    assert Path("sample.png").read_bytes() != seven
+    assert lab("sample", classes, "--y=all", "--output=all.png") == "all.png\n"
+    assert lab("transfer", classes) == "transfer.png\n"
+    assert lab("complete", parts) == "complete.png\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("sample", "classes", "--y=12"), "There is no class 12: this CVAE knows 0 to 9."),
+        (("sample", "classes", "--y=-1"), "There is no class -1"),
+        (("sample", "judge", "--y=1"), "Classifier cannot"),
+        (("sample", "parts", "--y=1"), "is no class but a PartialCondition"),
+        (("sample", "parts", "--y=all"), "is no class but a PartialCondition"),
+        (("complete", "classes"), "`lab sample --y all`"),
+        (("filters", "classes"), "models without a condition; CVAE has one"),
+        (("evaluate", "parts", "--judge=JUDGE"), "--judge needs a model of classes"),
+        (("evaluate", "judge", "--judge=JUDGE"), "Classifier cannot"),
+        (("evaluate", "classes", "--judge=CLASSES"), "CVAE cannot"),
+    ],
+)
+def test_verbs_refuse_in_one_sentence(lab, trained_cvaes, capfd, words, says):
+    runs = {"JUDGE": str(trained_cvaes / "judge"), "CLASSES": str(trained_cvaes / "classes")}
+    verb, run, *rest = words
+    for name, path in runs.items():
+        rest = [word.replace(name, path) for word in rest]
+    with pytest.raises(SystemExit):
+        lab(verb, trained_cvaes / run, *rest)
+    said = capfd.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def test_a_judge_is_named_with_its_own_error(lab, trained_cvaes):
+    classes, judge = trained_cvaes / "classes", trained_cvaes / "judge"
+    words = (
+        "evaluate",
+        classes,
+        "--importance_samples=2",
+        f"--judge={judge}",
+        "--judge_samples=20",
+    )
+    assert "whose test error was not measured" in " ".join(lab(*words, "--limit=50").split())
+    lab("evaluate", judge)
+    lab(*words)
+    metrics = json.loads((classes / "version_0/metrics.json").read_text())["metrics"]
+    said = metrics["test/label_agreement"]["protocol"]
+    digest = json.loads((judge / "version_0/metrics.json").read_text())["protocol"]["test"]
+    assert f"judged by Classifier {digest['checkpoint_sha256']}, whose test error is 0." in said
+    assert runs.find(classes).scores["test/nll"] > 0
