@@ -147,7 +147,7 @@ class CVAE(VAE):
     def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return what the decoder puts out for codes (..., B, D), shape (..., B, C, H, W)."""
         known = self.condition(y).expand(*z.shape[:-1], -1)
-        seen = torch.cat([z[..., : self.family.visible], known], -1)
+        seen = torch.cat([self.family.seen(z), known], -1)
         output = self.decoder(seen.flatten(0, -2)).unflatten(0, z.shape[:-1])
         return self.condition.settle(output, y)
 

@@ -126,7 +126,7 @@ class VAE(Model):
 
     def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return what the decoder puts out for codes (..., B, D), shape (..., B, C, H, W)."""
-        seen = z[..., : self.family.visible]
+        seen = self.family.seen(z)
         output: Tensor = self.decoder(seen.flatten(0, -2)).unflatten(0, z.shape[:-1])
         return output
 

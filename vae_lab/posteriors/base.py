@@ -48,6 +48,11 @@ class Family(nn.Module, ABC):
         self.features = 2 * latent_dim
         self.visible = latent_dim
 
+    def seen(self, z: Tensor) -> Tensor:
+        """Return what the decoder sees of codes (..., D), shape (..., visible)."""
+        # A slice of everything would still cost its gradient a copy.
+        return z if z.shape[-1] == self.visible else z[..., : self.visible]
+
     @abstractmethod
     def forward(self, features: Tensor, step: int) -> Posterior:
         """Return the posteriors of images with features (B, features) at a training step."""
