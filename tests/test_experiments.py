@@ -12,6 +12,7 @@ from vae_lab import training
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = sorted(FOLDER.glob("*.yaml"))
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
+BUDGETS = sorted((FOLDER / "full").glob("*.yaml"))
 
 # Sizes that a source of colour or of another shape stands for.
 SIZES = {
@@ -23,6 +24,7 @@ SIZES = {
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 every_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+every_budget = pytest.mark.parametrize("path", BUDGETS, ids=lambda path: path.stem)
 every_sweep = pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 
 
@@ -72,6 +74,14 @@ def test_it_is_named_after_its_model_and_data(path):
 def test_it_runs_one_batch_on_the_embedded_digits(path, one_batch):
     data = path.stem.rpartition("_")[2]
     one_batch(path, *SIZES.get(data, ["--data.resize=28"]))
+
+
+@every_budget
+def test_a_whole_budget_goes_over_the_experiment_that_it_names(path, one_batch):
+    head, _ = head_and_body(path)
+    named = re.search(r"lab fit --config experiments/(\w+).yaml --config (\S+)", " ".join(head))
+    assert named and FOLDER.parent / named[2] == path
+    one_batch(FOLDER / f"{named[1]}.yaml", f"--config={path}", "--data.resize=28")
 
 
 @every_sweep

@@ -16,13 +16,13 @@ __all__ = ["checkpoint_for", "experiment_name", "removed_if_refused", "run_folde
 
 
 def experiment_name(wanted: str | None, configs: list[Any] | None) -> str:
-    """Return the experiment's name: the wanted one, or that of the last configuration file.
+    """Return the experiment's name: the wanted one, or those of the configuration files, joined.
 
     Raises:
         LabError: If the wanted one is not the name of a folder.
     """
     files = [path for path in configs or () if path is not None]
-    name = wanted or (Path(files[-1].relative).stem if files else "run")
+    name = wanted or "_".join(Path(file.relative).stem for file in files) or "run"
     if name != Path(name).name or name == "..":
         raise LabError(f"--name names one folder below --runs; {name!r} is none.")
     return name
