@@ -10,7 +10,8 @@ from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.losses import keep_largest
-from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
+from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
+from vae_lab.models.single import SingleObjective
 from vae_lab.nets import MLPDecoder, MLPEncoder, TiedDecoder, make_activation
 from vae_lab.penalties import Penalty
 from vae_lab.precision import at_least_single
@@ -18,7 +19,7 @@ from vae_lab.precision import at_least_single
 __all__ = ["Autoencoder"]
 
 
-class Autoencoder(Model):
+class Autoencoder(SingleObjective):
     r"""Compresses images to codes and restores them.
 
     .. math:: \min_{f, g}\; \mathbb{E}_{\tilde x | x} [- \log p(x | g(f(\tilde x)))]

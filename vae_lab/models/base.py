@@ -1,4 +1,4 @@
-"""The training step that all models with one objective share."""
+"""What all models share: how they are described, stored, logged and refused."""
 
 import math
 import os
@@ -10,9 +10,8 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vae_lab.contracts import Batch, Shape
@@ -32,39 +31,38 @@ Schedule = Callable[[Optimizer], LRScheduler]
 
 
 class Model(L.LightningModule, ABC):
-    """Minimises one objective with one optimiser; a subclass names the objective's terms.
+    """Learns something of images; how it steps is for a subclass to say.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        lr: Learning rate of Adam.
-        schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size is not positive or an argument cannot be stored in a checkpoint, or,
-            in training, if the loss is no longer finite or the weights not of single precision.
+        LabError: If a side is not positive or an argument cannot be stored in a checkpoint, or, in
+            training, if the loss is no longer finite or the weights not of single precision.
     """
 
-    def __init__(self, shape: Shape, lr: float = 1e-3, schedule: Schedule | None = None) -> None:
+    rates: tuple[str, ...] = ()
+    """Names of the learning rates, which a checkpoint's optimisers bring along."""
+
+    chosen_by_loss = True
+    """Whether a lower validation loss makes a better model, and so a better checkpoint."""
+
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
 
         self.save_hyperparameters(logger=False)
         self._make_hyperparameters_plain()
 
-        if min(shape) < 1 or not 0 < lr < math.inf:
-            raise LabError(f"Image sides and learning rate are positive; got {shape} and {lr}.")
+        if min(shape) < 1:
+            raise LabError(f"Image sides are positive; got {shape}.")
         self.shape = tuple(shape)
-        self.lr = lr
-        self.schedule = schedule
 
         self.images_seen = 0
         self._meters = {stage: Meter() for stage in ("train", "val", "test")}
 
     @abstractmethod
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the objective's named terms for each image, shape (B,), in nats.
-
-        The term `loss` is what training minimises; the others are logged beside it.
-        """
+        """Return named terms for each image, shape (B,), to be logged; `loss` is an objective."""
 
     @property
     def objective(self) -> int | None:
@@ -73,24 +71,6 @@ class Model(L.LightningModule, ABC):
         Losses of different objectives cannot be compared to choose the best checkpoint.
         """
         return None
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = Adam(self.parameters(), self.lr, fused=True)
-        if self.schedule is None:
-            return optimizer
-        return [optimizer], [self.schedule(optimizer)]
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        # Lightning walks through its plugins at every step to find that there is nothing to do.
-        if gradient_clip_val:
-            super().configure_gradient_clipping(
-                optimizer, gradient_clip_val, gradient_clip_algorithm
-            )
 
     def _apply_batch_transfer_handler(
         self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
@@ -109,15 +89,6 @@ class Model(L.LightningModule, ABC):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         # Lightning gives its trainer this attribute from elsewhere.
         self._log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
-        terms = self.terms(batch)
-        self._meters["train"].add(terms)
-        self.images_seen += len(batch.x) * self.trainer.world_size
-        if self._log_every and (batch_idx + 1) % self._log_every == 0:
-            self._write("train", self._read_window())
-        return terms["loss"].mean()
 
     def on_train_epoch_end(self) -> None:
         if rest := self._read_window():
@@ -148,12 +119,13 @@ class Model(L.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_fit(checkpoint["state_dict"])
-        # What learns without gradients has no such setting.
-        if (lr := checkpoint["hyper_parameters"].get("lr", self.lr)) != self.lr:
-            raise LabError(
-                f"The checkpoint's optimiser goes on with its own learning rate, {lr}; "
-                f"--model.lr {self.lr} would be ignored."
-            )
+        for name in self.rates:
+            own = getattr(self, name)
+            if (rate := checkpoint["hyper_parameters"].get(name, own)) != own:
+                raise LabError(
+                    f"The checkpoint's optimiser goes on with its own learning rate, {rate}; "
+                    f"--model.{name} {own} would be ignored."
+                )
         self.images_seen = checkpoint["progress"]["images_seen"]
         self._meters["train"].load_state_dict(checkpoint["progress"]["meter"])
 
@@ -166,6 +138,13 @@ class Model(L.LightningModule, ABC):
                 f"The checkpoint is of a model with other settings: {different[0]} differs. "
                 "Use those of its run's config.yaml."
             )
+
+    def _record(self, batch: Batch, batch_idx: int, terms: dict[str, Tensor]) -> None:
+        """Take note of a training step's terms, and write their means every so many steps."""
+        self._meters["train"].add(terms)
+        self.images_seen += len(batch.x) * self.trainer.world_size
+        if self._log_every and (batch_idx + 1) % self._log_every == 0:
+            self._write("train", self._read_window())
 
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> None:
         # The same noise every time, so that two epochs differ by their weights alone.

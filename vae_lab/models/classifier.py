@@ -16,6 +16,7 @@ from vae_lab.errors import LabError
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model, Schedule
 from vae_lab.models.classical import Classical
+from vae_lab.models.single import SingleObjective
 from vae_lab.precision import at_least_single
 
 __all__ = ["Classifier"]
@@ -39,7 +40,7 @@ else:
     register_type(Start, _stored, Start, fail_already_registered=False)
 
 
-class Classifier(Model):
+class Classifier(SingleObjective):
     r"""Names the class of an image by one linear layer on an encoder's code.
 
     .. math:: p(y|x) = \mathrm{softmax}_y(W f(x) + b)

@@ -8,13 +8,14 @@ from torch import Tensor
 from vae_lab.conditions import ClassCondition, Condition
 from vae_lab.contracts import Batch, Shape
 from vae_lab.likelihoods import Bernoulli, Likelihood
-from vae_lab.models.base import MakeDecoder, Model, Schedule
+from vae_lab.models.base import MakeDecoder, Schedule
+from vae_lab.models.single import SingleObjective
 from vae_lab.nets import MLPDecoder
 
 __all__ = ["FeedForward"]
 
 
-class FeedForward(Model):
+class FeedForward(SingleObjective):
     r"""Guesses an image from its condition; pixels are independent given that, without any code.
 
     .. math:: \log p(x | y) = \sum_i \log p(x_i | y)

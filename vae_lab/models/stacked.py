@@ -12,7 +12,8 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
 from vae_lab.models.autoencoder import Autoencoder
-from vae_lab.models.base import Model, Schedule
+from vae_lab.models.base import Schedule
+from vae_lab.models.single import SingleObjective
 from vae_lab.nets import MLPEncoder
 
 __all__ = ["StackedAutoencoder"]
@@ -24,7 +25,7 @@ SIGMOID_LAYER: MakeLayer = partial(
 )
 
 
-class StackedAutoencoder(Model):
+class StackedAutoencoder(SingleObjective):
     r"""Trains one autoencoder after the other, each on the codes of those before, then the whole.
 
     Layer k minimises its own objective for `pretrain_epochs` epochs while the layers before it

@@ -9,7 +9,8 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.losses import capacity, free_bits, importance_bound, total_correlation
-from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
+from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
+from vae_lab.models.single import SingleObjective
 from vae_lab.nets import MLPDecoder, MLPEncoder
 from vae_lab.posteriors import DiagonalGaussian, Family, Gaussian, Posterior
 from vae_lab.priors import CodeDensity, Prior, StandardNormal
@@ -17,7 +18,7 @@ from vae_lab.priors import CodeDensity, Prior, StandardNormal
 __all__ = ["VAE"]
 
 
-class VAE(Model):
+class VAE(SingleObjective):
     r"""Maximises a lower bound on the log-likelihood of the images.
 
     .. math::

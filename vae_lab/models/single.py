@@ -1,0 +1,69 @@
+"""The training step that all models with one objective share."""
+
+import math
+from abc import abstractmethod
+
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.models.base import Model, Schedule
+from vae_lab.randomness import reseed
+
+__all__ = ["SingleObjective"]
+
+
+class SingleObjective(Model):
+    """Minimises one objective with one optimiser; a subclass names the objective's terms.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        lr: Learning rate of Adam.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
+
+    Raises:
+        LabError: If a size or the learning rate is not positive, or see `Model`.
+    """
+
+    rates = ("lr",)
+
+    def __init__(self, shape: Shape, lr: float = 1e-3, schedule: Schedule | None = None) -> None:
+        super().__init__(shape)
+
+        if not 0 < lr < math.inf:
+            raise LabError(f"The learning rate is positive; got {lr}.")
+        self.lr = lr
+        self.schedule = schedule
+
+    @abstractmethod
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the objective's named terms for each image, shape (B,), in nats.
+
+        The term `loss` is what training minimises; the others are logged beside it.
+        """
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = Adam(self.parameters(), self.lr, fused=True)
+        if self.schedule is None:
+            return optimizer
+        return [optimizer], [self.schedule(optimizer)]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning walks through its plugins at every step to find that there is nothing to do.
+        if gradient_clip_val:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
+        terms = self.terms(batch)
+        self._record(batch, batch_idx, terms)
+        return terms["loss"].mean()

@@ -1,0 +1,180 @@
+"""Generators and critics of the kind that adversarial training is stable with."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from vae_lab.contracts import Shape
+from vae_lab.nets.base import Decoder, Encoder, initialise
+from vae_lab.nets.conv import halvings
+from vae_lab.nets.mlp import check_widths
+
+__all__ = ["ConvCritic", "ConvGenerator", "MLPCritic", "MLPGenerator"]
+
+
+class MLPGenerator(nn.Sequential, Decoder):
+    """Maps codes (B, features) to images (B, C, H, W), unbounded, by linear layers.
+
+    Args:
+        features: Size of the input.
+        shape: Channels, height and width of an image.
+        hidden: Widths of the hidden layers, from the code outwards.
+        batch_norm: Whether every hidden layer but the first is normalised over the batch.
+
+    Raises:
+        LabError: If a width is not positive.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        shape: Shape,
+        hidden: Sequence[int] = (128, 256, 512, 1024),
+        batch_norm: bool = True,
+    ) -> None:
+        check_widths(features, *hidden, *shape)
+        layers: list[nn.Module] = []
+        for i, (inner, outer) in enumerate(pairwise([features, *hidden])):
+            normal = nn.BatchNorm1d if batch_norm and i else None
+            layers += _layer(nn.Linear(inner, outer, bias=not normal), normal, outer)
+        last = [nn.Linear([features, *hidden][-1], math.prod(shape)), nn.Unflatten(1, shape)]
+        super().__init__(*layers, *last)
+
+        initialise(self)
+
+
+class MLPCritic(nn.Sequential, Encoder):
+    """Flattens images (B, C, H, W) and maps them to features (B, features).
+
+    Args:
+        shape: Channels, height and width of an image.
+        features: Size of the output.
+        hidden: Widths of the hidden layers, from the image inwards.
+        dropout: Share of the units of each hidden layer that are left out at a step.
+
+    Raises:
+        LabError: If a width is not positive.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        features: int,
+        hidden: Sequence[int] = (512, 256),
+        dropout: float = 0.0,
+    ) -> None:
+        widths = [math.prod(shape), *hidden]
+        check_widths(*widths, features)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inner, outer in pairwise(widths):
+            layers += _layer(nn.Linear(inner, outer))
+            layers += [nn.Dropout(dropout)] if dropout else []
+        super().__init__(*layers, nn.Linear(widths[-1], features))
+
+        initialise(self)
+
+
+class ConvGenerator(nn.Sequential, Decoder):
+    """Maps codes (B, features) to images (B, C, H, W), unbounded, by transposed convolutions.
+
+    Args:
+        features: Size of the input.
+        shape: Channels, height and width of an image.
+        channels: Channels before each transposed convolution; each doubles the image.
+        hidden: Widths of linear layers between the code and the convolutions.
+
+    Raises:
+        LabError: If the image is too small for so many convolutions or a width is not positive.
+
+    References:
+        Radford et al., Unsupervised Representation Learning with Deep Convolutional Generative
+        Adversarial Networks, 2016. https://arxiv.org/abs/1511.06434
+    """
+
+    def __init__(
+        self,
+        features: int,
+        shape: Shape,
+        channels: Sequence[int] = (64, 32),
+        hidden: Sequence[int] = (),
+    ) -> None:
+        check_widths(features, *hidden, *channels, shape[0])
+        sizes = halvings(shape, len(channels))[::-1]
+        widths = [*channels, shape[0]]
+        small = (widths[0], *sizes[0])
+        layers: list[nn.Module] = []
+        for inner, outer in pairwise([features, *hidden]):
+            layers += _layer(nn.Linear(inner, outer, bias=False), nn.BatchNorm1d, outer, slope=0.0)
+        layers += [nn.Linear([features, *hidden][-1], math.prod(small)), nn.Unflatten(1, small)]
+        for (inner, outer), size, larger in zip(
+            pairwise(widths), sizes[:-1], sizes[1:], strict=True
+        ):
+            # Where a side was odd, halving lost a row that the padding gives back.
+            lost = (larger[0] - 2 * size[0], larger[1] - 2 * size[1])
+            layers += [nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
+            layers.append(nn.ConvTranspose2d(inner, outer, 4, 2, 1, output_padding=lost))
+        super().__init__(*layers)
+
+        initialise(self)
+        self.to(memory_format=torch.channels_last)
+
+
+class ConvCritic(nn.Sequential, Encoder):
+    """Halves images (B, C, H, W) by convolutions and maps them to features (B, features).
+
+    Args:
+        shape: Channels, height and width of an image.
+        features: Size of the output.
+        channels: Channels after each convolution; each halves the image.
+        hidden: Widths of linear layers between the convolutions and the output.
+        batch_norm: Whether every layer but the first is normalised over the batch; none may be
+            under a penalty on the critic's slope, which is that of each image by itself.
+        slope: Of the activation below zero.
+
+    Raises:
+        LabError: If the image is too small for so many convolutions or a width is not positive.
+
+    References:
+        Radford et al., Unsupervised Representation Learning with Deep Convolutional Generative
+        Adversarial Networks, 2016. https://arxiv.org/abs/1511.06434
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        features: int,
+        channels: Sequence[int] = (32, 64),
+        hidden: Sequence[int] = (),
+        batch_norm: bool = True,
+        slope: float = 0.2,
+    ) -> None:
+        check_widths(shape[0], *channels, *hidden, features)
+        height, width = halvings(shape, len(channels))[-1]
+        layers: list[nn.Module] = []
+        for i, (inner, outer) in enumerate(pairwise([shape[0], *channels])):
+            normal = nn.BatchNorm2d if batch_norm and i else None
+            convolution = nn.Conv2d(inner, outer, 4, 2, 1, bias=not normal)
+            layers += _layer(convolution, normal, outer, slope)
+        layers.append(nn.Flatten())
+        flat = [[shape[0], *channels][-1] * height * width, *hidden]
+        for inner, outer in pairwise(flat):
+            linear = nn.Linear(inner, outer, bias=not batch_norm)
+            layers += _layer(linear, nn.BatchNorm1d if batch_norm else None, outer, slope)
+        super().__init__(*layers, nn.Linear(flat[-1], features))
+
+        initialise(self)
+        self.to(memory_format=torch.channels_last)
+
+
+def _layer(
+    weighted: nn.Module,
+    normal: type[nn.Module] | None = None,
+    width: int = 0,
+    slope: float = 0.2,
+) -> list[nn.Module]:
+    """Return a layer, what normalises its output over the batch, if that is, and its gate."""
+    gate = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+    return [weighted, *([] if normal is None else [normal(width)]), gate]
