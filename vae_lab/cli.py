@@ -30,8 +30,11 @@ A run folder or a checkpoint is all that these need:
   lab interpolate RUN    walk between the codes of two images
   lab manifold RUN       the whole plane of a two-dimensional code
   lab encode RUN         codes and labels, to .npz
+  lab export RUN         encoder and decoder as ONNX, for a browser or another program
   lab evaluate RUN       every number the model allows, each with its protocol
   lab compare RUN...     a table of runs; --html FILE for curves and pictures side by side
+
+  lab sweep FILE         train all that a W&B sweep file describes, without W&B
 
 `lab VERB --help` says more; `lab fit --model.help VAE` lists what a model can be told.
 """
@@ -48,8 +51,10 @@ VERBS = {
     "interpolate": "vae_lab.verbs.draw",
     "manifold": "vae_lab.verbs.draw",
     "encode": "vae_lab.verbs.encode",
+    "export": "vae_lab.verbs.export",
     "evaluate": "vae_lab.verbs.evaluate",
     "compare": "vae_lab.verbs.compare",
+    "sweep": "vae_lab.verbs.sweep",
 }
 
 
@@ -87,8 +92,8 @@ def _dispatch(verb: str, argv: list[str]) -> None:
         process.tune()
         import_module("vae_lab.training").run(argv)
     elif verb in VERBS:
-        # Tuning loads torch, which neither a table of runs nor a page of help waits for.
-        if verb != "compare" and not {"-h", "--help"} & set(argv):
+        # Tuning loads torch, which no table of runs and no page of help waits for.
+        if verb not in ("compare", "sweep") and not {"-h", "--help"} & set(argv):
             process.tune()
         _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
     else:

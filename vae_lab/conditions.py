@@ -58,6 +58,10 @@ class Condition(nn.Module, ABC):
             LabError: If there is no y, or it is something else than was meant.
         """
 
+    @abstractmethod
+    def example(self, n: int) -> Tensor:
+        """Return `n` conditions y that could be, for who wants their shape and type."""
+
     def image(self, y: Tensor | None) -> Tensor | None:
         """Return y, shape (B, planes, H, W), if it is an image.
 
@@ -101,6 +105,9 @@ class ClassCondition(Condition):
         self.features = classes
         self.classes: int = classes
 
+    def example(self, n: int) -> Tensor:
+        return torch.zeros(n, dtype=torch.long)
+
     def forward(self, y: Tensor | None) -> Tensor:
         if y is None or y.ndim != 1 or y.is_floating_point():
             raise _unmet("one class index an image", y)
@@ -130,6 +137,9 @@ class AttributeCondition(Condition):
         super().__init__(shape)
 
         self.features = attributes
+
+    def example(self, n: int) -> Tensor:
+        return torch.zeros(n, self.features)
 
     def forward(self, y: Tensor | None) -> Tensor:
         if y is None or y.shape[1:] != (self.features,):
@@ -164,6 +174,9 @@ class ImageCondition(Condition):
         self.planes = channels
         self.features = features
         self.encoder = encoder((channels, *self.size), features)
+
+    def example(self, n: int) -> Tensor:
+        return torch.zeros(n, self.planes, *self.size)
 
     def forward(self, y: Tensor | None) -> Tensor:
         features: Tensor = self.encoder(self.image(y))

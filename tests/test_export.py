@@ -1,0 +1,117 @@
+"""What is exported computes what the model computes, for batches of any size."""
+
+import json
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from vae_lab.conditions import AttributeCondition, ClassCondition, PartialCondition
+from vae_lab.errors import LabError
+from vae_lab.models import CVAE, VAE, Autoencoder
+from vae_lab.nets import ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
+from vae_lab.posteriors import BottomUp, GumbelSoftmax
+from vae_lab.priors import TopDown, Uniform
+from vae_lab.verbs.export import export_part
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+CONV = {"encoder": ConvEncoder, "decoder": ConvDecoder}
+SHAPE = (1, 12, 10)
+MODELS = {
+    "mlp": partial(VAE, SHAPE, 3),
+    "plane": partial(VAE, SHAPE, 2),
+    "conv": partial(Autoencoder, (3, 12, 10), 4, **CONV),
+    "residual": partial(VAE, SHAPE, 3, ResidualEncoder, ResidualDecoder),
+    "sparse": partial(Autoencoder, SHAPE, 8, top_k=3),
+    "two layers": partial(
+        VAE, SHAPE, 5, prior=partial(TopDown, top=2), posterior=partial(BottomUp, top=2)
+    ),
+    "gumbel": partial(
+        VAE,
+        SHAPE,
+        6,
+        prior=partial(Uniform, classes=3),
+        posterior=partial(GumbelSoftmax, classes=3),
+    ),
+    "class": partial(CVAE, SHAPE, 3, condition=ClassCondition),
+    "attributes": partial(CVAE, SHAPE, 3, condition=partial(AttributeCondition, attributes=2)),
+    "part": partial(CVAE, SHAPE, 3, condition=PartialCondition),
+}
+
+
+def arguments(model, name, n):
+    """Return what `encode` or `decode` takes for `n` images."""
+    first = torch.rand(n, *model.shape) if name == "encode" else torch.randn(n, model.latent_dim)
+    condition = getattr(model, "condition", None)
+    return (first,) if condition is None else (first, condition.example(n))
+
+
+def run_onnx(path, inputs):
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    names = [entry.name for entry in session.get_inputs()]
+    feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+    return torch.from_numpy(session.run(None, feed)[0])
+
+
+def run_pt2(path, inputs):
+    return torch.export.load(path).module()(*inputs)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_a_program_computes_what_the_model_does(kind, part, tmp_path):
+    torch.manual_seed(0)
+    model = MODELS[kind]().eval()
+    about = export_part(model, part, "pt2", tmp_path)
+    for n in (1, 5):
+        inputs = arguments(model, part, n)
+        with torch.inference_mode():
+            wanted = getattr(model, part)(*inputs)
+            found = run_pt2(tmp_path / about["file"], inputs)
+        torch.testing.assert_close(found, wanted)
+        assert [*wanted.shape[1:]] == about["output"]["shape"][1:]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv", "class"])
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_onnx_computes_what_the_model_does(kind, part, tmp_path):
+    torch.manual_seed(0)
+    model = MODELS[kind]().eval()
+    about = export_part(model, part, "onnx", tmp_path)
+    for n in (1, 5):
+        inputs = arguments(model, part, n)
+        with torch.inference_mode():
+            wanted = getattr(model, part)(*inputs)
+        found = run_onnx(tmp_path / about["file"], inputs)
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_the_verb_says_what_goes_in_and_comes_out(lab, trained, tmp_path):
+    out = tmp_path / "out"
+    printed = lab("export", trained / "VAE", "--output", out)
+    assert [line.rpartition("/")[2] for line in printed.split()] == [
+        "encoder.onnx",
+        "decoder.onnx",
+        "model.json",
+    ]
+    about = json.loads((out / "model.json").read_text())
+    assert (about["model"], about["prior"], about["latent_dim"]) == ("VAE", "StandardNormal", 3)
+    assert about["trained_on"]["data"] == "Digits"
+    encode, decode = about["parts"]["encode"], about["parts"]["decode"]
+    assert encode["inputs"]["x"] == {
+        "type": "float32",
+        "shape": ["batch", 1, 8, 8],
+        "range": [0, 1],
+    }
+    assert decode["inputs"]["z"]["shape"] == ["batch", 3]
+    assert decode["output"]["shape"] == ["batch", 1, 8, 8]
+
+
+def test_without_the_packages_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(LabError, match=r"vae_lab\[export\]"):
+        export_part(MODELS["mlp"]().eval(), "decode", "onnx", tmp_path)
+    assert not list(tmp_path.iterdir())

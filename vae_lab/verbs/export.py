@@ -1,0 +1,140 @@
+"""Encoder and decoder as programs that need no vae_lab."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from vae_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+    from vae_lab.data import ImageData
+
+__all__ = ["export", "export_part"]
+
+Format = Literal["onnx", "pt2"]
+
+
+def export(run: str, format: Format = "onnx", output: str = "exported") -> None:
+    """Write encoder and decoder as ONNX, or as programs of torch.export.
+
+    Each takes batches of any size. `model.json` beside them says what goes in and comes out.
+
+    Args:
+        run: Run folder or checkpoint.
+        format: `onnx` for any runtime, `pt2` for torch.export.load.
+        output: Folder to write them to.
+    """
+    from vae_lab import runs
+    from vae_lab.contracts import Decodes, Encodes
+    from vae_lab.files import atomic
+
+    path = runs.checkpoint_of(run)
+    model, data = runs.load_model(path), cast("ImageData", runs.load_data(path))
+    able = {"encode": Encodes, "decode": Decodes}
+    parts = [name for name, capability in able.items() if isinstance(model, capability)]
+    if not parts:
+        raise LabError(f"{type(model).__name__} has neither an encoder nor a decoder to export.")
+    described = {name: export_part(model, name, format, Path(output)) for name in parts}
+    with atomic(Path(output) / "model.json") as file:
+        about = {**_origin(model, data, path), "format": format, "parts": described}
+        file.write(json.dumps(about, indent=2).encode())
+    for part in described.values():
+        print(Path(output) / part["file"])
+    print(Path(output) / "model.json")
+
+
+def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str, Any]:
+    """Write a model's `encode` or `decode` to a folder, and describe it.
+
+    Raises:
+        LabError: If a package is missing or the part cannot be traced.
+    """
+    import torch
+
+    # A batch of one would be taken for a constant.
+    first = torch.rand(2, *model.shape) if name == "encode" else torch.randn(2, model.latent_dim)
+    inputs = {"x" if name == "encode" else "z": first, **_condition(model)}
+    part = _part(model, name)
+    with torch.inference_mode():
+        result = part(*inputs.values())
+    file = f"{name}r.{format}"
+    _write(_trace(part, inputs), folder / file, list(inputs))
+    classes = getattr(model, "classes", None)
+    ranges = {"x": [0, 1], "y": [0, classes - 1] if classes else None}
+    return {
+        "file": file,
+        "inputs": {key: _describe(value, ranges.get(key)) for key, value in inputs.items()},
+        "output": _describe(result, [0, 1] if name == "decode" else None),
+    }
+
+
+def _part(model: Any, name: str) -> "nn.Module":
+    """Return a module whose forward pass is the model's method of that name."""
+    from torch import nn
+
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+
+            self.model = model
+
+        def forward(self, first: "Tensor", y: "Tensor | None" = None) -> "Tensor":
+            result: Tensor = getattr(self.model, name)(first, y)
+            return result
+
+    return Part().eval()
+
+
+def _condition(model: Any) -> dict[str, "Tensor"]:
+    """Return a condition y for two images, where the model is given one."""
+    condition = getattr(model, "condition", None)
+    return {} if condition is None else {"y": condition.example(2)}
+
+
+def _trace(part: "nn.Module", inputs: dict[str, "Tensor"]) -> "ExportedProgram":
+    from torch.export import Dim
+    from torch.export import export as trace
+
+    shapes = tuple({0: Dim("batch", min=1)} for _ in inputs)
+    return trace(part, tuple(inputs.values()), dynamic_shapes=shapes, strict=False)
+
+
+def _write(program: "ExportedProgram", path: Path, names: list[str]) -> None:
+    import torch
+
+    from vae_lab.files import atomic
+
+    with atomic(path) as file:
+        if path.suffix == ".pt2":
+            torch.export.save(program, file)
+            return
+        if find_spec("onnxscript") is None:
+            raise LabError("ONNX needs packages that are not here: `pip install vae_lab[export]`.")
+        onnx = torch.onnx.export(program, input_names=names, output_names=["result"], verbose=False)
+        assert onnx is not None  # only where a file was named
+        file.write(onnx.model_proto.SerializeToString())
+
+
+def _describe(tensor: "Tensor", range: list[int] | None) -> dict[str, Any]:
+    kind = str(tensor.dtype).removeprefix("torch.")
+    shape = ["batch", *tensor.shape[1:]]
+    return {"type": kind, "shape": shape} | ({} if range is None else {"range": range})
+
+
+def _origin(model: Any, data: "ImageData", path: Path) -> dict[str, Any]:
+    from vae_lab import __version__
+    from vae_lab.provenance import commit
+
+    return {
+        "model": type(model).__name__,
+        "latent_dim": getattr(model, "latent_dim", None),
+        "prior": type(model.prior).__name__ if hasattr(model, "prior") else None,
+        "checkpoint": str(path),
+        "trained_on": data.protocol("train"),
+        "vae_lab": __version__,
+        "commit": commit(),
+    }
