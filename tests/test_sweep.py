@@ -1,0 +1,309 @@
+"""`lab sweep`: W&B's file without W&B, by several workers, through failures and kills."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vae_lab import runs
+from vae_lab.errors import LabError
+from vae_lab.verbs import sweep as verb
+from vae_lab.verbs import sweep_file, trials
+from vae_lab.verbs.sweep import sweep
+
+pytest.importorskip("optuna")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+# What stands for a training: its curve falls to (x - 3)^2 + size.
+TRAINER = """
+import os, pathlib, sys, time
+given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
+x, size = float(given.get("x", 3)), int(given.get("size", 0))
+if x < 0:
+    sys.exit("x must not be negative")
+folder = pathlib.Path(given["runs"], given["name"], "version_0")
+folder.mkdir(parents=True)
+(folder / "pid").write_text(str(os.getpid()))
+with open(folder / "metrics.csv", "w") as file:
+    print("step,images,val/loss", file=file, flush=True)
+    for step in range(1, int(given.get("epochs", 4)) + 1):
+        time.sleep(float(given.get("pause", 0)))
+        print(f"{step},{10 * step},{(x - 3) ** 2 + size + 1 / step}", file=file, flush=True)
+"""
+SWEEP = {
+    "program": "trainer.py",
+    "method": "grid",
+    "metric": {"name": "val/loss", "goal": "minimize"},
+    "command": ["${env}", "python", "${program}", "${args}"],
+    "parameters": {"x": {"values": [1.0, 2.5]}, "size": {"min": 0, "max": 2}},
+}
+
+
+@pytest.fixture
+def write(here, monkeypatch):
+    """Write a sweep's file that differs from the one above, and return its path."""
+    monkeypatch.setattr(trials, "POLL", 0.05)
+    (here / "trainer.py").write_text(TRAINER)
+
+    def write(**changes):
+        given = {k: v for k, v in (SWEEP | changes).items() if v is not None}
+        (here / "s.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
+        return "s.yaml"
+
+    return write
+
+
+def study():
+    """Read back what the sweep has kept."""
+    from vae_lab.verbs.study import open_study
+
+    return open_study(sweep_file.read("s.yaml"), "runs/s/sweep.journal")
+
+
+def states():
+    return [trial.state.name for trial in study().trials]
+
+
+def test_a_grid_is_run_once_each_by_several_workers(write, capsys):
+    sweep(write(), workers=3)
+    said = capsys.readouterr().out
+    points = [(t.params["x"], t.params["size"]) for t in study().trials]
+    assert points == [(x, size) for x in (1.0, 2.5) for size in (0, 1, 2)]
+    assert states() == ["COMPLETE"] * 6
+    assert [t.value for t in study().trials] == pytest.approx([4.25, 5.25, 6.25, 0.5, 1.5, 2.5])
+    assert said.count("\ntrial ") + said.startswith("trial ") == 6  # a line at the end of each
+    assert "6 done" in said
+    assert "best      trial 3, 0.5: runs/s/trial_3/version_0" in said
+    assert len(runs.find_all("runs/s")) == 6
+
+
+def test_its_plots_need_no_network(write, capsys):
+    sweep(write())
+    page = Path("runs/s/sweep.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert not re.search(r"<script[^>]+src=|<link", page)
+    for title in ("Optimization History", "Slice", "Parallel Coordinate", "Importances"):
+        assert title in page
+
+
+def test_run_again_it_goes_on_to_what_is_wanted(write, capsys):
+    sweep(write(), trials=2)
+    assert len(states()) == 2
+    sweep("s.yaml")
+    sweep("s.yaml")
+    assert states() == ["COMPLETE"] * 6
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_random_and_bayes_draw_from_every_distribution(write, method):
+    parameters = {
+        "x": {"min": 1.0, "max": 5.0},
+        "size": {"min": 0, "max": 5},
+        "q": {"distribution": "q_uniform", "min": 0, "max": 10, "q": 5},
+        "rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0},
+        "old": {"distribution": "log_uniform", "min": -3, "max": 0},
+        "layers": {"values": [[4, 4], [8]]},
+        "epochs": {"value": 2},
+    }
+    sweep(write(method=method, parameters=parameters, run_cap=5), workers=2)
+    found = [trial.params for trial in study().trials]
+    assert len({p["x"] for p in found}) == 5
+    for p in found:
+        assert 1 <= p["x"] <= 5
+        assert p["size"] in range(6)
+        assert p["q"] in (0, 5, 10)
+        assert 1e-4 <= p["rate"] <= 1
+        assert 0.0497 < p["old"] <= 1
+        assert p["layers"] in ("[4, 4]", "[8]")
+        assert "epochs" not in p
+
+
+def test_the_same_sweep_draws_the_same(write):
+    space = {"x": {"min": 0.0, "max": 1.0}}
+    found = []
+    for _ in range(2):
+        sweep(write(method="random", parameters=space), trials=3)
+        found.append([trial.params for trial in study().trials])
+        shutil.rmtree("runs")
+    assert found[0] == found[1]
+
+
+def test_what_fails_is_told_and_the_rest_goes_on(write, capsys):
+    sweep(write(parameters={"x": {"values": [-1.0, 2.0]}}))
+    assert states() == ["FAIL", "COMPLETE"]
+    said = capsys.readouterr().out
+    assert "failed    trial 0: x must not be negative" in said
+    assert Path("runs/s/trial_0.log").read_text() == "x must not be negative\n"
+    with pytest.raises(LabError, match="no trial has come to an end"):
+        sweep(write(parameters={"x": {"value": -1.0}}), storage="other.journal")
+
+
+def test_a_curve_that_is_never_finite_has_failed(write, capsys):
+    sweep(write(parameters={"x": {"values": ["nan", 3.0]}}))
+    assert states() == ["FAIL", "COMPLETE"]
+    assert "val/loss was never a finite number" in capsys.readouterr().out
+
+
+def test_hopeless_trials_are_given_up(write):
+    xs = [3.0, 3.1, 3.2, 3.3, 3.4, 9.0]
+    parameters = {"x": {"values": xs}, "pause": {"value": 0.1}, "epochs": {"value": 5}}
+    sweep(write(parameters=parameters, early_terminate={"type": "hyperband", "min_iter": 2}))
+    assert states() == ["COMPLETE"] * 5 + ["PRUNED"]
+    assert 2 <= len(study().trials[5].intermediate_values) < 5
+
+
+def test_trials_of_a_process_that_died_are_run_again(write, here):
+    path = write(parameters={"x": {"values": [2.0, 3.0]}, "pause": {"value": 5}})
+    words = [sys.executable, "-m", "vae_lab", "sweep", path, "--workers=2"]
+    process = subprocess.Popen(words)
+    pids = [here / f"runs/s/trial_{n}/version_0/pid" for n in (0, 1)]
+    wait_for(lambda: all(pid.exists() for pid in pids))
+    process.kill()
+    process.wait()
+    assert states() == ["RUNNING", "RUNNING"]
+    orphans = [int(pid.read_text()) for pid in pids]
+    text = Path("trainer.py").read_text()
+    Path("trainer.py").write_text(text.replace("time.sleep", "str"))
+    sweep(path)
+    assert states() == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [t.params["x"] for t in study().trials] == [2.0, 3.0, 2.0, 3.0]
+    wait_for(lambda: not any(map(lives, orphans)))
+    sweep(path)
+    assert len(states()) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_sweep_ends_its_trainings_and_goes_on(write, here, number):
+    path = write(parameters={"x": {"values": [2.0, 3.0]}, "pause": {"value": 5}})
+    words = [sys.executable, "-m", "vae_lab", "sweep", path]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    pid = here / "runs/s/trial_0/version_0/pid"
+    wait_for(pid.exists)
+    process.send_signal(number)
+    assert "the same command goes on" in process.communicate()[1]
+    assert process.returncode == 130
+    assert not lives(int(pid.read_text()))
+    assert states() == ["RUNNING", "WAITING"]
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def lives(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parameters": None}, "no parameters, so there is nothing"),
+        ({"parameters": {}}, "no parameters, so there is nothing"),
+        ({"parameters": {"x": {"min": 0}}}, "x needs a value, values, or a min and a max"),
+        ({"parameters": {"x": {"values": []}}}, "x needs a value"),
+        ({"parameters": {"x": {"parameters": {"y": {"value": 1}}}}}, "x needs a value"),
+        ({"parameters": {"x": {"min": 0, "max": 1, "distribution": "normal"}}}, "not 'normal'"),
+        ({"parameters": {"x": {"values": [1], "probabilities": [1]}}}, "only W&B itself"),
+        ({"parameters": {"x": {"min": 2, "max": 1}}}, "x: "),
+        ({"parameters": {"x": {"min": 0.0, "max": 1.0}}}, "A grid needs values; x has a min"),
+        ({"method": "gird"}, "method is one of grid, random, bayes, not 'gird'"),
+        ({"method": "random"}, "add --trials or a run_cap"),
+        ({"metric": None}, "names no metric"),
+        ({"metric": {"name": "val/loss", "goal": "most"}}, "goal is one of minimize"),
+        ({"metric": {"name": "val/los"}}, r"wrote no 'val/los'; there is val/loss\."),
+        ({"command": None}, "has no command"),
+        ({"command": ["${args_json}"]}, r"the command holds \$\{args_json\}"),
+        ({"command": ["nowhere-to-be-found"]}, "nowhere-to-be-found cannot be run"),
+        ({"run_cap": 0}, "at least 1"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_a_sentence(write, changes, message):
+    with pytest.raises(LabError, match=message) as error:
+        sweep(write(**changes))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+def test_wrong_words_are_refused(lab, write, capfd):
+    path = write()
+    for words, message in (
+        (["nowhere.yaml"], "There is no sweep to read at nowhere.yaml"),
+        ([path, "--workers=0"], "at least 1"),
+        ([path, "--trials=-1"], "at least 1"),
+        ([path, "--storage=/proc/x.journal"], "/proc/x.journal cannot hold the trials"),
+        ([path, "--storage=nodb://x"], "nodb://x cannot hold the trials"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            lab("sweep", *words)
+        assert stop.value.code == 2
+        said = capfd.readouterr().err.strip()
+        assert message in said
+        assert "\n" not in said
+
+
+def test_another_sweep_of_the_same_name_is_refused(write):
+    sweep(write(), trials=1)
+    with pytest.raises(LabError, match="holds trials of another"):
+        sweep(write(parameters={"x": {"value": 3.0}}))
+
+
+def test_runs_that_it_does_not_know_are_not_taken_for_its_own(write):
+    sweep(write(), trials=1)
+    Path("runs/s/sweep.journal").unlink()
+    with pytest.raises(LabError, match="runs/s/trial_0 is of another sweep"):
+        sweep("s.yaml", trials=1)
+
+
+def test_without_optuna_it_says_what_is_missing(write, monkeypatch):
+    monkeypatch.setattr(verb, "find_spec", lambda name: None)
+    with pytest.raises(LabError, match=r"needs Optuna: `pip install -e '\.\[sweep\]'`"):
+        sweep(write())
+
+
+def test_trials_can_be_kept_in_a_database(write):
+    sweep(write(), trials=1, storage="sqlite:///x.db")
+    assert Path("x.db").exists()
+
+
+def test_a_command_is_what_wandb_would_run(write):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    given = sweep_file.read(
+        write(parameters={"a.b": {"values": [[4, 2], 1e-5]}, "c": {"value": False}})
+    )
+    chosen = {"args": {"a.b": {"value": [4, 2]}, "c": {"value": False}}}
+    macros = {"${env}": ["/usr/bin/env"], "${program}": ["trainer.py"]}
+    macros["${args}"] = create_sweep_command_args(chosen)["args"]
+    theirs = [
+        w for word in create_sweep_command(SWEEP["command"]) for w in macros.get(word, [word])
+    ]
+    assert given.words({"a.b": "[4, 2]"}) == theirs
+
+
+@pytest.mark.slow
+def test_it_trains_models(write):
+    fit = ["fit", "--data=Digits", "--data.limit=64", "--data.val_size=100", "--model=VAE"]
+    fit += ["--data.batch_size=32", "--trainer.max_epochs=2", "--wandb=online"]
+    parameters = {"model.latent_dim": {"values": [2, 3]}}
+    sweep(
+        write(
+            program="lab", command=["${env}", "${program}", *fit, "${args}"], parameters=parameters
+        ),
+        workers=2,
+    )
+    assert states() == ["COMPLETE"] * 2
+    found = {run.config["model"]["init_args"]["latent_dim"] for run in runs.find_all("runs/s")}
+    assert found == {2, 3}
+    assert not list(Path("runs").rglob("wandb"))

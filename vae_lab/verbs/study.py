@@ -1,0 +1,140 @@
+"""The study of a sweep: a queue of trials that outlives the process."""
+
+import json
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from vae_lab.errors import LabError
+from vae_lab.verbs.sweep_file import Sweep
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+__all__ = ["fill", "open_study", "sampler"]
+
+
+def open_study(sweep: Sweep, storage: str) -> "Study":
+    """Open the study of a sweep, or make it.
+
+    Args:
+        sweep: What its file says.
+        storage: A journal file in a folder that exists, or the URL of an SQL database.
+
+    Raises:
+        LabError: If it cannot be opened, or holds the trials of another sweep.
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    parts = ("method", "metric", "goal", "command", "parameters")
+    defined = {part: getattr(sweep, part) for part in parts}
+    defined = json.loads(json.dumps(defined, default=str))  # as it is read back
+    early, pruners = sweep.min_iter, optuna.pruners
+    try:
+        place = storage if "://" in storage else JournalStorage(JournalFileBackend(storage))
+        study = optuna.create_study(
+            storage=place,
+            pruner=pruners.NopPruner() if early is None else pruners.MedianPruner(5, early),
+            study_name=sweep.name,
+            direction=cast(Literal["minimize", "maximize"], sweep.goal),
+            load_if_exists=True,
+        )
+        if study.user_attrs.setdefault("sweep", defined) != defined:
+            raise LabError(
+                f"{storage} holds trials of another {sweep.path}: move it or rename this."
+            )
+        study.set_user_attr("sweep", defined)
+    except LabError:
+        raise
+    except Exception as error:  # every database has errors of its own
+        raise LabError(f"{storage} cannot hold the trials: {error}") from error
+    return study
+
+
+def fill(study: "Study", sweep: Sweep, wanted: int | None, folder: Path) -> None:
+    """Queue what is missing, and again what ran in a process that is no more.
+
+    Args:
+        study: Where trials are kept.
+        sweep: What the sweep's file says.
+        wanted: How many trials there are to be; None for all of a grid.
+        folder: Where runs go.
+
+    Raises:
+        LabError: If that is not known, or the file's parameters do not make a space.
+    """
+    grid = sweep.method == "grid"
+    points = sweep.points[:wanted] if grid else []
+    if not grid and wanted is None:
+        raise LabError(f"{sweep.path} says nothing of how many trials; add --trials or a run_cap.")
+    again = _requeue(study, folder)
+    for point in points:
+        study.enqueue_trial(point, skip_if_exists=True)
+    for _ in range(len(study.trials) - again, 0 if grid else wanted or 0):
+        study.enqueue_trial({})
+
+
+def sampler(method: str, begun: int) -> "BaseSampler":
+    """Return a sampler of the next trial, whose seed is how many there were."""
+    from optuna.samplers import RandomSampler, TPESampler
+
+    if method == "bayes":
+        # Trials that are still running keep others away from where they are.
+        return TPESampler(seed=begun, constant_liar=True)
+    return RandomSampler(seed=begun)
+
+
+def _requeue(study: "Study", folder: Path) -> int:
+    """Queue again what a dead process ran, and return how many trials stand for others."""
+    from optuna.trial import TrialState
+
+    trials = study.trials
+    repeated = {t.user_attrs["repeats"] for t in trials if "repeats" in t.user_attrs}
+    for trial in trials:
+        if trial.state != TrialState.RUNNING or _alive(trial):
+            continue
+        _end(trial, folder)
+        if trial.number not in repeated:
+            # A kill may have come before every parameter was drawn.
+            point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            study.enqueue_trial(point, {"repeats": trial.number})
+            repeated.add(trial.number)
+        study.tell(trial.number, state=TrialState.FAIL)
+    return len(repeated)
+
+
+def _alive(trial: "FrozenTrial") -> bool:
+    """Tell whether the process that began a trial lives; of another machine's, believe it."""
+    if trial.user_attrs.get("host") != socket.gethostname():
+        return "host" in trial.user_attrs
+    parent = int(trial.user_attrs.get("parent", os.getpid()))
+    # A container gives its processes the same numbers each time.
+    return parent != os.getpid() and _exists(parent)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _end(trial: "FrozenTrial", folder: Path) -> None:
+    """End a training whose sweep was killed, if it is still there."""
+    pid = int(trial.user_attrs.get("pid", 0))
+    with suppress(OSError):
+        # The number may be another process's by now.
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        if {f"--runs={folder}", f"--name=trial_{trial.number}"} <= {*words}:
+            os.kill(pid, signal.SIGTERM)
