@@ -93,7 +93,7 @@ def test_a_judge_is_named_with_its_own_error(lab, trained_cvaes):
         classes,
         "--importance_samples=2",
         f"--judge={judge}",
-        "--judge_samples=20",
+        "--samples=200",
     )
     assert "whose test error was not measured" in " ".join(lab(*words, "--limit=50").split())
     lab("evaluate", judge)

@@ -169,6 +169,9 @@ class Images(Protocol):
     def protocol(self, name: str) -> dict[str, Any]:
         """Say which images a number was measured on."""
 
+    def undrawn(self) -> "Images":
+        """Return the same images as they were before any pixel was drawn at random."""
+
 
 _VERBS: dict[type, str] = {
     Encodes: "encode",

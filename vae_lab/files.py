@@ -1,5 +1,6 @@
-"""Files that are written wholly or not at all."""
+"""Files that are written wholly or not at all, and what tells them apart."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +9,7 @@ from typing import BinaryIO
 
 from vae_lab.errors import LabError
 
-__all__ = ["atomic"]
+__all__ = ["atomic", "digest"]
 
 
 @contextmanager
@@ -35,3 +36,16 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
         # Where the folder is no folder, there is no part to remove either.
         with suppress(OSError):
             part.unlink()
+
+
+def digest(path: Path) -> str:
+    """Return the first 12 hexadecimal digits of a file's SHA-256.
+
+    Raises:
+        LabError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error

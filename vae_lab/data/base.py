@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -182,6 +183,14 @@ class ImageData(LightningDataModule, ABC):
             "split_seed": self.split_seed,
             **{name: value for name, value in special.items() if value is not None},
         }
+
+    def undrawn(self) -> "ImageData":
+        """Return the same images, grey where `static` or `dynamic` drew black or white."""
+        if self.binarize not in ("static", "dynamic"):
+            return self
+        grey = copy(self)
+        grey.binarize, grey._splits = "none", {}
+        return grey
 
     def prepare_data(self) -> None:
         """Fetch the data on one process, before the others look for it."""

@@ -58,7 +58,7 @@ def measure(
         progress: Called with the number of images whose importance sampling has finished.
 
     Raises:
-        LabError: If the model fulfils nothing to measure, or a metric is not a finite number.
+        LabError: If a metric is not a finite number.
     """
     found: dict[str, Measure] = {}
     if isinstance(model, Bounds):
@@ -78,11 +78,6 @@ def measure(
     if isinstance(model, Encodes) and not isinstance(model, Bounds | Classifies):
         found |= autoencoders.activations(model, images)
         found |= autoencoders.jacobians(model, images, seed)
-    if not found:
-        raise LabError(
-            f"{type(model).__name__} can neither bound a likelihood nor classify nor encode "
-            "labelled images nor restore them from codes, so there is nothing to evaluate."
-        )
     return _finite(found)
 
 

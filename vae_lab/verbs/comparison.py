@@ -21,10 +21,16 @@ _FOLLOWED_ON = (
 )
 
 # What a model is given to restore, and what another one reaches: neither is the model's doing.
-_GIVEN = ("corrupted", "pca_")
+_GIVEN = ("corrupted", "pca_", "real_")
 
 _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
-_HIGHER = ("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active", "density", "nmi")
+_HIGHER = (
+    *("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active", "density", "nmi"),
+    *("precision", "recall", "coverage", "covered"),
+)
+
+# What a judge says of samples: another one would say something else.
+_JUDGED = ("frechet", "kernel", "precision", "recall", "density", "coverage", "class", "agreement")
 
 
 def direction(key: str) -> int:
@@ -142,6 +148,8 @@ def _subject(run: Run, key: str) -> list[str | None]:
     """Return what the metric of an evaluation was measured on."""
     known = protocol(run, key.partition("/")[0])
     found = [known.get(name) for name in _MEASURED_ON]
+    if any(word in key for word in _JUDGED):
+        found.append(known.get("judge"))
     if key.endswith("/restored_squared_error"):
         # The more that an image is damaged, the less of it can be restored.
         damage = "model.corruption"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic
+from vae_lab.files import atomic, digest
 from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 
@@ -38,7 +37,8 @@ def evaluate(
     ais_chains: int = 16,
     ais_temperatures: int = 1000,
     judge: str | None = None,
-    judge_samples: int = 1000,
+    parzen: bool = False,
+    samples: int = 10_000,
 ) -> None:
     """Measure all that a model allows; print it and write it to the run's metrics.json.
 
@@ -58,9 +58,11 @@ def evaluate(
         ais_images: Anneal the first so many images, and as many drawn from the model.
         ais_chains: Chains for each of these.
         ais_temperatures: Steps of each chain from prior to posterior.
-        judge: A classifier's run folder or checkpoint; how often does it take what the model draws
-            of a class for that class?
-        judge_samples: How many images of each class it is shown.
+        judge: A classifier's run folder or checkpoint, or `inception`. By its features samples are
+            compared with the images; it counts the classes among them, and how many of those
+            drawn of a class it takes for that class.
+        parzen: Estimate the log-density as Goodfellow et al. (2014) did, for the historic table.
+        samples: How many images are drawn for `judge` and `parzen`.
 
     Raises:
         LabError: If an argument is out of range, the run cannot be loaded, the model can do
@@ -68,8 +70,8 @@ def evaluate(
     """
     if importance_samples < 0 or (limit is not None and limit < 1):
         raise LabError("importance_samples is at least 0 and limit at least 1.")
-    if min(ais_images, ais_chains, ais_temperatures) < 1:
-        raise LabError("ais_images, ais_chains and ais_temperatures are all at least 1.")
+    if min(ais_images, ais_chains, ais_temperatures, samples) < 1:
+        raise LabError("ais_images, ais_chains, ais_temperatures and samples are all at least 1.")
     checkpoint = checkpoint_of(run).absolute()
     folder = checkpoint.parent
     if folder.name == "checkpoints":
@@ -78,14 +80,13 @@ def evaluate(
     _ = Run(folder).evaluation
     started = time.perf_counter()
     # Taken before the model is loaded: training may replace the file in the meantime.
-    digest = _digest(checkpoint)
+    sha256 = digest(checkpoint)
     anneal = (ais_images, ais_chains, ais_temperatures) if ais else None
-    judgement = (judge, judge_samples) if judge else None
     protocol, found = _measure(
-        checkpoint, split, importance_samples, seed, limit, anneal, judgement
+        checkpoint, split, importance_samples, seed, limit, anneal, (samples, judge, parzen)
     )
     protocol["checkpoint"] = str(checkpoint.relative_to(folder))
-    protocol["checkpoint_sha256"] = digest
+    protocol["checkpoint_sha256"] = sha256
     protocol["seconds"] = round(time.perf_counter() - started, 1)
     _print(protocol, found)
     if limit is not None:
@@ -104,33 +105,33 @@ def _measure(
     seed: int,
     limit: int | None,
     anneal: tuple[int, int, int] | None,
-    judgement: tuple[str, int] | None,
+    sampling: tuple[int, str | None, bool],
 ) -> tuple[dict[str, Any], dict[str, Measure]]:
     import torch
     from tqdm import tqdm
 
     from vae_lab.contracts import Bounds
     from vae_lab.metrics.annealed import check_annealing
-    from vae_lab.metrics.conditional import agreement
     from vae_lab.metrics.suite import measure
-    from vae_lab.verbs.judge import load_judge
+    from vae_lab.verbs.judge import sampled
 
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = load_model(checkpoint).to(device)
     if anneal:
         check_annealing(model)
-    judged: dict[str, Measure] = {}
-    if judgement:
-        path, count = judgement
-        judge, about = load_judge(path, _digest(checkpoint_of(path)), model)
-        judged = agreement(model, judge, count, seed, about)
     data = load_data(checkpoint)
+    drawn, judged = sampled(model, data, split, limit, seed, *sampling)
     images = data.images(split, limit)
     # None shows the bar on a terminal only.
     disable = None if samples and isinstance(model, Bounds) else True
     with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
         found = measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
     found |= judged
+    if not found:
+        raise LabError(
+            f"{type(model).__name__} can neither bound a likelihood nor classify nor encode "
+            "labelled images nor restore them from codes; what samples is measured by a --judge."
+        )
     if anneal:
         found |= _anneal(model, images, seed, *anneal)
     protocol = {
@@ -142,6 +143,7 @@ def _measure(
         "torch": torch.__version__,
         "device": str(device),
         "threads": torch.get_num_threads(),
+        **drawn,
     }
     if "nll" in found and isinstance(model, Bounds):
         protocol["importance_samples"] = samples
@@ -181,14 +183,6 @@ def _learned(data: Images, split: str) -> Batch:
     return Batch(*map(torch.cat, zip(train, data.images("val", room), strict=True)))
 
 
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    except OSError as error:
-        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
 def _merge(
     earlier: dict[str, Any], protocol: dict[str, Any], found: dict[str, Measure]
 ) -> dict[str, Any]:
@@ -214,7 +208,16 @@ def _entry(measure: Measure, protocol: dict[str, Any]) -> dict[str, Any]:
 
 def _sentence(protocol: dict[str, Any]) -> str:
     """Say what the numbers rest on, without what they merely were made with."""
-    tools = ("importance_samples", "commit", "torch", "device", "threads", "seconds")
+    tools = (
+        "importance_samples",
+        "samples",
+        "judge",
+        "commit",
+        "torch",
+        "device",
+        "threads",
+        "seconds",
+    )
     return ", ".join(f"{key} {value}" for key, value in protocol.items() if key not in tools)
 
 
@@ -229,7 +232,7 @@ def _print(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("how")
     for name, measure in found.items():
-        digits = {"dimensions": 0, "share": 4}.get(measure.unit, 3)
+        digits = {"dimensions": 0, "classes": 0, "share": 4}.get(measure.unit, 3)
         form = f".{digits}f" if not 0 < abs(measure.value) < 0.01 else ".3g"
         error = measure.standard_error
         table.add_row(

@@ -1,49 +1,143 @@
-"""The classifier that judges what a model draws of each class."""
+"""What a model samples, and the classifier or other network that judges it."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
+from vae_lab.files import digest
 from vae_lab.runs import Run, checkpoint_of, load_model
 
 if TYPE_CHECKING:
-    from vae_lab.contracts import Classifies
+    from torch import Tensor
 
-__all__ = ["load_judge"]
+    from vae_lab.contracts import Images
+    from vae_lab.metrics.measures import Measure
+    from vae_lab.metrics.samples import Drawn
+
+__all__ = ["sampled"]
 
 
-def load_judge(path: str, digest: str, model: Any) -> "tuple[Classifies, str]":
-    """Load a classifier to the device of the model that it is to judge, and say who it is.
+def sampled(
+    model: Any,
+    data: Images,
+    split: str,
+    limit: int | None,
+    seed: int,
+    n: int,
+    judge: str | None,
+    parzen: bool,
+) -> tuple[dict[str, Any], dict[str, Measure]]:
+    """Measure what a model samples; nothing unless `judge` or `parzen` asks for it.
 
     Args:
-        path: Its run folder or checkpoint.
-        digest: Of that checkpoint.
+        model: In evaluation mode.
+        data: What to compare samples with: the grey images, as samples are of no binarisation.
+        split: Which of them.
+        limit: How many of them; None for all.
+        seed: Fixes the samples.
+        n: How many samples.
+        judge: A classifier's run folder or checkpoint, or `inception`.
+        parzen: Whether to estimate the density by a Parzen window.
+
+    Returns:
+        What is to be added to the evaluation's protocol, and the measures.
+
+    Raises:
+        LabError: If the model draws no samples by itself or diverged, or the judge is none of such
+            images.
+    """
+    from vae_lab.metrics.samples import draw, window
+
+    if not (judge or parzen):
+        return {}, {}
+    _check_samples(model, "--judge" if judge else "--parzen")
+    jury = _load(judge, model) if judge else None
+    samples, grey = draw(model, n, seed), data.undrawn()
+    real = grey.images(split, limit).x
+    found: dict[str, Measure] = {}
+    if jury:
+        binarize = grey.protocol(split)["binarize"]
+        known = grey.images("train", n).x
+        found |= _judged(model, jury, samples, real, known, seed, f"binarize {binarize}")
+    if parzen:
+        others = "val" if split == "test" and "val" in data.splits else "train"
+        found |= window(samples, real, grey.images(others, 1000).x)
+    return {"judge": f"{jury.name}, {n} samples"} if jury else {}, found
+
+
+def _judged(
+    model: Any, jury: _Judge, samples: Drawn, real: Tensor, known: Tensor, seed: int, about: str
+) -> dict[str, Measure]:
+    from vae_lab.contracts import Classifies, Conditional
+    from vae_lab.metrics.conditional import agreement
+    from vae_lab.metrics.samples import likeness, variety
+
+    judge, n = jury.judge, len(samples.images)
+    about = f"{about}, by the features of {jury.name}"
+    found = likeness(judge, samples, real, known, seed, about)
+    if isinstance(judge, Classifies):
+        by = f"judged by {jury.name}{jury.error}"
+        found |= variety(judge, samples, real, by)
+        if isinstance(model, Conditional):
+            found |= agreement(model, judge, n // (model.classes or 1), seed, by)
+    return found
+
+
+class _Judge(NamedTuple):
+    """Who judges, under which name with the digest of its weights, and how often it errs."""
+
+    judge: Any
+    name: str
+    error: str
+
+
+def _load(path: str, model: Any) -> _Judge:
+    """Load what judges samples to the device of the model that it is to judge.
+
+    Args:
+        path: Its run folder or checkpoint, or `inception`.
         model: What it is to judge.
 
     Raises:
-        LabError: If it is no classifier of such images, or the model draws no classes.
+        LabError: If it is no classifier of such images.
     """
-    from vae_lab.contracts import Classifies, Conditional, require
+    from vae_lab.contracts import Classifies, Encodes, require
 
-    require(model, Conditional, "--judge")
-    if not model.classes:
-        raise LabError(
-            f"--judge needs a model of classes; this {type(model).__name__}'s condition is a "
-            f"{type(model.condition).__name__}."
-        )
+    if path == "inception":
+        from vae_lab.metrics.inception import Inception
+
+        inception = Inception()
+        return _Judge(inception.to(model.device), f"Inception {inception.digest}", "")
+    # Taken before the model is loaded: training may replace the file in the meantime.
+    known = digest(checkpoint_of(path))
     judge: Any = load_model(path)
-    require(judge, Classifies, "--judge")
+    for capability in (Classifies, Encodes):
+        require(judge, capability, "--judge")
     if judge.shape != model.shape:
         theirs, ours = (" x ".join(map(str, shape)) for shape in (judge.shape, model.shape))
         raise LabError(f"The judge takes images of {theirs}; these are {ours}.")
-    about = f"judged by {type(judge).__name__} {digest}, {_error(path, digest)}"
-    return judge.to(model.device), about
+    return _Judge(judge.to(model.device), f"{type(judge).__name__} {known}", _error(path, known))
 
 
-def _error(path: str, digest: str) -> str:
+def _check_samples(model: Any, user: str) -> None:
+    """Refuse a model that draws nothing, or nothing without a condition that is no class."""
+    from vae_lab.contracts import Conditional, Samples, require
+
+    require(model, Samples, user)
+    condition = getattr(model, "condition", None)
+    if isinstance(model, Conditional) and not model.classes:
+        raise LabError(
+            f"{user} needs a model of classes; this {type(model).__name__}'s condition is a "
+            f"{type(condition).__name__}."
+        )
+
+
+def _error(path: str, known: str) -> str:
     """Say how often the judge itself errs, if that was measured on this very checkpoint."""
     folder = checkpoint_of(path).absolute().parent
     report = Run(folder.parent if folder.name == "checkpoints" else folder).evaluation
     found = report["metrics"].get("test/error")
-    if found is None or report["protocol"].get("test", {}).get("checkpoint_sha256") != digest:
-        return "whose test error was not measured"
-    return f"whose test error is {found['value']:.4f} by its metrics.json"
+    if found is None or report["protocol"].get("test", {}).get("checkpoint_sha256") != known:
+        return ", whose test error was not measured"
+    return f", whose test error is {found['value']:.4f} by its metrics.json"

@@ -1,0 +1,88 @@
+"""How far one set of features is from another: Fréchet and kernel distance."""
+
+import torch
+from torch import Tensor
+
+from vae_lab.errors import LabError
+
+__all__ = ["frechet_distance", "kernel_distance"]
+
+
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
+    r"""Return the squared distance of the Gaussians of the same means and covariances.
+
+    .. math:: \|\mu_r - \mu_f\|^2 + \mathrm{tr}(\Sigma_r + \Sigma_f)
+        - 2\, \mathrm{tr} (\Sigma_r^{1/2} \Sigma_f \Sigma_r^{1/2})^{1/2}
+
+    The matrices are symmetric, so that `eigh` does what a general matrix square root takes five
+    times as long for. The fewer the features, the larger is the distance of two draws from the
+    very same distribution: it is compared at equal counts alone.
+
+    Args:
+        real: Features, shape (N, D).
+        fake: Features, shape (M, D).
+
+    Raises:
+        LabError: If a set is not larger than D: its covariance would have no full rank, and the
+            distance would tell of the count alone.
+
+    References:
+        Heusel et al., GANs Trained by a Two Time-Scale Update Rule, 2017.
+        https://arxiv.org/abs/1706.08500
+    """
+    _check(real, fake, more_than=real.shape[1])
+    real, fake = real.double(), fake.double()
+    shift = (real.mean(0) - fake.mean(0)).square().sum()
+    covariance, other = real.T.cov(), fake.T.cov()
+    values, vectors = torch.linalg.eigh(covariance)
+    root = vectors * values.clamp(min=0).sqrt()  # root @ root.T is the covariance
+    shared = torch.linalg.eigvalsh(root.T @ other @ root).clamp(min=0).sqrt().sum()
+    return float(shift + covariance.trace() + other.trace() - 2 * shared)
+
+
+def kernel_distance(
+    real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: int = 0
+) -> Tensor:
+    r"""Return the squared maximum mean discrepancy of random subsets, shape (subsets,).
+
+    .. math:: k(x, y) = (x^T y / D + 1)^3
+
+    Each is unbiased: of the same distribution their mean is zero, and some are negative.
+
+    Args:
+        real: Features, shape (N, D).
+        fake: Features, shape (M, D).
+        subsets: How many times features are drawn, without replacement within a subset.
+        size: Features of each set in a subset.
+        seed: Fixes the subsets.
+
+    Raises:
+        LabError: If a set is smaller than a subset, or a subset has not even a pair.
+
+    References:
+        Bińkowski et al., Demystifying MMD GANs, 2018. https://arxiv.org/abs/1801.01401
+    """
+    from torchmetrics.image.kid import poly_mmd
+
+    if size < 2 or subsets < 1:
+        raise LabError(f"Subsets are 1 at least, of 2 features; got {subsets} of {size}.")
+    _check(real, fake, more_than=size - 1)
+    stream = torch.Generator().manual_seed(seed)
+
+    def some(features: Tensor) -> Tensor:
+        return features[torch.randperm(len(features), generator=stream)[:size]].double()
+
+    return torch.stack([poly_mmd(some(real), some(fake)) for _ in range(subsets)])
+
+
+def _check(real: Tensor, fake: Tensor, more_than: int) -> None:
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise LabError(
+            f"Features (N, D) and (M, D) are compared, not {tuple(real.shape)} and "
+            f"{tuple(fake.shape)}."
+        )
+    if min(len(real), len(fake)) <= more_than:
+        raise LabError(
+            f"This distance needs more than {more_than} real images and as many samples; there "
+            f"are {len(real)} and {len(fake)}."
+        )

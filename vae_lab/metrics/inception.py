@@ -1,0 +1,54 @@
+"""Inception's features, by which published Fréchet distances of colour images are measured."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vae_lab.errors import LabError
+from vae_lab.files import digest
+
+__all__ = ["Inception"]
+
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+SOURCE = f"github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
+
+
+class Inception(nn.Module):
+    """Gives the 2048 pooled features of the network that the Fréchet distance was defined by.
+
+    Grey images are repeated in three channels, and all are scaled to 299 x 299 as TensorFlow 1
+    did, which published numbers rest on; torchmetrics would scale them otherwise.
+
+    Raises:
+        LabError: If torch-fidelity is not installed, or its weights can neither be read nor had.
+
+    References:
+        Szegedy et al., Rethinking the Inception Architecture, 2016.
+        https://arxiv.org/abs/1512.00567
+    """
+
+    latent_dim = 2048
+
+    def __init__(self) -> None:
+        from torchmetrics.image.fid import NoTrainInceptionV3
+
+        super().__init__()
+        path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+        try:
+            self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], antialias=False)
+        except ModuleNotFoundError as error:
+            raise LabError("Inception needs torch-fidelity; `pip install torch-fidelity` brings it.") from error
+        except OSError as error:
+            raise LabError(
+                f"Inception's weights could not be fetched ({error}); put the file of {SOURCE} at "
+                f"{path}."
+            ) from error
+        self.requires_grad_(False)
+        self.digest = digest(path)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the features of images (B, 1 or 3, H, W) in [0, 1], shape (B, 2048)."""
+        grey_levels = (x * 255).round().clamp(0, 255).byte()
+        features: Tensor = self.net(grey_levels.expand(-1, 3, -1, -1))
+        return features

@@ -1,0 +1,138 @@
+"""What samples are like, by what a judge sees of them and of real images."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_lab.contracts import Batch, Classifies, Encodes, Samples
+from vae_lab.errors import LabError
+from vae_lab.metrics.distances import frechet_distance, kernel_distance
+from vae_lab.metrics.measures import Measure, batches, encode, seeded
+from vae_lab.metrics.modes import modes
+from vae_lab.metrics.neighbours import fidelity
+from vae_lab.metrics.parzen import parzen
+
+__all__ = ["Drawn", "draw", "likeness", "variety", "window"]
+
+NEIGHBOURS = 5
+SUBSET = 1000
+
+
+class Drawn(NamedTuple):
+    """Samples (N, C, H, W), and what they are called."""
+
+    images: Tensor
+    name: str
+
+
+def draw(model: Samples, n: int, seed: int) -> Drawn:
+    """Draw `n` images, rounded to 8 bits as real ones are, on the CPU.
+
+    Args:
+        model: In evaluation mode.
+        n: How many.
+        seed: Fixes them; the caller's random stream is untouched.
+
+    Raises:
+        LabError: If a pixel is no finite number.
+    """
+    with torch.inference_mode(), seeded(seed):
+        images = torch.cat([model.sample(min(500, n - i)).cpu() for i in range(0, n, 500)])
+    if not images.isfinite().all():
+        raise LabError("The samples are not all finite numbers; the model has diverged.")
+    # What has a likelihood could add its noise; what has none draws images as they are.
+    means = " (means given codes)" if hasattr(model, "likelihood") else ""
+    return Drawn(images.float().mul(255).round().clamp(0, 255) / 255, f"samples{means}")
+
+
+def likeness(
+    judge: Encodes, samples: Drawn, real: Tensor, known: Tensor, seed: int, about: str
+) -> dict[str, Measure]:
+    """Measure how far samples are from real images, and beside it how far other real images are.
+
+    Those, `real_...`, are as many training images in the samples' place: no generator is to be
+    expected to do better. What needs more images than there are is left out.
+
+    Args:
+        judge: Gives the features, in evaluation mode.
+        samples: What the model drew, N images; no more than `known` are compared.
+        real: Images to compare them with, shape (M, C, H, W).
+        known: Training images, shape (K, C, H, W), K at most N.
+        seed: Fixes the subsets of the kernel distance.
+        about: How the images are prepared and whose features compare them.
+    """
+    features = encode(judge, _unlabelled(real))
+
+    def compared(images: Tensor, name: str) -> dict[str, Measure]:
+        note = f"{len(images)} {name} against {len(real)} images, {about}"
+        return _compare(features, encode(judge, _unlabelled(images)), seed, note)
+
+    drawn = compared(samples.images[: len(known)], samples.name)
+    floor = compared(known, "training images")
+    pairs = (("", drawn), ("real_", floor))
+    return {prefix + key: found[key] for key in drawn for prefix, found in pairs}
+
+
+def _compare(real: Tensor, fake: Tensor, seed: int, about: str) -> dict[str, Measure]:
+    found, count = {}, min(len(real), len(fake))
+    if count > real.shape[1]:
+        value = frechet_distance(real, fake)
+        found["frechet_distance"] = Measure(value, "squared distance", about)
+    if count > 1:
+        values = kernel_distance(real, fake, size=min(SUBSET, count), seed=seed)
+        note = f"mean of {len(values)} subsets of {min(SUBSET, count)}, spread "
+        note += f"{values.std():.2g}; {about}"
+        found["kernel_distance"] = Measure(values.mean().item(), "squared MMD", note)
+    if count > NEIGHBOURS:
+        for key, value in fidelity(real, fake, NEIGHBOURS)._asdict().items():
+            unit = "balls" if key == "density" else "share"
+            found[key] = Measure(value, unit, f"k = {NEIGHBOURS}; {about}")
+    return found
+
+
+def _unlabelled(images: Tensor) -> Batch:
+    return Batch(images, torch.zeros(len(images)))
+
+
+def variety(judge: Classifies, samples: Drawn, real: Tensor, about: str) -> dict[str, Measure]:
+    """Count the classes that samples cover, and their entropy beside that of real images.
+
+    Args:
+        judge: Tells the classes apart, in evaluation mode.
+        samples: What the model drew.
+        real: Shape (M, C, H, W).
+        about: Who judges.
+    """
+    labels, classes = _classes(judge, samples.images)
+    drawn, there = modes(labels, classes), modes(_classes(judge, real)[0], classes)
+    of = f"of {len(labels)} {samples.name}, {about}"
+    covered = f"of {classes}, each a tenth as often as an even share {of}"
+    entropy = f"{of}; real images: {there.entropy:.3f}, even shares: {math.log(classes):.3f}"
+    return {
+        "classes_covered": Measure(drawn.covered, "classes", covered),
+        "class_entropy": Measure(drawn.entropy, "nats", entropy),
+    }
+
+
+def _classes(judge: Classifies, images: Tensor) -> tuple[Tensor, int]:
+    with torch.inference_mode():
+        seen = batches(judge, _unlabelled(images))
+        log_probs = torch.cat([judge.log_probs(x).cpu() for x, _ in seen])
+    return log_probs.argmax(1), log_probs.shape[1]
+
+
+def window(samples: Drawn, real: Tensor, validation: Tensor) -> dict[str, Measure]:
+    """Measure Goodfellow's Parzen-window likelihood.
+
+    Args:
+        samples: What the model drew.
+        real: Images to measure, shape (M, C, H, W).
+        validation: Images that choose the window's width, shape (V, C, H, W).
+    """
+    sigma, nats = parzen(real, validation, samples.images)
+    note = f"log p(x) by a Parzen window around {len(samples.images)} {samples.name}, sigma "
+    note += f"{sigma:.3f} by {len(validation)} other images; for the historic table alone, as it "
+    note += "ranks models wrongly"
+    return {"parzen_log_density": Measure.mean(nats, "nats", note)}
