@@ -38,7 +38,9 @@ class Inception(nn.Module):
         try:
             self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], antialias=False)
         except ModuleNotFoundError as error:
-            raise LabError("Inception needs torch-fidelity; `pip install torch-fidelity` brings it.") from error
+            raise LabError(
+                "Inception needs the package torch-fidelity; install it with pip."
+            ) from error
         except OSError as error:
             raise LabError(
                 f"Inception's weights could not be fetched ({error}); put the file of {SOURCE} at "
