@@ -1,6 +1,7 @@
 """Nearest neighbours among features: precision, recall, density, coverage, and copies."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -75,10 +76,20 @@ def fidelity(real: Tensor, fake: Tensor, k: int = 5) -> Fidelity:
     )
 
 
-def nearest(x: Tensor, among: Tensor) -> Tensor:
-    """Return which of `among` (M, ...) is nearest to each of `x` (N, ...), shape (N,)."""
-    rows = rows_of_distances(x.flatten(1), among.flatten(1))
-    return torch.cat([distances.argmin(1) for distances in rows])
+def nearest(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
+    """Return the image nearest to each of `x` by Euclidean distance of pixels, the same shape.
+
+    Args:
+        x: Images, shape (N, C, H, W).
+        batches: Where to look, a part of shape (B, C, H, W) at a time: no more is ever held.
+    """
+    found, least = x.clone(), x.new_full((len(x),), math.inf, dtype=torch.float64)
+    for batch in batches:
+        rows = rows_of_distances(x.flatten(1), batch.flatten(1))
+        distances, places = torch.cat(list(rows)).min(1)
+        closer = distances < least
+        found[closer], least[closer] = batch[places[closer]], distances[closer]
+    return found
 
 
 def rows_of_distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:

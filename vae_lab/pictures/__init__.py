@@ -18,6 +18,7 @@ from vae_lab.pictures.plane import beside_pca, project, scatter
 from vae_lab.pictures.sheets import (
     interpolation,
     manifold,
+    neighbours,
     reconstructions,
     restorations,
     samples,
@@ -36,6 +37,7 @@ __all__ = [
     "grid",
     "interpolation",
     "manifold",
+    "neighbours",
     "project",
     "reconstructions",
     "restorations",

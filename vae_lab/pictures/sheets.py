@@ -14,6 +14,7 @@ __all__ = [
     "columns_of",
     "interpolation",
     "manifold",
+    "neighbours",
     "reconstructions",
     "restorations",
     "samples",
@@ -50,6 +51,20 @@ def restorations(clean: Tensor, corrupted: Tensor, restored: Tensor, title: str 
         LabError: If the shapes differ.
     """
     return _rows({"clean": clean, "corrupted": corrupted, "restored": restored}, title)
+
+
+def neighbours(images: Tensor, nearest: Tensor) -> Tensor:
+    """Draw a row of samples over the row of the training images nearest to them, until all are.
+
+    Args:
+        images: Samples, shape (N, C, H, W).
+        nearest: The image nearest to each, same shape.
+
+    Raises:
+        LabError: If the shapes differ.
+    """
+    title = "samples over the training images nearest to them, by distance of pixels"
+    return _rows({"sample": images, "nearest": nearest}, title)
 
 
 def _rows(named: Mapping[str, Tensor], title: str = "") -> Tensor:

@@ -1,0 +1,45 @@
+"""`lab neighbours`: samples beside the training images that they may be copies of."""
+
+from vae_lab.errors import LabError
+
+__all__ = ["neighbours"]
+
+
+def neighbours(
+    run: str, n: int = 20, y: int | None = None, seed: int = 0, output: str = "neighbours.png"
+) -> None:
+    """Draw samples over the training images nearest to them, by distance of pixels.
+
+    Args:
+        run: Run folder or checkpoint.
+        n: How many samples.
+        y: The class that a model is to draw.
+        seed: The same seed draws the same samples, as in `lab sample`.
+        output: PNG to write.
+
+    Raises:
+        LabError: If the run cannot be loaded, its model draws no such samples or n is 0.
+    """
+    import torch
+
+    from vae_lab import pictures, runs
+    from vae_lab.callbacks.conditional import given_class
+    from vae_lab.callbacks.drawings import DRAWINGS
+    from vae_lab.contracts import Samples
+    from vae_lab.metrics.neighbours import nearest
+    from vae_lab.randomness import reseed
+
+    if n < 1:
+        raise LabError(f"--n is at least 1; got {n}.")
+    model = runs.load_model(run)
+    DRAWINGS["samples"].check(model, "`lab neighbours`")
+    assert isinstance(model, Samples)  # as was checked
+    label = None if y is None else given_class(model, y, n)
+    # Grey where black and white was drawn: samples are means.
+    train = runs.load_data(run).undrawn().loader("train")
+    with torch.inference_mode():
+        reseed(seed)
+        images = model.sample(n, label)
+        picture = pictures.neighbours(images, nearest(images, (batch.x for batch in train)))
+    pictures.save_png(picture, output)
+    print(output)
