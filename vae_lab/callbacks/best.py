@@ -14,10 +14,16 @@ class Best(ModelCheckpoint):
 
     Lightning drops the score where the folder is spelled otherwise than at first, and the next
     checkpoint then replaces a better one. Where a model goes on to another objective, the best of
-    the earlier one gives way to the first of the next.
+    the earlier one gives way to the first of the next. Where no loss says which weights are good,
+    as in adversarial training, the latest are kept, unless another metric is monitored.
     """
 
     objective: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.monitor == "val/loss" and not getattr(pl_module, "chosen_by_loss", True):
+            self.monitor = None
+        super().setup(trainer, pl_module, stage)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         objective = getattr(pl_module, "objective", None)

@@ -6,12 +6,14 @@ from vae_lab.models.classical import PCA, KMeans
 from vae_lab.models.classifier import Classifier
 from vae_lab.models.cvae import CVAE
 from vae_lab.models.feedforward import FeedForward
+from vae_lab.models.gan import GAN
 from vae_lab.models.mixture import GaussianMixture
 from vae_lab.models.stacked import StackedAutoencoder
 from vae_lab.models.vae import VAE
 
 __all__ = [
     "CVAE",
+    "GAN",
     "PCA",
     "VAE",
     "Autoencoder",

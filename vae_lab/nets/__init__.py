@@ -1,5 +1,6 @@
 """Plain networks, fitted to any image size, channel count and code size when they are made."""
 
+from vae_lab.nets.adversarial import ConvCritic, ConvGenerator, MLPCritic, MLPGenerator
 from vae_lab.nets.base import Decoder, Encoder
 from vae_lab.nets.conv import ConvDecoder, ConvEncoder
 from vae_lab.nets.mlp import MLPDecoder, MLPEncoder, make_activation
@@ -7,12 +8,16 @@ from vae_lab.nets.residual import ResidualDecoder, ResidualEncoder
 from vae_lab.nets.tied import TiedDecoder
 
 __all__ = [
+    "ConvCritic",
     "ConvDecoder",
     "ConvEncoder",
+    "ConvGenerator",
     "Decoder",
     "Encoder",
+    "MLPCritic",
     "MLPDecoder",
     "MLPEncoder",
+    "MLPGenerator",
     "ResidualDecoder",
     "ResidualEncoder",
     "TiedDecoder",

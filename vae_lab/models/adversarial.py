@@ -1,0 +1,289 @@
+"""The training step of models whose networks play against each other."""
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.models.base import Model, Schedule
+from vae_lab.randomness import reseed
+
+__all__ = ["Adversarial"]
+
+
+class Adversarial(Model):
+    r"""Trains a critic at every batch, and those whose images it judges at some or all of them.
+
+    One batch is one step on every axis: a step of the critic, which is what Lightning counts.
+    Gradients are averaged over processes here, as Lightning's own way waits for those of networks
+    that rest. Beside a model's terms the training curves show the norms of the gradients of each
+    player's latest step, before clipping, and the images a second.
+
+    A subclass makes `critic`, and names its opponents by `opponents`.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        critic_steps: Batches, each a step of the critic, for every step of its opponents.
+        clip: Largest norm of a player's gradient; larger ones are scaled down to it.
+        accumulate: Parts in which a batch is worked off to save memory, gradients added up.
+        lr: Learning rate of Adam for all but the critic.
+        critic_lr: Learning rate of Adam for the critic.
+        betas: Adam's decay rates of the gradient's mean and of its square.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler for each player, stepped
+            once an epoch.
+
+    Raises:
+        LabError: If a setting is out of its range, or, in training, if the precision is 16-mixed
+            or the Trainer is told to clip or accumulate gradients; or see `Model`.
+    """
+
+    rates = ("lr", "critic_lr")
+    chosen_by_loss = False
+
+    critic: nn.Module
+
+    def __init__(
+        self,
+        shape: Shape,
+        critic_steps: int = 1,
+        clip: float | None = None,
+        accumulate: int = 1,
+        lr: float = 2e-4,
+        critic_lr: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(shape)
+
+        if not all(0 < rate < math.inf for rate in (lr, critic_lr)):
+            raise LabError(f"Learning rates are positive; got {lr} and {critic_lr}.")
+        if min(critic_steps, accumulate) < 1 or (clip is not None and not clip > 0):
+            raise LabError(
+                "critic_steps and accumulate are at least 1 and clip is above 0; "
+                f"got {critic_steps}, {accumulate} and {clip}."
+            )
+        if not all(0 <= beta < 1 for beta in betas):
+            raise LabError(f"betas lie between 0 and 1, 1 excluded; got {tuple(betas)}.")
+        self.automatic_optimization = False
+        self.critic_steps = critic_steps
+        self.clip = clip
+        self.accumulate = accumulate
+        self.lr = lr
+        self.critic_lr = critic_lr
+        self.betas = betas
+        self.schedule = schedule
+
+    @property
+    @abstractmethod
+    def opponents(self) -> dict[str, nn.Module]:
+        """The networks that play against the critic, by name; each has its own optimiser."""
+
+    @abstractmethod
+    def draw(self, batch: Batch) -> Tensor:
+        """Draw all that chance decides in a batch's turn, one row an image."""
+
+    @abstractmethod
+    def fake(self, batch: Batch, drawn: Tensor) -> Tensor:
+        """Return the images that the critic is to tell from real ones."""
+
+    @abstractmethod
+    def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+        """Return named terms for each image, shape (B,); the critic minimises `critic_loss`."""
+
+    @abstractmethod
+    def please(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
+        """Return what the opponents minimise for each image, shape (B,)."""
+
+    def moved(self) -> None:
+        """Do what follows each step of the opponents; most models have nothing to do."""
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Let both sides play a batch without learning from it."""
+        drawn = self.draw(batch)
+        return self.judge(batch, self.fake(batch, drawn), drawn)
+
+    def configure_callbacks(self) -> Sequence[Callback] | Callback:
+        # Lightning refuses both too, soon after this, but cannot say what to do instead.
+        trainer = self.trainer
+        if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
+            raise LabError(
+                f"{type(self).__name__} steps its networks by itself: give --model.clip and "
+                "--model.accumulate, not the Trainer's gradient_clip_val or "
+                "accumulate_grad_batches."
+            )
+        return super().configure_callbacks()
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.precision == "16-mixed":
+            raise LabError(
+                "16-mixed scales all losses by one factor, which the players' gradients leave "
+                f"in turn, and penalties of gradients overflow: train a {type(self).__name__} by "
+                "--trainer.precision bf16-mixed or 32-true."
+            )
+        super().setup(stage)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        self._players = {"critic": list(self.critic.parameters())}
+        self._players |= {name: list(net.parameters()) for name, net in self.opponents.items()}
+        rates = [self.critic_lr] + [self.lr] * len(self.opponents)
+        optimizers = [
+            Adam(weights, rate, self.betas, fused=True)
+            for weights, rate in zip(self._players.values(), rates, strict=True)
+        ]
+        if self.schedule is None:
+            return optimizers
+        schedulers = [self.schedule(optimizer) for optimizer in optimizers]
+        if isinstance(schedulers[0], ReduceLROnPlateau):
+            raise LabError("No loss of an adversarial model falls to a plateau: choose a schedule.")
+        return optimizers, schedulers
+
+    def on_train_epoch_start(self) -> None:
+        self._norms: dict[str, Tensor] = {}
+        self._window = self._step_ended = time.perf_counter(), self.images_seen
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
+        opponents_move = (self.global_step + 1) % self.critic_steps == 0
+        parts = [Batch(*p) for p in zip(*(t.chunk(self.accumulate) for t in batch), strict=True)]
+        drawn = [self.draw(part) for part in parts]
+        # One pass of the generator serves both sides, unless its graphs have to be forgotten.
+        one_pass = opponents_move and len(parts) == 1
+        fakes, terms = self._move_critic(parts, drawn, keep_graph=one_pass)
+        if opponents_move:
+            self._move_opponents(parts, drawn, fakes if one_pass else None)
+        if self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._step_schedules()
+        images = self.images_seen + len(batch.x) * self.trainer.world_size
+        self._step_ended = time.perf_counter(), images
+        self._record(batch, batch_idx, terms)
+
+    def _move_critic(
+        self, parts: list[Batch], drawn: list[Tensor], keep_graph: bool
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Step the critic; return what it judged, and its terms for all images."""
+        self._forget_gradients("critic")
+        fakes, found = [], []
+        for part, chance in zip(parts, drawn, strict=True):
+            with torch.set_grad_enabled(keep_graph):
+                fakes.append(self.fake(part, chance))
+            found.append(self.judge(part, fakes[-1].detach(), chance))
+            self._backward(found[-1]["critic_loss"], parts)
+        self._step("critic")
+        return fakes, {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
+
+    def _move_opponents(
+        self, parts: list[Batch], drawn: list[Tensor], fakes: list[Tensor] | None
+    ) -> None:
+        """Step all but the critic by one gradient, which passes through the critic as it is."""
+        self._forget_gradients(*self.opponents)
+        self.critic.requires_grad_(False)
+        for i, (part, chance) in enumerate(zip(parts, drawn, strict=True)):
+            fake = self.fake(part, chance) if fakes is None else fakes[i]
+            self._backward(self.please(part, fake, chance), parts)
+        self.critic.requires_grad_(True)
+        for name in self.opponents:
+            self._step(name)
+        self.moved()
+
+    def _backward(self, losses: Tensor, parts: list[Batch]) -> None:
+        total = sum(len(part.x) for part in parts)
+        (losses.sum() / total).backward()  # type: ignore[no-untyped-call]  # torch gives no hint
+
+    def _forget_gradients(self, *names: str) -> None:
+        for name in names:
+            for weight in self._players[name]:
+                weight.grad = None
+
+    def _step(self, name: str) -> None:
+        weights = self._players[name]
+        if self.trainer.world_size > 1:
+            self._average_gradients(weights)
+        if self.clip is not None:
+            self._norms[name] = clip_grad_norm_(weights, self.clip)
+        optimizer = self._optimizers[name]
+        # Lightning counts the steps of its own wrapper: those of one player, a step a batch.
+        (optimizer if name == "critic" else optimizer.optimizer).step()
+
+    @property
+    def _optimizers(self) -> dict[str, LightningOptimizer]:
+        found: Any = self.optimizers()
+        return dict(zip(self._players, found, strict=True))
+
+    def _average_gradients(self, weights: list[nn.Parameter]) -> None:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        mean = self.trainer.strategy.reduce(flat, reduce_op="mean")
+        parts = mean.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+    def _step_schedules(self) -> None:
+        # In the epoch's last step, so that a run that stops before it does not step twice.
+        found = self.lr_schedulers()
+        for scheduler in found if isinstance(found, list) else [found]:
+            if isinstance(scheduler, LRScheduler):
+                scheduler.step()
+
+    def on_validation_model_zero_grad(self) -> None:
+        # What is left of the epoch's window is written after validation.
+        self._norms = self._measure_gradients()
+        super().on_validation_model_zero_grad()
+
+    def _read_window(self) -> dict[str, float]:
+        means = super()._read_window()
+        norms = self._measure_gradients().items() if means else ()
+        gradients = {f"{name}_gradient": norm.item() for name, norm in norms}
+        return means and {**means, **gradients, **self._speed()}
+
+    def _measure_gradients(self) -> dict[str, Tensor]:
+        """Return the norm of each player's latest gradient, before it was clipped."""
+        norms = dict(self._norms)
+        for name, weights in self._players.items():
+            gradients = [weight.grad for weight in weights if weight.grad is not None]
+            if gradients and self.clip is None:
+                norms[name] = get_total_norm(gradients)
+        return norms
+
+    def _speed(self) -> dict[str, float]:
+        (begun, before), (ended, seen) = self._window, self._step_ended
+        self._window = self._step_ended
+        return {"images_per_second": (seen - before) / (ended - begun)} if ended > begun else {}
+
+
+def averaged(net: nn.Module) -> nn.Module:
+    """Return a copy of a network, to be moved by `follow` and never by a gradient."""
+    return deepcopy(net).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, net: nn.Module, decay: float, steps: int) -> None:
+    r"""Move an exponential moving average on, of weights and of normalisation's statistics.
+
+    .. math:: \bar\theta \gets d\, \bar\theta + (1 - d)\, \theta, \quad
+        d = \min(\delta, \frac{1 + t}{10 + t})
+
+    so that it soon forgets the weights that training began with.
+
+    Args:
+        average: The average.
+        net: What it follows.
+        decay: :math:`\delta`.
+        steps: The steps t that `net` has made.
+    """
+    weight = 1 - min(decay, (1 + steps) / (10 + steps))
+    mine, theirs = ([*m.parameters(), *m.buffers()] for m in (average, net))
+    pairs = [p for p in zip(mine, theirs, strict=True) if p[0].is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], weight)

@@ -1,0 +1,181 @@
+"""Generative adversarial networks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrizations
+
+from vae_lab.adversarial_losses import AdversarialLoss, NonSaturating, Penalty
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.models.adversarial import Adversarial, averaged, follow
+from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
+from vae_lab.nets import MLPCritic, MLPGenerator
+from vae_lab.precision import at_least_single
+
+__all__ = ["GAN"]
+
+
+class GAN(Adversarial):
+    r"""Learns to make images that a critic takes for real.
+
+    .. math:: \hat x = \frac{1}{2} (1 + \tanh G(z)), \quad z \sim N(0, I)
+
+    Critic and generator see pixels in [-1, 1]; everybody else in [0, 1]. Samples, pictures and
+    metrics are those of an average of the generator's weights over its past. Nothing that is
+    measured along the way says which checkpoint is best: the latest one is kept as the best.
+
+    The curves are the losses of both sides and, as `real` and `fake`, what the critic says of real
+    and of generated images: for a logistic loss the probability of being real.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        latent_dim: Size of the code z.
+        generator: Network from codes to images.
+        critic: Network from images to a score.
+        loss: What the two sides want.
+        penalty: What the critic pays for its slope.
+        spectral_norm: Whether the critic's weight matrices are scaled to a norm of one.
+        average: How much of the averaged generator each step keeps; 0 averages nothing.
+        critic_steps: Batches, each a step of the critic, for every step of the generator.
+        clip: Largest norm of a network's gradient; larger ones are scaled down to it.
+        accumulate: Parts in which a batch is worked off to save memory, gradients added up.
+        lr: Learning rate of Adam for the generator.
+        critic_lr: Learning rate of Adam for the critic.
+        betas: Adam's decay rates of the gradient's mean and of its square.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler for each network, stepped
+            once an epoch.
+
+    Raises:
+        LabError: If a setting is out of its range, the generator's images are of another shape
+            than the data's, or the penalty meets batch norm; or see `Adversarial`.
+
+    References:
+        Goodfellow et al., Generative Adversarial Nets, 2014. https://arxiv.org/abs/1406.2661
+        Radford et al., Unsupervised Representation Learning with Deep Convolutional Generative
+        Adversarial Networks, 2016. https://arxiv.org/abs/1511.06434
+        Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
+        https://arxiv.org/abs/1802.05957
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        latent_dim: int = 100,
+        generator: MakeDecoder = MLPGenerator,
+        critic: MakeEncoder = MLPCritic,
+        loss: Callable[[], AdversarialLoss] = NonSaturating,
+        penalty: Callable[[], Penalty] | None = None,
+        spectral_norm: bool = False,
+        average: float = 0.999,
+        critic_steps: int = 1,
+        clip: float | None = None,
+        accumulate: int = 1,
+        lr: float = 2e-4,
+        critic_lr: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(shape, critic_steps, clip, accumulate, lr, critic_lr, betas, schedule)
+
+        if latent_dim < 1 or not 0 <= average < 1:
+            raise LabError(
+                "latent_dim is at least 1 and average between 0 and 1, 1 excluded; "
+                f"got {latent_dim} and {average}."
+            )
+        self.latent_dim = latent_dim
+        self.average = average
+        self.loss = loss()
+        self.penalty = penalty and penalty()
+        self.generator = generator(latent_dim, shape)
+        _check_generator(self.generator, latent_dim, shape)
+        self.averaged = averaged(self.generator) if average else None
+        self.critic = critic(shape, 1)
+        if penalty and any(isinstance(part, _BatchNorm) for part in self.critic.modules()):
+            raise LabError(
+                f"A {type(self.penalty).__name__} is of the critic's slope at each image by "
+                "itself, which batch norm mixes: give the critic batch_norm false."
+            )
+        if spectral_norm:
+            _normalise(self.critic)
+
+    @property
+    def opponents(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator}
+
+    def draw_codes(self, n: int) -> Tensor:
+        """Draw codes, shape (n, latent_dim), from the global random stream."""
+        return torch.randn(n, self.latent_dim, device=self.device)
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the images of codes (B, latent_dim), shape (B, C, H, W), in [0, 1]."""
+        return 0.5 + 0.5 * at_least_single(self._generate(z))
+
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw images, shape (n, C, H, W), in [0, 1]."""
+        return self.decode(self.draw_codes(n))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the images of codes (B, latent_dim)."""
+        return self.decode(z)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        raise LabError(f"A {type(self).__name__} restores no images; `lab sample` draws new ones.")
+
+    def draw(self, batch: Batch) -> Tensor:
+        return self.draw_codes(len(batch.x))
+
+    def fake(self, batch: Batch, drawn: Tensor) -> Tensor:
+        return self._generate(drawn)
+
+    def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+        real = 2 * batch.x - 1
+        real_score, fake_score = self.score(self.critic(real)), self.score(self.critic(fake))
+        terms = {
+            "critic_loss": self.loss.critic(real_score, fake_score),
+            "generator_loss": self.loss.generator(fake_score),
+            "real": self.loss.output(real_score),
+            "fake": self.loss.output(fake_score),
+        }
+        if self.penalty is not None and self.training:
+            penalty = self.penalty(lambda x: self.score(self.critic(x)), real, fake)
+            terms |= {"penalty": penalty, "critic_loss": terms["critic_loss"] + penalty}
+        return terms
+
+    def please(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
+        return self.loss.generator(self.score(self.critic(fake)))
+
+    def moved(self) -> None:
+        if self.averaged is not None:
+            steps = self.global_step // self.critic_steps
+            follow(self.averaged, self.generator, self.average, steps)
+
+    def score(self, said: Tensor) -> Tensor:
+        """Return the scores in what the critic puts out, shape (B,)."""
+        return at_least_single(said[:, 0])
+
+    def _generate(self, z: Tensor) -> Tensor:
+        """Return images in [-1, 1]: in training the generator's own, else the average's."""
+        average = None if self.training else self.averaged
+        images: Tensor = (self.generator if average is None else average)(z)
+        return images.tanh()
+
+
+def _check_generator(generator: nn.Module, latent_dim: int, shape: Shape) -> None:
+    with torch.no_grad():
+        made = generator.eval()(torch.zeros(1, latent_dim)).shape[1:]
+    generator.train()
+    if made != torch.Size(shape):
+        mine, theirs = (" x ".join(map(str, size)) for size in (made, shape))
+        raise LabError(
+            f"The {type(generator).__name__} makes images of {mine}; the data's are {theirs}."
+        )
+
+
+def _normalise(critic: nn.Module) -> None:
+    """Divide every weight matrix by its largest singular value, as it is estimated on the way."""
+    for layer in list(critic.modules()):
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            parametrizations.spectral_norm(layer)
