@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["beside_pca", "project", "rasterise", "scatter"]
+__all__ = ["beside_pca", "palette", "project", "rasterise", "scatter"]
 
 Method = Literal["pca", "tsne"]
 
@@ -193,7 +193,7 @@ def _draw(axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[s
     known = torch.zeros(len(points)) if labels is None else labels[: len(points)].cpu()
     classes = known.long()
     present = sorted(set(classes.tolist()))
-    colours = _palette(int(classes.max()) + 1)
+    colours = palette(int(classes.max()) + 1)
     size = max(3.0, min(30.0, 2e4 / len(points)))
     # One call keeps the order of the codes, so that no class hides the others.
     colour = [colours[k] for k in classes.tolist()]
@@ -208,7 +208,8 @@ def _draw(axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[s
         axes.text(x, y, name, ha="center", va="center", fontsize=13, bbox=plate)
 
 
-def _palette(classes: int) -> Sequence[str]:
+def palette(classes: int) -> Sequence[str]:
+    """Return colours of classes, as many at least, that a colour-blind reader tells apart."""
     if classes <= len(_COLOURS):
         return _COLOURS
     from matplotlib import colormaps
