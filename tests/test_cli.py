@@ -232,7 +232,7 @@ def test_going_on_with_what_is_refused_keeps_the_configuration(lab, run):
         (["sample", "{run}", "--n=x"], "n: expected int"),
         (["sample", "{run}", "--n=0"], "--n is at least 1"),
         (["sample", "{run}", "stray"], "stray"),
-        (["sample"], "run must be given"),
+        (["sample"], "runs must be given"),
         (["sample", "nowhere"], "There is no nowhere"),
         (["sample", "{runs}/VEA"], "did you mean"),
         (["sample", "{auto}"], "needs a model that can sample; Autoencoder cannot"),

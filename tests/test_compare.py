@@ -311,3 +311,27 @@ def test_it_does_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_bounds_are_drawn_a_panel_a_run_in_the_order_given(three, lab, monkeypatch):
+    from vae_lab import pictures
+
+    drawn = {}
+    monkeypatch.setattr(
+        pictures, "panels", lambda *args: drawn.update(args=args) or torch.zeros(3, 4, 4)
+    )
+    vaes = [str(three / "vae" / f"version_{k}") for k in (0, 1)]
+    assert "curves.png" in lab("compare", *vaes, f"--curves={three}/curves.png")
+    runs, name, axis, shared = drawn["args"]
+    assert [run.title for run in runs] == ["beta 1.0", "beta 4.0"]  # best first it would be 4, 1
+    assert runs[0].curves["validation"] == [(1280, -120.0), (2560, -101.25), (3840, -110.5)]
+    assert (name, axis, shared) == ("elbo, nats", "images seen", True)
+    lab("compare", *vaes, three / "ae", f"--curves={three}/curves.png")
+    assert drawn["args"][1] == "loss, nats"  # the autoencoder has no bound
+    assert drawn["args"][0][2].curves["train"] == [(1280, 9), (2560, 8), (3840, 7)]
+
+
+def test_a_run_without_curves_has_none_to_draw(tmp_path):
+    (tmp_path / "vae" / "version_0" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(LabError, match="no curve of loss, nats to draw yet"):
+        compare([str(tmp_path / "vae")], curves=str(tmp_path / "curves.png"))

@@ -1,5 +1,7 @@
 """Pictures: shape, order, captions, files; how they look was judged by eye."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -229,3 +231,29 @@ def test_png_that_cannot_be_written_is_said_so(tmp_path):
     with pytest.raises(LabError, match="written"):
         pictures.save_png(torch.rand(3, 5, 7), tmp_path / "a.png")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_panels_share_what_settled_curves_span_unless_told_otherwise(monkeypatch):
+    def run(level):
+        fall = [(x, level - 900 * (x < 10)) for x in range(1, 101)]
+        return pictures.Panel(f"run {level}", {"train": fall, "validation": [(100, level)]})
+
+    seen = []
+    drawing = sys.modules["vae_lab.pictures.curve"]
+    monkeypatch.setattr(drawing, "rasterise", seen.append)
+    pictures.panels([run(-100.0), run(-80.0)], "elbo", "images seen")
+    pictures.panels([run(-100.0), run(-80.0)], "elbo", "images seen", shared=False)
+    limits = [[axes.get_ylim() for axes in figure.axes] for figure in seen]
+    assert limits == [[(-101, -79)] * 2, [(-101, -99), (-81, -79)]]
+    assert {axes.get_xscale() for figure in seen for axes in figure.axes} == {"log"}
+    with pytest.raises(LabError, match="no curve of elbo"):
+        pictures.panels([pictures.Panel("new", {"train": []})], "elbo", "step")
+
+
+def test_pictures_of_other_sizes_stand_beside_and_below_one_another():
+    small, large = torch.zeros(3, 2, 3), torch.ones(3, 5, 4)
+    assert pictures.stacked([small, large]).shape == (3, 7, 4)
+    row = pictures.beside([small, large])
+    assert row.shape == (3, 5, 3 + 20 + 4 + 20)
+    assert not row[:, :2, :3].any()
+    assert row[:, 2:].all()

@@ -53,6 +53,14 @@ def test_a_fit_ends_with_the_best_of_what_chose_the_checkpoint(lab, monitor, mod
     assert found[4] == elbo
 
 
+def test_samples_of_several_runs_stand_side_by_side(run, lab):
+    last = run / "checkpoints/last.ckpt"
+    assert lab("sample", run, last, "--n=4") == "sample.png\n"
+    alone = Image.open("sample.png").size
+    lab("sample", run, last, run, "--n=4")
+    assert Image.open("sample.png").width > alone[0]
+
+
 @pytest.mark.parametrize("verb", ["sample", "reconstruct", "traverse", "interpolate", "manifold"])
 def test_a_verb_draws_a_picture_from_a_run_or_a_checkpoint(lab, run, verb):
     if verb == "manifold":

@@ -8,18 +8,35 @@ from torch import Tensor
 from vae_lab import pictures
 from vae_lab.contracts import Batch, Conditional, require
 from vae_lab.errors import LabError
+from vae_lab.pictures import WIDTH
 from vae_lab.randomness import reseed
 
-__all__ = ["class_rows", "completions", "given_class", "has_classes", "has_no_classes", "transfer"]
+__all__ = [
+    "class_rows",
+    "completions",
+    "given_class",
+    "has_classes",
+    "has_no_classes",
+    "headed",
+    "transfer",
+]
 
 
-def class_rows(model: Any, batch: Batch, n: int = 10, seed: int = 0) -> Tensor:
+def class_rows(
+    model: Any,
+    batch: Batch,
+    n: int = 10,
+    seed: int = 0,
+    name: str | None = None,
+    width: int = WIDTH,
+) -> Tensor:
     """New images, one row a class, one column a code."""
     rows = []
     for k in range(model.classes):
         reseed(seed)
         rows.append(model.sample(n, given_class(model, k, n)))
-    return pictures.class_rows(torch.cat(rows), [str(k) for k in range(model.classes)])
+    classes = [str(k) for k in range(model.classes)]
+    return pictures.class_rows(torch.cat(rows), classes, headed(model, name), width)
 
 
 def transfer(model: Any, batch: Batch, n: int = 8) -> Tensor:
@@ -38,6 +55,12 @@ def completions(model: Any, batch: Batch, n: int = 10, draws: int = 5, seed: int
     x, y = batch.x[:n], batch.y[:n]
     drawn = torch.stack([model.sample(len(x), y) for _ in range(draws)])
     return pictures.completions(model.condition.shown(y), x, drawn)
+
+
+def headed(model: Any, name: str | None) -> str:
+    """Return what a picture of samples begins its title with; a run among others has a name."""
+    size = getattr(model, "latent_dim", None)
+    return ("samples" if name is None else name) + (f", {size}-D code" if name and size else "")
 
 
 def given_class(model: Any, k: int, n: int) -> Tensor:

@@ -15,6 +15,7 @@ from vae_lab.callbacks.conditional import (
     given_class,
     has_classes,
     has_no_classes,
+    headed,
     transfer,
 )
 from vae_lab.contracts import (
@@ -29,6 +30,7 @@ from vae_lab.contracts import (
     require,
 )
 from vae_lab.errors import LabError
+from vae_lab.pictures import WIDTH
 from vae_lab.randomness import reseed
 
 __all__ = ["DRAWINGS", "Drawing"]
@@ -97,13 +99,19 @@ def filters(model: Any, batch: Batch, name: str = "filters") -> Tensor:
 
 
 def samples(
-    model: Any, batch: Batch, n: int = 64, seed: int = 0, label: int | None = None
+    model: Any,
+    batch: Batch,
+    n: int = 64,
+    seed: int = 0,
+    label: int | None = None,
+    name: str | None = None,
+    width: int = WIDTH,
 ) -> Tensor:
     """New images, of one class or of any, from the same noise every time."""
     y = None if label is None else given_class(model, label, n)
     reseed(seed)
-    title = "samples" if label is None else f"samples of class {label}"
-    return pictures.samples(model.sample(n, y), title)
+    title = headed(model, name) + ("" if label is None else f" of class {label}")
+    return pictures.samples(model.sample(n, y), title, width)
 
 
 def manifold(model: Any, batch: Batch, side: int = 20) -> Tensor:

@@ -9,11 +9,11 @@ are fp32 on the CPU: a model elsewhere takes `lambda z: model.decode(z.to(model.
 dimensions are named from one: z1 is `codes[:, 0]`.
 """
 
-from vae_lab.pictures.canvas import captioned, grid, save_png, to_png
+from vae_lab.pictures.canvas import WIDTH, beside, captioned, grid, save_png, stacked, to_png
 from vae_lab.pictures.clusters import clusters
 from vae_lab.pictures.conditional import class_rows, completions, transfer
-from vae_lab.pictures.curve import curve
-from vae_lab.pictures.filters import filters, first_layer, stacked
+from vae_lab.pictures.curve import Panel, curve, panels
+from vae_lab.pictures.filters import filters, first_layer
 from vae_lab.pictures.plane import beside_pca, project, scatter
 from vae_lab.pictures.sheets import (
     interpolation,
@@ -26,6 +26,9 @@ from vae_lab.pictures.sheets import (
 )
 
 __all__ = [
+    "WIDTH",
+    "Panel",
+    "beside",
     "beside_pca",
     "captioned",
     "class_rows",
@@ -38,6 +41,7 @@ __all__ = [
     "interpolation",
     "manifold",
     "neighbours",
+    "panels",
     "project",
     "reconstructions",
     "restorations",

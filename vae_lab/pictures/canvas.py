@@ -14,15 +14,15 @@ from torch.nn.functional import pad
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
 
-__all__ = ["WIDTH", "captioned", "from_bytes", "grid", "save_png", "to_png"]
+__all__ = ["WIDTH", "beside", "captioned", "from_bytes", "grid", "save_png", "stacked", "to_png"]
 
 WIDTH = 1200
-"""Pixels: small images are enlarged while they fit in this width and twice this height."""
+"""Pixels of most pictures: small images are enlarged while they fit."""
 
 _MAGENTA = (1.0, 0.0, 1.0)
 
 
-def grid(images: Tensor, columns: int, gap: int = 3) -> Tensor:
+def grid(images: Tensor, columns: int, gap: int = 3, width: int = WIDTH) -> Tensor:
     """Tile images row by row, small ones enlarged by a whole factor.
 
     Args:
@@ -30,6 +30,7 @@ def grid(images: Tensor, columns: int, gap: int = 3) -> Tensor:
             magenta, and channel counts other than 1 and 3 are averaged to grey.
         columns: Images a row.
         gap: White pixels around each image.
+        width: Pixels that enlarged images are to fit in, and in twice that height.
 
     Returns:
         The grid, shape (3, H', W'), in [0, 1].
@@ -40,7 +41,7 @@ def grid(images: Tensor, columns: int, gap: int = 3) -> Tensor:
     if images.ndim != 4 or not images.numel() or columns < 1:
         raise LabError(f"A grid needs images (N, C, H, W), not a tensor {tuple(images.shape)}.")
     rows = math.ceil(len(images) / columns)
-    cell = (WIDTH // columns - gap, 2 * WIDTH // rows - gap)
+    cell = (width // columns - gap, 2 * width // rows - gap)
     factor = max(1, min(cell[0] // images.shape[3], cell[1] // images.shape[2]))
     large = _rgb(images).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     large = torch.cat([large, large.new_ones(rows * columns - len(large), *large.shape[1:])])
@@ -113,6 +114,17 @@ def _spread(labels: Sequence[str], length: int, extent: float) -> Iterator[tuple
         every = math.ceil(1.2 * extent / cell)
         for i in range(0, len(labels), every):
             yield (i + 0.5) * cell, labels[i]
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """Set pictures (3, H, W) below one another, the narrow ones filled up with white."""
+    width = max(image.shape[2] for image in images)
+    return torch.cat([pad(i, (0, width - i.shape[2]), value=1.0) for i in images], 1)
+
+
+def beside(images: Sequence[Tensor]) -> Tensor:
+    """Set pictures (3, H, W) side by side, white between them, the low ones filled up with it."""
+    return stacked([pad(image, (0, 20), value=1.0).mT for image in images]).mT
 
 
 def to_png(image: Tensor) -> bytes:

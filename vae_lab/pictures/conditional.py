@@ -6,17 +6,21 @@ import torch
 from torch import Tensor
 
 from vae_lab.errors import LabError
-from vae_lab.pictures.canvas import captioned, grid
+from vae_lab.pictures.canvas import WIDTH, captioned, grid
 
 __all__ = ["class_rows", "completions", "transfer"]
 
 
-def class_rows(images: Tensor, classes: Sequence[str]) -> Tensor:
+def class_rows(
+    images: Tensor, classes: Sequence[str], title: str = "samples", width: int = WIDTH
+) -> Tensor:
     """Draw one row a class, the images of a column made from one code.
 
     Args:
         images: Class by class, as many of each, shape (classes * n, C, H, W).
         classes: What they are called.
+        title: What the title begins with.
+        width: Pixels that the images are to fit in.
 
     Raises:
         LabError: If the classes do not share the images evenly.
@@ -24,8 +28,8 @@ def class_rows(images: Tensor, classes: Sequence[str]) -> Tensor:
     n, rest = divmod(len(images), len(classes))
     if rest:
         raise LabError(f"{len(images)} images are not as many of each of {len(classes)} classes.")
-    title = "samples: one row a class, one column a code"
-    return captioned(grid(images, n), title, rows=classes)
+    title = f"{title}: one row a class, one column a code"
+    return captioned(grid(images, n, width=width), title, rows=classes)
 
 
 def transfer(styles: Tensor, images: Tensor, classes: Sequence[str]) -> Tensor:

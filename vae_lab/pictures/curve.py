@@ -1,11 +1,41 @@
-"""A number against the iterations that moved it."""
+"""Numbers against what moved them: iterations, or images seen."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from vae_lab.errors import LabError
 from vae_lab.pictures.plane import rasterise
 
-__all__ = ["curve"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Panel", "curve", "panels"]
+
+_SETTLED = 0.1
+"""Share of training after which a curve has fallen from afar, and has to be in sight."""
+
+# Told apart by their widths as well; the thin one lies on the other.
+_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#88CCEE", "linewidth": 1.2, "zorder": 3},
+    {"color": "#332288", "linewidth": 2.2},
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves of one run.
+
+    Attributes:
+        title: What tells the run from the others.
+        curves: For each of two names (position, value) pairs; the first one is drawn thin.
+    """
+
+    title: str
+    curves: Mapping[str, Sequence[tuple[float, float]]]
 
 
 def curve(values: Tensor, name: str, title: str = "", axis: str = "iteration") -> Tensor:
@@ -37,3 +67,59 @@ def curve(values: Tensor, name: str, title: str = "", axis: str = "iteration") -
     end = len(points), points[-1]
     axes.annotate(f"{points[-1]:.2f}", end, (0, -18), textcoords="offset points", ha="right")
     return rasterise(figure)
+
+
+def panels(runs: Sequence[Panel], name: str, axis: str, shared: bool = True) -> Tensor:
+    """Draw curves over a logarithmic axis, one panel a run.
+
+    Args:
+        runs: What to draw.
+        name: What the numbers are.
+        axis: What they are counted by.
+        shared: Whether all panels have one scale, so that heights can be compared.
+
+    Returns:
+        The figure, shape (3, H, W), in [0, 1].
+
+    Raises:
+        LabError: If there is no curve.
+    """
+    if not any(curve for run in runs for curve in run.curves.values()):
+        raise LabError(f"There is no curve of {name} to draw yet.")
+    from matplotlib.figure import Figure
+
+    columns = min(len(runs), 3)
+    rows = math.ceil(len(runs) / columns)
+    figure = Figure(figsize=(4.6 * columns, 3.6 * rows), dpi=100, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).flat
+    for axes, run in zip(grid, runs, strict=False):
+        _panel(axes, run)
+        axes.set_ylim(*_limits(runs if shared else [run]))
+    for axes in list(grid)[len(runs) :]:
+        axes.remove()
+    figure.supxlabel(axis)
+    figure.supylabel(name)
+    return rasterise(figure)
+
+
+def _panel(axes: "Axes", run: Panel) -> None:
+    axes.set(title=run.title, xscale="log")
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    for (name, curve), style in zip(run.curves.items(), _STYLES, strict=False):
+        axes.plot([x for x, _ in curve], [y for _, y in curve], **style, label=name)
+    axes.legend(loc="best")
+
+
+def _limits(runs: Iterable[Panel]) -> tuple[float, float]:
+    """Return the ends of what the runs' curves are once they have settled, with a margin."""
+    values = [
+        value
+        for run in runs
+        for curve in run.curves.values()
+        for position, value in curve
+        if position >= _SETTLED * curve[-1][0] and math.isfinite(value)
+    ]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin

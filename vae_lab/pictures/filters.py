@@ -1,17 +1,14 @@
 """What the first layer of an encoder looks for in an image."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.pictures.canvas import captioned, grid
 from vae_lab.pictures.sheets import columns_of
 
-__all__ = ["filters", "first_layer", "stacked"]
+__all__ = ["filters", "first_layer"]
 
 _SMALLEST = 4
 """Pixels a side below which a kernel shows nothing."""
@@ -73,9 +70,3 @@ def _around_grey(weights: Tensor) -> Tensor:
     largest = weights.abs().amax((1, 2, 3), keepdim=True)
     # A filter of zeros is grey.
     return 0.5 + weights / (2 * largest).clamp(min=torch.finfo(weights.dtype).tiny)
-
-
-def stacked(images: Sequence[Tensor]) -> Tensor:
-    """Set pictures (3, H, W) below one another, the narrow ones filled up with white."""
-    width = max(image.shape[2] for image in images)
-    return torch.cat([pad(i, (0, width - i.shape[2]), value=1.0) for i in images], 1)

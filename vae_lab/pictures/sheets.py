@@ -80,10 +80,10 @@ def _rows(named: Mapping[str, Tensor], title: str = "") -> Tensor:
     return captioned(grid(torch.cat(turns), columns), title=title, rows=[*named] * len(rows[0]))
 
 
-def samples(images: Tensor, title: str = "samples") -> Tensor:
+def samples(images: Tensor, title: str = "samples", width: int = WIDTH) -> Tensor:
     """Draw samples, shape (N, C, H, W), as near to a square as their number allows."""
     columns = columns_of(images, at_most=math.ceil(math.sqrt(len(images))))
-    return captioned(grid(images, columns), title)
+    return captioned(grid(images, columns, width=width), title)
 
 
 def columns_of(images: Tensor, at_most: int) -> int:

@@ -1,7 +1,7 @@
 """`lab compare`: runs side by side, in the terminal or on one page."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -9,15 +9,22 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_lab.files import atomic
-from vae_lab.runs import expand
+from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparison import Comparison
 from vae_lab.verbs.grouping import Groups
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["compare"]
 
 
 def compare(
-    runs: list[str], html: str | None = None, sort: str | None = None, over: str | None = None
+    runs: list[str],
+    html: str | None = None,
+    sort: str | None = None,
+    over: str | None = None,
+    curves: str | None = None,
 ) -> None:
     """Tabulate runs: the settings that differ, their validation metrics and their scores.
 
@@ -32,12 +39,15 @@ def compare(
             have and that was measured on the same images.
         over: Settings such as seed_everything or data.limit_seed, with commas between. Runs that
             differ in nothing else share a row: mean ± standard deviation over the runs.
+        curves: Also draw the ELBO of training and validation, or the loss where a run has none,
+            against images seen: a panel a run, in the order given, in this PNG.
 
     Raises:
-        LabError: If there is no such run, metric or setting, a file of a run is damaged, or the
-            page cannot be written.
+        LabError: If there is no such run, metric or setting, a file of a run is damaged, or a
+            file cannot be written.
     """
-    comparison = Comparison(expand(runs), sort)
+    found = expand(runs)
+    comparison = Comparison(found, sort)
     groups = None if over is None else Groups(comparison, over.split(","))
     _print(groups or comparison)
     if html is not None:
@@ -45,6 +55,36 @@ def compare(
 
         with atomic(html) as file:
             file.write(page(comparison, groups).encode())
+    if curves is not None:
+        from vae_lab.verbs.draw import save
+
+        save(_curves(comparison, found), curves)
+
+
+def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
+    """Draw the bound or the loss, a panel a run."""
+    from vae_lab.pictures import Panel, panels
+    from vae_lab.verbs.compare_html import curves_of
+
+    drawn, axis = curves_of(comparison.runs)
+    name = "elbo" if all(drawn.get("val/elbo", [[]])) else "loss"
+    kinds = {"train": f"train/{name}", "validation": f"val/{name}"}
+    empty: list[list[tuple[float, float]]] = [[]] * len(order)
+    runs = {
+        run.path: Panel(
+            _title(comparison, i), {k: drawn.get(v, empty)[i] for k, v in kinds.items()}
+        )
+        for i, run in enumerate(comparison.runs)
+    }
+    column = next((c for c in comparison.columns if c.key == f"val/{name} (last)"), None)
+    shared = column is not None and column.comparable
+    return panels([runs[run.path] for run in order], f"{name}, nats", axis, shared)
+
+
+def _title(comparison: Comparison, i: int) -> str:
+    """Say by what a run differs, or its name where that would be long."""
+    differs = ", ".join(f"{key} {texts[i]}" for key, texts in comparison.settings.items())
+    return differs if 0 < len(differs) <= 40 else comparison.names[i]
 
 
 def _print(comparison: Comparison | Groups) -> None:

@@ -12,7 +12,7 @@ from vae_lab.runs import Run
 from vae_lab.verbs.comparison import Comparison
 from vae_lab.verbs.grouping import Groups
 
-__all__ = ["page"]
+__all__ = ["curves_of", "page"]
 
 # Okabe and Ito's colours without the faint yellow; with the dashes, 28 runs look different.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -25,7 +25,7 @@ def page(comparison: Comparison, groups: Groups | None = None) -> str:
     Raises:
         LabError: If a run's metrics are damaged.
     """
-    curves, axis = _curves(comparison.runs)
+    curves, axis = curves_of(comparison.runs)
     names = [f"{i}. {name}" for i, name in enumerate(comparison.names, 1)]
     parts = {
         "title": "1 run" if len(names) == 1 else f"{len(names)} runs side by side",
@@ -93,7 +93,7 @@ Curves = dict[str, list[list[tuple[float, float]]]]
 """For each metric, one curve a run."""
 
 
-def _curves(runs: Sequence[Run]) -> tuple[Curves, str]:
+def curves_of(runs: Sequence[Run]) -> tuple[Curves, str]:
     """Return the curves by images seen if all runs counted those, else by step."""
     found = [run.curves("images") for run in runs]
     by_images = all(found)

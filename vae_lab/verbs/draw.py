@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vae_lab.runs import expand
+from vae_lab.runs import expand, find
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,26 +25,32 @@ Split = Literal["train", "val", "test"]
 
 
 def sample(
-    run: str,
+    runs: list[str],
     n: int | None = None,
     y: int | Literal["all"] | None = None,
     seed: int = 0,
     output: str = "sample.png",
 ) -> None:
-    """Draw new images.
+    """Draw new images, those of several runs side by side.
 
     Args:
-        run: Run folder or checkpoint.
+        runs: Run folders or checkpoints.
         n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
         y: The class that a model is to draw; `all` draws one row a class, its columns of one code.
         seed: The same seed draws the same images.
         output: PNG to write.
     """
-    if y == "all":
-        _draw("class_rows", run, output, n=_positive("n", 10 if n is None else n), seed=seed)
-    else:
-        n = _positive("n", 64 if n is None else n)
-        _draw("samples", run, output, n=n, label=y, seed=seed)
+    from vae_lab.pictures import WIDTH, beside
+
+    kind: str = "class_rows" if y == "all" else "samples"
+    options: dict[str, Any] = {"seed": seed} if y == "all" else {"seed": seed, "label": y}
+    options["n"] = _positive("n", n if n is not None else 10 if y == "all" else 64)
+    if len(runs) == 1:
+        save(_picture(kind, runs[0], **options), output)
+        return
+    options["width"] = max(WIDTH // 4, 2 * WIDTH // len(runs))
+    named = ((Path(run).name if Path(run).is_file() else find(run).name, run) for run in runs)
+    save(beside([_picture(kind, run, name=name, **options) for name, run in named]), output)
 
 
 def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
@@ -124,7 +130,7 @@ def filters(runs: list[str], output: str = "filters.png") -> None:
     from vae_lab.pictures import stacked
 
     panels = [_picture("filters", path, name=name) for name, path in _named(runs)]
-    _save(stacked(panels), output)
+    save(stacked(panels), output)
 
 
 def _named(words: Iterable[str]) -> Iterator[tuple[str, str | Path]]:
@@ -208,7 +214,7 @@ def _draw(
     **options: Any,
 ) -> None:
     """Load what the drawing needs, draw, and say where the picture lies."""
-    _save(_picture(drawing, run, images, **options), output)
+    save(_picture(drawing, run, images, **options), output)
 
 
 def _picture(
@@ -230,7 +236,8 @@ def _picture(
         return DRAWINGS[drawing].draw(model, batch, **options)
 
 
-def _save(picture: "Tensor", output: str) -> None:
+def save(picture: "Tensor", output: str) -> None:
+    """Write a picture (3, H, W), and say where it lies."""
     from vae_lab.pictures import save_png
 
     save_png(picture, Path(output))

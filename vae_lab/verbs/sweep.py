@@ -186,7 +186,10 @@ def _summarise(study: "Study", queue: "Trials") -> None:
         print(f"failed    trial {trial.number}: {trial.user_attrs['reason']}")
         print(f"          {queue.log(trial.number)}")
     if not any(trial.value is not None for trial in study.trials):
-        raise LabError("no trial has come to an end that could be compared.")
+        raise LabError(
+            "no trial has come to an end that could be compared; mend what they say and remove "
+            f"{queue.folder} to begin again."
+        )
     best = study.best_trial
     print(f"best      trial {best.number}, {_number(best)}: {queue.path(best.number)}")
     page = queue.folder / "sweep.html"
