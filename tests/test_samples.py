@@ -143,12 +143,16 @@ def test_fidelity_of_the_same_of_a_copy_and_of_elsewhere():
 
 @pytest.mark.slow
 def test_fidelity_is_the_published_one():
-    """The example of github.com/clovaai/generative-evaluation-prdc, of another seed."""
+    """The example of github.com/clovaai/generative-evaluation-prdc, which names no seed.
+
+    Over four seeds here: precision .463 to .473, recall .462 to .488, density .91 to 1.08,
+    coverage .956 to .978.
+    """
     found = fidelity(normal(10_000, 1000), normal(10_000, 1000, 1))
-    assert found.precision == pytest.approx(0.4772, abs=0.03)
-    assert found.recall == pytest.approx(0.4705, abs=0.03)
-    assert found.density == pytest.approx(1.0555, abs=0.04)
-    assert found.coverage == pytest.approx(0.9735, abs=0.01)
+    assert found.precision == pytest.approx(0.4772, abs=0.02)
+    assert found.recall == pytest.approx(0.4705, abs=0.025)
+    assert found.density == pytest.approx(1.0555, abs=0.15)
+    assert found.coverage == pytest.approx(0.9735, abs=0.025)
 
 
 def test_the_nearest_image_is_found_in_whichever_batch_it_lies():

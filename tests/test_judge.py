@@ -1,0 +1,230 @@
+"""The samples of a run: `lab evaluate` with `--judge` and `--parzen`, and `lab neighbours`."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from vae_lab.data import Digits
+from vae_lab.errors import LabError
+from vae_lab.files import digest
+from vae_lab.runs import Run
+from vae_lab.verbs import evaluate as module
+from vae_lab.verbs import judge as judging
+from vae_lab.verbs.comparison import Comparison, direction
+from vae_lab.verbs.evaluate import evaluate
+from vae_lab.verbs.neighbours import neighbours
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
+)
+
+DISTANCES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
+
+
+class Generator(nn.Module):
+    """Draws some of the training images, and can do nothing else."""
+
+    shape = (1, 8, 8)
+    device = torch.device("cpu")
+
+    def __init__(self, digits=range(10)):
+        super().__init__()
+        images = Digits().images("train")
+        self.images = images.x[torch.isin(images.y, torch.tensor([*digits]))]
+
+    def sample(self, n, y=None):
+        return self.images[torch.randint(len(self.images), (n,))]
+
+
+class Judge(nn.Module):
+    """Takes an image for the class whose mean is nearest; sixteen numbers are its features."""
+
+    shape = (1, 8, 8)
+    latent_dim = 16
+
+    def __init__(self):
+        super().__init__()
+        x, y = Digits().images("train")
+        self.means = torch.stack([x[y == k].mean(0) for k in range(10)]).flatten(1)
+
+    def encode(self, x, y=None):
+        return nn.functional.avg_pool2d(x, 2).flatten(1)
+
+    def log_probs(self, x):
+        return (-10 * torch.cdist(x.flatten(1), self.means)).log_softmax(1)
+
+
+@pytest.fixture
+def staged(tmp_path, monkeypatch):
+    """Lay out a run whose checkpoint is `loaded["model"]`, and one whose is `loaded["judge"]`."""
+    for name in ("gan", "judge"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "checkpoints/best.ckpt").write_text(name)
+    loaded = {"model": Generator(), "judge": Judge(), "data": Digits(binarize="static")}
+    monkeypatch.setattr(module, "load_model", lambda path: loaded["model"])
+    monkeypatch.setattr(module, "load_data", lambda path: loaded["data"])
+    monkeypatch.setattr(judging, "load_model", lambda path: loaded["judge"])
+    return tmp_path / "gan", str(tmp_path / "judge"), loaded
+
+
+def read(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())["metrics"]
+
+
+def test_what_can_only_sample_is_measured_by_a_judge(staged, capsys):
+    folder, judge, _ = staged
+    evaluate(str(folder), judge=judge, samples=500, parzen=True)
+    found = metrics(folder)
+    expected = {f"test/{prefix}{key}" for key in DISTANCES for prefix in ("", "real_")}
+    parts = {"test/classes_covered", "test/class_entropy", "test/parzen_log_density"}
+    assert found.keys() == expected | parts
+    name = f"Judge {digest(Path(judge, 'checkpoints/best.ckpt'))}"
+    for key in expected:
+        what = "training images" if "real_" in key else "samples"
+        said = found[key]["protocol"]
+        for part in (f"500 {what} against 297 images, binarize none", f"features of {name}"):
+            assert part in said
+        for part in ("split test", "seed 0"):
+            assert part in said
+    assert found["test/classes_covered"]["value"] == 10
+    assert "150 other images" in found["test/parzen_log_density"]["protocol"]
+    assert "test/frechet_distance" in capsys.readouterr().out
+    protocol = json.loads((folder / "metrics.json").read_text())["protocol"]["test"]
+    assert protocol["judge"] == f"{name}, 500 samples"
+
+
+def test_a_generator_that_collapsed_is_reported(staged):
+    folder, judge, loaded = staged
+    evaluate(str(folder), judge=judge, samples=500)
+    whole = metrics(folder)
+    loaded["model"] = Generator(digits=[0])
+    loaded["model"].images = loaded["model"].images[:40]
+    evaluate(str(folder), judge=judge, samples=500)
+    few = metrics(folder)
+    assert few["test/classes_covered"]["value"] == 1 < whole["test/classes_covered"]["value"]
+    assert few["test/class_entropy"]["value"] < 0.2 < 2.2 < whole["test/class_entropy"]["value"]
+    for key, way in zip(DISTANCES, (1, 1, 0, -1, 0, -1), strict=True):
+        assert way * few[f"test/{key}"]["value"] >= way * whole[f"test/{key}"]["value"], key
+        assert few[f"test/real_{key}"]["value"] == whole[f"test/real_{key}"]["value"]
+
+
+def test_the_seed_decides_and_no_more_are_compared_than_were_trained_on(staged):
+    folder, judge, loaded = staged
+
+    def distance(seed):
+        evaluate(str(folder), judge=judge, samples=100, seed=seed)
+        return metrics(folder)["test/frechet_distance"]["value"]
+
+    assert distance(1) == distance(1) != distance(2)
+    loaded["data"] = Digits(limit=60)
+    evaluate(str(folder), judge=judge, samples=100)
+    said = metrics(folder)["test/frechet_distance"]["protocol"]
+    assert "60 samples against 297 images" in said
+
+
+def test_a_judge_sees_the_images_that_the_data_were_drawn_from(staged):
+    folder, judge, loaded = staged
+    evaluate(str(folder), judge=judge, samples=100)
+    drawn = metrics(folder)
+    loaded["data"] = Digits(binarize="none")
+    evaluate(str(folder), judge=judge, samples=100)
+    key = "test/frechet_distance"
+    assert metrics(folder)[key]["value"] == drawn[key]["value"]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "reason"),
+    [
+        ({"model": nn.Identity()}, {}, "--judge needs a model that can sample; Identity cannot"),
+        ({"model": nn.Identity()}, {"judge": None, "parzen": True}, "--parzen .* Identity cannot"),
+        ({"judge": Generator()}, {}, "--judge needs a model that can classify; Generator cannot"),
+        ({}, {"samples": 0}, "samples are all at least 1"),
+        ({}, {"judge": None}, "Generator can neither bound .* measured by a --judge"),
+        ({}, {"judge": "nowhere"}, "There is no nowhere"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_judged_is_refused(staged, change, options, reason):
+    folder, judge, loaded = staged
+    loaded |= change
+    with pytest.raises(LabError, match=reason):
+        evaluate(str(folder), **{"judge": judge, **options})
+    assert not (folder / "metrics.json").exists()
+
+
+def test_a_judge_of_other_images_is_refused(staged):
+    folder, judge, loaded = staged
+    loaded["judge"].shape = (1, 28, 28)
+    with pytest.raises(LabError, match="takes images of 1 x 28 x 28; these are 1 x 8 x 8"):
+        evaluate(str(folder), judge=judge)
+
+
+@pytest.mark.parametrize(
+    ("key", "way"),
+    [
+        ("test/frechet_distance", -1),
+        ("test/kernel_distance", -1),
+        ("test/precision", 1),
+        ("test/recall", 1),
+        ("test/density", 1),
+        ("test/coverage", 1),
+        ("test/classes_covered", 1),
+        ("test/real_frechet_distance", 0),
+    ],
+)
+def test_which_way_is_better(key, way):
+    assert direction(key) == way
+
+
+def test_numbers_of_two_judges_are_not_ranked(staged, tmp_path):
+    folder, judge, loaded = staged
+    runs = []
+    for k, digits in enumerate(([1, 2], range(10), range(10))):
+        loaded["model"] = Generator(digits=digits)
+        if k == 2:
+            Path(judge, "checkpoints/best.ckpt").write_text("another")
+        evaluate(str(folder), judge=judge, samples=100)
+        runs.append(Run(tmp_path / f"run_{k}"))
+        runs[-1].path.mkdir()
+        (folder / "metrics.json").rename(runs[-1].path / "metrics.json")
+
+    def best(*chosen):
+        columns = {column.key: column for column in Comparison(chosen).columns}
+        return columns["test/frechet_distance"].best
+
+    assert best(*runs[:2]) == runs[1].scores["test/frechet_distance"]
+    assert best(runs[0], runs[2]) is None
+
+
+# neighbours
+
+
+def test_neighbours_are_drawn_of_a_run(lab, run):
+    assert lab("neighbours", run, "--n=3") == "neighbours.png\n"
+    first = Path("neighbours.png").read_bytes()
+    assert Image.open("neighbours.png").width > 100
+    lab("neighbours", run, "--n=3", "--output=again.png")
+    assert Path("again.png").read_bytes() == first
+    lab("neighbours", run, "--n=3", "--seed=1")
+    assert Path("neighbours.png").read_bytes() != first
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "reason"),
+    [
+        ("runs/Autoencoder", {}, "`lab neighbours` needs a model that can sample"),
+        ("runs/VAE", {"n": 0}, "--n is at least 1"),
+        ("runs/VAE", {"y": 3}, "Class 3 needs a model that can be given a condition"),
+    ],
+)
+def test_neighbours_that_cannot_be_drawn_are_refused(run, path, options, reason):
+    with pytest.raises(LabError, match=reason):
+        neighbours(path, **options)
