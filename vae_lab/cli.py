@@ -32,6 +32,7 @@ A run folder or a checkpoint is all that these need:
   lab manifold RUN       the whole plane of a two-dimensional code
   lab encode RUN         codes and labels, to .npz
   lab export RUN         encoder and decoder as ONNX, for a browser or another program
+  lab explore RUN        a page that draws any code's image in the browser; --serve shows it
   lab evaluate RUN       every number the model allows, each with its protocol
   lab compare RUN...     a table of runs; --html FILE for curves and pictures side by side
 
@@ -54,6 +55,7 @@ VERBS = {
     "manifold": "vae_lab.verbs.draw",
     "encode": "vae_lab.verbs.encode",
     "export": "vae_lab.verbs.export",
+    "explore": "vae_lab.verbs.explore",
     "evaluate": "vae_lab.verbs.evaluate",
     "compare": "vae_lab.verbs.compare",
     "sweep": "vae_lab.verbs.sweep",

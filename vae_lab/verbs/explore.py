@@ -1,0 +1,163 @@
+"""A page that draws what a decoder makes of codes, live and without a server."""
+
+import base64
+import gzip
+import io
+import json
+import sys
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from vae_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vae_lab.verbs.explore_view import Codes
+    from vae_lab.verbs.onnx_runtime import Runtime
+
+__all__ = ["explore", "serve_folder"]
+
+IMAGES = 2000
+"""Images whose codes are shown, or say which dimensions matter."""
+
+
+def explore(
+    run: str,
+    split: Literal["val", "test"] = "val",
+    output: str = "explore",
+    serve: bool = False,
+    port: int = 0,
+) -> None:
+    """Write a page that draws the image of any code in the browser, by itself.
+
+    Args:
+        run: Run folder or checkpoint.
+        split: Which images' codes are shown.
+        output: Folder to write; its index.html opens by double click and needs no network.
+        serve: Show the folder to this machine's browsers, until Ctrl-C.
+        port: Port to serve at; by default any free one.
+    """
+    import torch
+
+    from vae_lab import runs
+    from vae_lab.verbs.explore_view import check, view
+
+    model: Any = runs.load_model(run)
+    check(model)
+    data: Any = runs.load_data(run)
+    folder = Path(output)
+    with torch.inference_mode():
+        about = view(model, data, _codes(model, data, split))
+        scripts = _live(model)
+        if not scripts:
+            about["atlas"] = _atlas(model, about["plane"])
+    # The page last: where it stands, what it needs stands beside it.
+    for name, text in scripts.items():
+        _write(folder / name, text)
+    _write(folder / "index.html", _page(about))
+    print(folder / "index.html")
+    if serve:
+        serve_folder(folder, port)
+
+
+def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | None":
+    """Return codes of images where those can be had; the page is of use without them."""
+    from vae_lab.verbs.explore_view import codes_of
+
+    try:
+        return codes_of(model, data.images(split, IMAGES), data.label_names)
+    except LabError as error:
+        print(f"The page shows no codes of images: {error}", file=sys.stderr)
+        return None
+
+
+def _live(model: Any) -> dict[str, str]:
+    """Return the scripts that decode in the browser; none where the runtime cannot be had."""
+    from vae_lab.verbs.explore_view import is_plane
+    from vae_lab.verbs.export import export_part
+    from vae_lab.verbs.onnx_runtime import runtime
+
+    try:
+        found = runtime()
+    except LabError as error:
+        if not is_plane(model):
+            raise LabError(
+                f"{error} Without it, only two-dimensional codes can be explored; "
+                f"this {type(model).__name__} has {model.latent_dim} dimensions."
+            ) from error
+        print(f"{error} The page shows images decoded beforehand.", file=sys.stderr)
+        return {}
+    with TemporaryDirectory() as folder:
+        file = export_part(model, "decode", "onnx", Path(folder))["file"]
+        decoder = (Path(folder) / file).read_bytes()
+    return _scripts(decoder, found)
+
+
+def _scripts(decoder: bytes, runtime: "Runtime") -> dict[str, str]:
+    # A page opened from disk may run scripts beside it, but neither read files nor import modules.
+    packed = {"script": runtime.script, "wasm": runtime.wasm, "decoder": decoder}
+    coded = {name: _base64(gzip.compress(part, mtime=0)) for name, part in packed.items()}
+    return {
+        "decoder.js": f'const DECODER = "{coded["decoder"]}";\n',
+        "runtime.js": f'const SCRIPT = "{coded["script"]}", WASM = "{coded["wasm"]}";\n',
+    }
+
+
+def _atlas(model: Any, plane: dict[str, Any]) -> dict[str, Any]:
+    """Return the plane's images, decoded beforehand, for the page itself."""
+    from vae_lab.verbs.explore_view import sheets
+
+    side, found = sheets(model, plane)
+    urls = [f"data:image/png;base64,{_base64(_png(sheet))}" for sheet in found]
+    return {"side": side, "sheets": urls}
+
+
+def _png(sheet: "Tensor") -> bytes:
+    from PIL import Image
+
+    if len(sheet) not in (1, 3):
+        sheet = sheet.mean(0, keepdim=True)
+    pixels = (sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2).numpy()).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _page(about: dict[str, Any]) -> str:
+    text = files("vae_lab.verbs").joinpath("explore.html").read_text(encoding="utf-8")
+    # A script element ends at the first "</script", wherever that stands.
+    data = json.dumps(about, allow_nan=False).replace("<", "\\u003c")
+    before, _, after = text.partition("<!--data-->")
+    return before + data + after
+
+
+def _write(path: Path, text: str) -> None:
+    from vae_lab.files import atomic
+
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def serve_folder(folder: Path, port: int) -> None:
+    """Serve a folder to this machine alone, until the user has seen enough."""
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            """Print nothing of each request."""
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=folder))
+    except (OSError, OverflowError) as error:
+        raise LabError(f"Port {port} cannot be served at: {error}.") from error
+    with server:
+        print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", flush=True)
+        server.serve_forever()

@@ -1,0 +1,228 @@
+"""What the page of `lab explore` has to know of a model."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vae_lab.contracts import Clusters, Conditional, Decodes, Encodes, Generates, Samples, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vae_lab.contracts import Batch
+
+__all__ = ["Codes", "check", "codes_of", "is_plane", "sheets", "view"]
+
+SLIDERS = 24
+"""Dimensions that are moved by hand; nobody looks for more on a page."""
+
+DRAWS = 200
+"""Codes to step through by "new sample", of each class."""
+
+SHEET_IMAGES, SHEET_SIDE = 4096, 2048
+"""Images in all the sheets of a page, and the longest side of one in pixels."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of images.
+
+    Attributes:
+        z: The codes, shape (N, D).
+        labels: Their class indices, shape (N,), if they have classes.
+        names: What the classes are called.
+    """
+
+    z: "Tensor"
+    labels: "Tensor | None"
+    names: tuple[str, ...]
+
+
+def check(model: Any) -> None:
+    """Refuse a model that a page cannot steer.
+
+    Raises:
+        LabError: If it decodes no codes, or on a condition that is no class.
+    """
+    from vae_lab.callbacks.conditional import has_classes
+
+    require(model, Decodes, "The explorer")
+    if isinstance(model, Conditional):
+        has_classes(model)
+
+
+def codes_of(model: Any, images: "Batch", names: tuple[str, ...]) -> Codes | None:
+    """Return the codes of images, None of a model that has no encoder."""
+    if not isinstance(model, Encodes):
+        return None
+    labels = images.y if images.y.ndim == 1 else None
+    return Codes(model.encode(images.x, images.y), labels, names)
+
+
+def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
+    """Return what the page is told: sizes, classes, controls and codes to begin with."""
+    classes = getattr(model, "classes", None) if isinstance(model, Conditional) else None
+    samples = _samples(model, codes, classes)
+    low, high = _limits(model, codes)
+    name = f"{type(model).__name__} of {type(data).__name__}"
+    return {
+        "title": f"{name}, {model.latent_dim}-dimensional code",
+        "shape": list(model.shape),
+        "size": model.latent_dim,
+        "classes": _names(classes, codes) if classes else None,
+        "hint": _hint(model, codes),
+        "samples": [_rounded(pool) for pool in samples],
+        "sampling": "new sample" if _draws(model) else "code of another image",
+        "plane": _plane(low, high, codes) if is_plane(model) else None,
+        "controls": [] if is_plane(model) else _controls(model, low, high, codes),
+    }
+
+
+def is_plane(model: Any) -> bool:
+    """Say whether codes are points of the plane."""
+    return bool(model.latent_dim == 2 and not _group(model))
+
+
+def sheets(model: Any, plane: dict[str, Any]) -> tuple[int, list["Tensor"]]:
+    """Decode the plane beforehand: the images of the middles of its cells.
+
+    Args:
+        model: A model of two-dimensional codes.
+        plane: Its limits, as `view` tells them.
+
+    Returns:
+        How many cells a side, and for each class a sheet (C, side * H, side * W) in [0, 1], of
+        which the lower left image is that of the lowest codes.
+    """
+    import torch
+
+    channels, height, width = model.shape
+    classes = getattr(model, "classes", None) or 1
+    side = min(math.isqrt(SHEET_IMAGES // classes), SHEET_SIDE // max(height, width), 40)
+    side = max(side, 2)
+    shares = (torch.arange(side) + 0.5) / side
+    x, y = (lo + shares * (hi - lo) for lo, hi in zip(plane["low"], plane["high"], strict=True))
+    z = torch.cartesian_prod(y.flip(0), x).flip(1)
+    found = []
+    for k in range(classes):
+        given = torch.full((side,), k) if isinstance(model, Conditional) else None
+        images = torch.stack([model.decode(row, given) for row in torch.split(z, side)])
+        found.append(images.permute(2, 0, 3, 1, 4).reshape(channels, side * height, side * width))
+    return side, found
+
+
+def _group(model: Any) -> int | None:
+    """Return the size of one-hot groups that codes are made of, None if they are real numbers."""
+    whole: int = model.latent_dim
+    if isinstance(model, Clusters):
+        return whole
+    size: int | None = getattr(getattr(model, "prior", None), "classes", None)
+    return size
+
+
+def _seen(model: Any) -> int:
+    """Return how many dimensions a decoder looks at: of two layers, those of the lower one."""
+    return int(getattr(getattr(model, "family", None), "visible", model.latent_dim))
+
+
+def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tensor"]:
+    """Return codes (DRAWS, D) that images can be drawn of, for each class or for all alike."""
+    import torch
+
+    from vae_lab.randomness import reseed
+
+    found = []
+    for k in range(classes or 1):
+        reseed(0)
+        if isinstance(model, Generates):
+            given = torch.full((DRAWS,), k) if classes else None
+            found.append(model.prior_given(given).sample(DRAWS))
+        elif hasattr(model, "draw_codes"):
+            found.append(model.draw_codes(DRAWS))
+        elif _group(model):
+            found.append(torch.eye(model.latent_dim))
+        else:
+            found.append(torch.zeros(1, model.latent_dim) if codes is None else codes.z[:DRAWS])
+    return found
+
+
+def _draws(model: Any) -> bool:
+    return isinstance(model, Samples) or _group(model) is not None
+
+
+def _hint(model: Any, codes: Codes | None) -> str:
+    """Say what the sliders are."""
+    if _group(model):
+        return "Each list chooses one of the values that a part of the code can take."
+    order = "" if codes is None else ", those first that vary most among images"
+    shown = min(SLIDERS, _seen(model))
+    which = "All dimensions" if shown == model.latent_dim else f"{shown} dimensions"
+    return f"{which} of the code, a slider each{order}."
+
+
+def _limits(model: Any, codes: Codes | None) -> tuple["Tensor", "Tensor"]:
+    """Return how far each dimension is moved: as far as codes go, or else a prior's three sigma."""
+    import torch
+
+    if codes is not None and (is_plane(model) or not isinstance(model, Samples)):
+        low, high = codes.z.float().quantile(torch.tensor([0.001, 0.999]), 0)
+        margin = 0.05 * (high - low)
+        return low - margin, high + margin
+    three = torch.full((model.latent_dim,), 3.0)
+    return -three, three
+
+
+def _names(classes: int, codes: Codes | None) -> list[str]:
+    names = codes.names if codes else ()
+    return list(names[:classes]) if len(names) >= classes else [str(k) for k in range(classes)]
+
+
+def _plane(low: "Tensor", high: "Tensor", codes: Codes | None) -> dict[str, Any]:
+    """Describe a square of the plane, its axes to one scale, with the codes that lie there."""
+    from vae_lab.pictures.plane import palette
+
+    half, middle = (high - low).max() / 2, (high + low) / 2
+    plane = {"low": (middle - half).tolist(), "high": (middle + half).tolist()}
+    if codes is None:
+        return {**plane, "points": [], "labels": None, "colours": list(palette(1)), "names": []}
+    labels = None if codes.labels is None else codes.labels.long()
+    count = 1 if labels is None else int(labels.max()) + 1
+    return {
+        **plane,
+        "points": _rounded(codes.z),
+        "labels": None if labels is None else labels.tolist(),
+        "colours": list(palette(count))[:count],
+        "names": _names(count, codes),
+    }
+
+
+def _controls(
+    model: Any, low: "Tensor", high: "Tensor", codes: Codes | None
+) -> list[dict[str, Any]]:
+    """Describe a choice for each one-hot group, or a slider for each dimension that matters."""
+    if size := _group(model):
+        starts = range(0, model.latent_dim, size)
+        name = "cluster" if isinstance(model, Clusters) else "group {}"
+        return [
+            {"kind": "choice", "name": name.format(i), "at": at, "size": size}
+            for i, at in enumerate(starts, 1)
+        ]
+    seen = _seen(model)
+    order = list(range(seen))
+    if codes is not None:
+        order = codes.z[:, :seen].var(0, correction=0).argsort(descending=True).tolist()
+    return [
+        {
+            "kind": "slider",
+            "name": f"z{d + 1}",
+            "at": d,
+            "low": low[d].item(),
+            "high": high[d].item(),
+        }
+        for d in order[:SLIDERS]
+    ]
+
+
+def _rounded(codes: "Tensor") -> list[list[float]]:
+    """Return codes with the digits that a picture shows."""
+    return [[round(v, 3) for v in code] for code in codes.tolist()]

@@ -1,0 +1,77 @@
+"""The program by which a browser computes what an ONNX file describes."""
+
+import base64
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+from urllib.request import urlopen
+
+from vae_lab.data.fetch import fetch
+from vae_lab.errors import LabError
+
+__all__ = ["Runtime", "runtime"]
+
+VERSION = "1.30.0"
+URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
+# As the registry itself states it: the SHA-512 of the whole archive, in base 64.
+INTEGRITY = (
+    "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+)
+SCRIPT, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+_PATIENCE = 30
+"""Seconds without a byte after which the network is given up."""
+
+
+class Runtime(NamedTuple):
+    """ONNX Runtime Web, for the processor alone.
+
+    Attributes:
+        script: The module that a page imports.
+        wasm: What that module runs.
+    """
+
+    script: bytes
+    wasm: bytes
+
+
+def runtime() -> Runtime:
+    """Return ONNX Runtime Web from the user's cache, fetching it there the first time.
+
+    Raises:
+        LabError: If it can neither be found nor had, or if what came is not what was published.
+    """
+    folder = _cache() / f"onnxruntime-web-{VERSION}"
+    paths = [folder / name for name in (SCRIPT, WASM)]
+    if not all(path.is_file() for path in paths):
+        print(f"Fetching ONNX Runtime Web {VERSION} (33 MB), once.", file=sys.stderr)
+        fetch(_download, folder, f"ONNX Runtime Web {VERSION} could not be had.")
+    try:
+        return Runtime(*(path.read_bytes() for path in paths))
+    except OSError as error:
+        raise LabError(f"Cannot read {error.filename}: {error.strerror}.") from error
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae_lab"
+
+
+def _download(folder: Path) -> None:
+    """Leave the two files in a folder, and nothing else."""
+    archive = folder / "archive.tgz"
+    with urlopen(URL, timeout=_PATIENCE) as answer, archive.open("wb") as file:
+        shutil.copyfileobj(answer, file)
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha512").digest()
+    if base64.b64encode(found).decode() != INTEGRITY:
+        raise OSError("what came is not the archive that was published, by its SHA-512.")
+    with tarfile.open(archive) as tar:
+        for name in (SCRIPT, WASM):
+            member = tar.extractfile(f"package/dist/{name}")
+            assert member is not None  # the checksum is that of an archive which holds them
+            with (folder / name).open("wb") as file:
+                shutil.copyfileobj(member, file)
+    archive.unlink()
