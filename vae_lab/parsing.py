@@ -113,6 +113,8 @@ def _classes() -> Iterator[type]:
         "posteriors",
         "corruptions",
         "penalties",
+        "adversarial_losses",
+        "codes",
     ):
         module = import_module(f"vae_lab.{room}")
         yield from (part for part in map(vars(module).get, module.__all__) if isclass(part))

@@ -7,6 +7,7 @@ from vae_lab.models.classifier import Classifier
 from vae_lab.models.cvae import CVAE
 from vae_lab.models.feedforward import FeedForward
 from vae_lab.models.gan import GAN
+from vae_lab.models.infogan import InfoGAN
 from vae_lab.models.mixture import GaussianMixture
 from vae_lab.models.stacked import StackedAutoencoder
 from vae_lab.models.vae import VAE
@@ -20,6 +21,7 @@ __all__ = [
     "Classifier",
     "FeedForward",
     "GaussianMixture",
+    "InfoGAN",
     "KMeans",
     "Model",
     "StackedAutoencoder",

@@ -133,16 +133,20 @@ class GAN(Adversarial):
     def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
         real = 2 * batch.x - 1
         real_score, fake_score = self.score(self.critic(real)), self.score(self.critic(fake))
-        terms = {
-            "critic_loss": self.loss.critic(real_score, fake_score),
-            "generator_loss": self.loss.generator(fake_score),
-            "real": self.loss.output(real_score),
-            "fake": self.loss.output(fake_score),
-        }
+        terms = self.compare(real_score, fake_score)
         if self.penalty is not None and self.training:
             penalty = self.penalty(lambda x: self.score(self.critic(x)), real, fake)
             terms |= {"penalty": penalty, "critic_loss": terms["critic_loss"] + penalty}
         return terms
+
+    def compare(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Return what both sides lose by scores (B,), and what those say, for each image."""
+        return {
+            "critic_loss": self.loss.critic(real, fake),
+            "generator_loss": self.loss.generator(fake),
+            "real": self.loss.output(real),
+            "fake": self.loss.output(fake),
+        }
 
     def please(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
         return self.loss.generator(self.score(self.critic(fake)))

@@ -84,7 +84,7 @@ class ConvGenerator(nn.Sequential, Decoder):
         features: Size of the input.
         shape: Channels, height and width of an image.
         channels: Channels before each transposed convolution; each doubles the image.
-        hidden: Widths of linear layers between the code and the convolutions.
+        linear: Widths of linear layers between the code and the convolutions.
 
     Raises:
         LabError: If the image is too small for so many convolutions or a width is not positive.
@@ -99,16 +99,16 @@ class ConvGenerator(nn.Sequential, Decoder):
         features: int,
         shape: Shape,
         channels: Sequence[int] = (64, 32),
-        hidden: Sequence[int] = (),
+        linear: Sequence[int] = (),
     ) -> None:
-        check_widths(features, *hidden, *channels, shape[0])
+        check_widths(features, *linear, *channels, shape[0])
         sizes = halvings(shape, len(channels))[::-1]
         widths = [*channels, shape[0]]
         small = (widths[0], *sizes[0])
         layers: list[nn.Module] = []
-        for inner, outer in pairwise([features, *hidden]):
+        for inner, outer in pairwise([features, *linear]):
             layers += _layer(nn.Linear(inner, outer, bias=False), nn.BatchNorm1d, outer, slope=0.0)
-        layers += [nn.Linear([features, *hidden][-1], math.prod(small)), nn.Unflatten(1, small)]
+        layers += [nn.Linear([features, *linear][-1], math.prod(small)), nn.Unflatten(1, small)]
         for (inner, outer), size, larger in zip(
             pairwise(widths), sizes[:-1], sizes[1:], strict=True
         ):
@@ -129,7 +129,7 @@ class ConvCritic(nn.Sequential, Encoder):
         shape: Channels, height and width of an image.
         features: Size of the output.
         channels: Channels after each convolution; each halves the image.
-        hidden: Widths of linear layers between the convolutions and the output.
+        linear: Widths of linear layers between the convolutions and the output.
         batch_norm: Whether every layer but the first is normalised over the batch; none may be
             under a penalty on the critic's slope, which is that of each image by itself.
         slope: Of the activation below zero.
@@ -147,11 +147,11 @@ class ConvCritic(nn.Sequential, Encoder):
         shape: Shape,
         features: int,
         channels: Sequence[int] = (32, 64),
-        hidden: Sequence[int] = (),
+        linear: Sequence[int] = (),
         batch_norm: bool = True,
         slope: float = 0.2,
     ) -> None:
-        check_widths(shape[0], *channels, *hidden, features)
+        check_widths(shape[0], *channels, *linear, features)
         height, width = halvings(shape, len(channels))[-1]
         layers: list[nn.Module] = []
         for i, (inner, outer) in enumerate(pairwise([shape[0], *channels])):
@@ -159,10 +159,10 @@ class ConvCritic(nn.Sequential, Encoder):
             convolution = nn.Conv2d(inner, outer, 4, 2, 1, bias=not normal)
             layers += _layer(convolution, normal, outer, slope)
         layers.append(nn.Flatten())
-        flat = [[shape[0], *channels][-1] * height * width, *hidden]
+        flat = [[shape[0], *channels][-1] * height * width, *linear]
         for inner, outer in pairwise(flat):
-            linear = nn.Linear(inner, outer, bias=not batch_norm)
-            layers += _layer(linear, nn.BatchNorm1d if batch_norm else None, outer, slope)
+            layer = nn.Linear(inner, outer, bias=not batch_norm)
+            layers += _layer(layer, nn.BatchNorm1d if batch_norm else None, outer, slope)
         super().__init__(*layers, nn.Linear(flat[-1], features))
 
         initialise(self)

@@ -1,0 +1,156 @@
+"""Codes that an InfoGAN's critic has to read off an image: each knows how to be drawn and read."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from vae_lab.errors import LabError
+from vae_lab.precision import at_least_single
+
+__all__ = ["Categorical", "Code", "Continuous", "Normal", "Uniform"]
+
+
+class Code(ABC):
+    """One part of a generator's input, and how well it is told from what the critic says.
+
+    Args:
+        weight: Of its information in both sides' losses.
+        name: What curves, pictures and metrics call it; by default c1, c2, ... by its place.
+
+    Raises:
+        LabError: If the weight is not positive or the name cannot be part of a curve's.
+    """
+
+    size: int
+    """Numbers that it takes of the generator's input."""
+
+    outputs: int
+    """Numbers by which the critic describes it."""
+
+    entropy: float
+    """Nats."""
+
+    def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
+        if not 0 < weight < math.inf:
+            raise LabError(f"The weight of a {type(self).__name__} code is above 0; got {weight}.")
+        if name is not None and not name.isidentifier():
+            raise LabError(f"A code's name is a word of letters and digits, not {name!r}.")
+        self.weight = weight
+        self.name = name
+
+    @abstractmethod
+    def sample(self, n: int, device: torch.device) -> Tensor:
+        """Draw n codes, shape (n, size), from the global random stream."""
+
+    @abstractmethod
+    def log_prob(self, said: Tensor, code: Tensor) -> Tensor:
+        """Return log Q(c|x) of codes (B, size) by what the critic says (B, outputs), in nats."""
+
+    @abstractmethod
+    def reading(self, said: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Return how well codes were read, by name, one number an image, shape (B,)."""
+
+    @abstractmethod
+    def sweep(self, steps: int) -> Tensor:
+        """Return values to draw one after the other, shape (steps or all there are, size)."""
+
+
+class Categorical(Code):
+    """One of several values, all as likely.
+
+    Args:
+        values: How many.
+        weight: Of its information in both sides' losses.
+        name: What curves, pictures and metrics call it; by default c1, c2, ... by its place.
+
+    Raises:
+        LabError: If there are fewer than two values, or see `Code`.
+    """
+
+    def __init__(self, values: int = 10, weight: float = 1.0, name: str | None = None) -> None:
+        super().__init__(weight, name)
+
+        if values < 2:
+            raise LabError(f"A Categorical code has at least two values; got {values}.")
+        self.size = self.outputs = values
+        self.entropy = math.log(values)
+
+    def sample(self, n: int, device: torch.device) -> Tensor:
+        return one_hot(torch.randint(self.size, (n,), device=device), self.size).float()
+
+    def log_prob(self, said: Tensor, code: Tensor) -> Tensor:
+        return (at_least_single(said).log_softmax(-1) * code).sum(-1)
+
+    def reading(self, said: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Return the bound on the mutual information of code and image, H(c) + log Q(c|x)."""
+        return {"information": self.entropy + self.log_prob(said, code)}
+
+    def sweep(self, steps: int) -> Tensor:
+        return torch.eye(self.size)
+
+
+class Continuous(Code):
+    r"""A number, read as a Gaussian of variance one around what the critic says.
+
+    .. math:: \log Q(c | x) = -\frac{1}{2} (c - \mu(x))^2 - \frac{1}{2} \log 2 \pi
+
+    A variance that is learned would reward a reading without limit for being sure.
+    """
+
+    size = outputs = 1
+    trained: float
+    """Where most of its values lie: from minus this to this."""
+
+    def log_prob(self, said: Tensor, code: Tensor) -> Tensor:
+        return -0.5 * (self._error(said, code) + math.log(2 * math.pi))
+
+    def reading(self, said: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Return the squared error of what the critic says."""
+        return {"squared_error": self._error(said, code)}
+
+    def sweep(self, steps: int) -> Tensor:
+        """Return values over twice the trained range."""
+        return torch.linspace(-2 * self.trained, 2 * self.trained, steps).unsqueeze(1)
+
+    @staticmethod
+    def _error(said: Tensor, code: Tensor) -> Tensor:
+        return (at_least_single(said) - code).square().sum(-1)
+
+
+class Uniform(Continuous):
+    """A number between -1 and 1.
+
+    Args:
+        weight: Of its information in both sides' losses.
+        name: What curves, pictures and metrics call it; by default c1, c2, ... by its place.
+
+    Raises:
+        LabError: See `Code`.
+    """
+
+    entropy = math.log(2)
+    trained = 1.0
+
+    def sample(self, n: int, device: torch.device) -> Tensor:
+        return 2 * torch.rand(n, 1, device=device) - 1
+
+
+class Normal(Continuous):
+    """A number from the standard normal.
+
+    Args:
+        weight: Of its information in both sides' losses.
+        name: What curves, pictures and metrics call it; by default c1, c2, ... by its place.
+
+    Raises:
+        LabError: See `Code`.
+    """
+
+    entropy = 0.5 * math.log(2 * math.pi * math.e)
+    trained = 2.0
+
+    def sample(self, n: int, device: torch.device) -> Tensor:
+        return torch.randn(n, 1, device=device)

@@ -1,0 +1,193 @@
+"""InfoGAN: a GAN whose codes can be read off its images."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate as running_sum
+
+import torch
+from torch import Tensor, nn
+
+from vae_lab.adversarial_losses import AdversarialLoss, NonSaturating
+from vae_lab.codes import Categorical, Code, Uniform
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
+from vae_lab.models.gan import GAN
+from vae_lab.nets import ConvCritic, ConvGenerator, Encoder
+
+__all__ = ["InfoGAN"]
+
+
+class InfoGAN(GAN):
+    r"""Learns, without labels, codes that mean something: they can be read off what they make.
+
+    .. math::
+        \ell_D + \lambda \ell_Q, \quad \ell_G + \lambda \ell_Q, \quad
+        \ell_Q = -\mathbb{E}_{c, z} [\log Q(c | G(z, c))] \ge H(c) - I(c; G(z, c))
+
+    As in the authors' program, Q shares all but its last layers with the critic and is trained in
+    the critic's step, on the images of the generator, which gets the same term's gradient in its
+    own. The generator's input is noise followed by the codes in their order.
+
+    Beside a GAN's curves there is one for each code: `c1_information`, the bound on the nats that a
+    categorical code shares with the image, at most its entropy; and `c2_squared_error` of the
+    reading of a continuous one.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        noise: Size of the part of the generator's input that means nothing, a standard normal.
+        codes: The codes of `vae_lab.codes`; by default one of ten values and two numbers.
+        generator: Network from noise and codes to images.
+        critic: Network from images to the features that score and codes are read off.
+        features: How many of these.
+        hidden: Units of the layer between them and the codes.
+        loss: What the two sides want, beside the information.
+        average: How much of the averaged generator each step keeps; 0 averages nothing.
+        critic_steps: Batches, each a step of the critic, for every step of the generator.
+        clip: Largest norm of a network's gradient; larger ones are scaled down to it.
+        accumulate: Parts in which a batch is worked off to save memory, gradients added up.
+        lr: Learning rate of Adam for the generator.
+        critic_lr: Learning rate of Adam for the critic and what reads the codes.
+        betas: Adam's decay rates of the gradient's mean and of its square.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler for each network, stepped
+            once an epoch.
+
+    Raises:
+        LabError: If there is no code, two have one name, or a setting is out of its range; or see
+            `GAN`.
+
+    References:
+        Chen et al., InfoGAN: Interpretable Representation Learning by Information Maximizing
+        Generative Adversarial Nets, 2016. https://arxiv.org/abs/1606.03657
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        noise: int = 62,
+        codes: Sequence[Callable[[], Code]] = (Categorical, Uniform, Uniform),
+        generator: MakeDecoder = ConvGenerator,
+        critic: MakeEncoder = ConvCritic,
+        features: int = 256,
+        hidden: int = 128,
+        loss: Callable[[], AdversarialLoss] = NonSaturating,
+        average: float = 0.999,
+        critic_steps: int = 1,
+        clip: float | None = None,
+        accumulate: int = 1,
+        lr: float = 1e-3,
+        critic_lr: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        schedule: Schedule | None = None,
+    ) -> None:
+        made = [code() for code in codes]
+        if not made or noise < 1 or min(features, hidden) < 1:
+            raise LabError("An InfoGAN needs a code, and noise, features and hidden of at least 1.")
+        super().__init__(
+            shape,
+            noise + sum(code.size for code in made),
+            generator,
+            partial(_Reader, critic, features, hidden, sum(code.outputs for code in made)),
+            loss,
+            average=average,
+            critic_steps=critic_steps,
+            clip=clip,
+            accumulate=accumulate,
+            lr=lr,
+            critic_lr=critic_lr,
+            betas=betas,
+            schedule=schedule,
+        )
+        self.codes = {code.name or f"c{i + 1}": code for i, code in enumerate(made)}
+        if len(self.codes) < len(made):
+            raise LabError("Two codes have the same name: give each one of its own.")
+        self.places = _slices(noise, {name: code.size for name, code in self.codes.items()})
+        self._said = _slices(1, {name: code.outputs for name, code in self.codes.items()})
+        self.noise = noise
+
+    def draw_codes(self, n: int) -> Tensor:
+        """Draw noise and codes, shape (n, latent_dim), from the global random stream."""
+        noise = torch.randn(n, self.noise, device=self.device)
+        drawn = [code.sample(n, self.device) for code in self.codes.values()]
+        return torch.cat([noise, *drawn], 1)
+
+    def read(self, x: Tensor) -> dict[str, Tensor]:
+        """Return what the critic says of each code of images (B, C, H, W) in [0, 1], by name.
+
+        Of a categorical code these are logits, shape (B, values), of a number its mean, (B, 1).
+        """
+        said = self.critic(2 * x - 1)
+        return {name: said[:, place] for name, place in self._said.items()}
+
+    def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the likeliest value of the first categorical code of images, shape (B,)."""
+        return self.read(x)[self.category()].argmax(1)
+
+    def category(self) -> str:
+        """Return the name of the first categorical code.
+
+        Raises:
+            LabError: If there is none.
+        """
+        for name, code in self.codes.items():
+            if isinstance(code, Categorical):
+                return name
+        raise LabError("This InfoGAN has no categorical code, and so no groups of images.")
+
+    def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+        real_said, said = self.critic(2 * batch.x - 1), self.critic(fake)
+        terms = self.compare(self.score(real_said), self.score(said))
+        terms["critic_loss"] = terms["critic_loss"] + self._unread(said, drawn)
+        for name, code in self.codes.items():
+            found = code.reading(said[:, self._said[name]], drawn[:, self.places[name]])
+            terms |= {f"{name}_{what}": values for what, values in found.items()}
+        return terms
+
+    def please(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
+        said = self.critic(fake)
+        return self.loss.generator(self.score(said)) + self._unread(said, drawn)
+
+    def _unread(self, said: Tensor, drawn: Tensor) -> Tensor:
+        """Return what is not known of the codes that images were made of, shape (B,)."""
+        parts = [
+            -code.weight * code.log_prob(said[:, self._said[name]], drawn[:, self.places[name]])
+            for name, code in self.codes.items()
+        ]
+        return torch.stack(parts).sum(0)
+
+
+class _Heads(nn.Module):
+    """Reads a score and what is said of the codes off features (B, F), as (B, 1 + outputs)."""
+
+    def __init__(self, features: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+
+        self.score = nn.Linear(features, 1)
+        self.codes = nn.Sequential(
+            nn.Linear(features, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, outputs)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.score(x), self.codes(x)], 1)
+
+
+class _Reader(nn.Sequential, Encoder):
+    """Reads a score and what is said of the codes off images."""
+
+    def __init__(
+        self,
+        critic: MakeEncoder,
+        features: int,
+        hidden: int,
+        outputs: int,
+        shape: Shape,
+        size: int,
+    ) -> None:
+        gate = nn.LeakyReLU(0.1)
+        super().__init__(critic(shape, features), gate, _Heads(features, hidden, outputs))
+
+
+def _slices(start: int, sizes: dict[str, int]) -> dict[str, slice]:
+    """Return where each part lies if they follow each other from `start` on."""
+    ends = [*running_sum(sizes.values(), initial=start)]
+    return {name: slice(*ends[i : i + 2]) for i, name in enumerate(sizes)}
