@@ -59,6 +59,7 @@ def test_features_that_never_vary_do_no_harm():
     assert frechet_distance(x, x + 1) == pytest.approx(5)
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
 def test_kernel_distance_is_that_of_torchmetrics():
     x, y = normal(200, 6), normal(200, 6, 1, shift=0.3)
     metric = KernelInceptionDistance(feature=Flat(), subsets=1, subset_size=200)
@@ -348,6 +349,7 @@ def test_inception_sees_rounded_colour_and_is_known_by_its_weights(tmp_path, mon
     judge = Inception()
     assert len(judge.digest) == 12
     assert not any(weight.requires_grad for weight in judge.parameters())
+    assert judge.to("meta").device.type == "meta"
     pixels = torch.tensor([-0.01, 0.9999, 1.01, 0.502]).view(1, 1, 2, 2)
     assert judge.encode(pixels)[0].tolist() == [0, 255, 255, 128] * 3
 

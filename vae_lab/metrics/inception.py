@@ -49,6 +49,11 @@ class Inception(nn.Module):
         self.requires_grad_(False)
         self.digest = digest(path)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the features of images (B, 1 or 3, H, W) in [0, 1], shape (B, 2048)."""
         grey_levels = (x * 255).round().clamp(0, 255).byte()

@@ -30,7 +30,10 @@ _HIGHER = (
 )
 
 # What a judge says of samples: another one would say something else.
-_JUDGED = ("frechet", "kernel", "precision", "recall", "density", "coverage", "class", "agreement")
+_JUDGED = (
+    *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
+    *("classes_covered", "class_entropy", "label_agreement", "least_label_agreement"),
+)
 
 
 def direction(key: str) -> int:
@@ -148,7 +151,7 @@ def _subject(run: Run, key: str) -> list[str | None]:
     """Return what the metric of an evaluation was measured on."""
     known = protocol(run, key.partition("/")[0])
     found = [known.get(name) for name in _MEASURED_ON]
-    if any(word in key for word in _JUDGED):
+    if key.partition("/")[2] in _JUDGED:
         found.append(known.get("judge"))
     if key.endswith("/restored_squared_error"):
         # The more that an image is damaged, the less of it can be restored.

@@ -44,8 +44,9 @@ def evaluate(
 
     A model that bounds a likelihood gets its ELBO, its importance-sampled log-likelihood and its
     active units; one that encodes, a classification of its codes; one that encodes and decodes,
-    its squared error; a classifier, its error. What was measured before is kept, unless it is
-    measured anew or came from another checkpoint or from other images of the same split.
+    its squared error; a classifier, its error; one that samples, what a judge makes of samples.
+    What was measured before is kept, unless it is measured anew or came from another checkpoint
+    or from other images of the same split.
 
     Args:
         run: A run folder or a checkpoint.
