@@ -20,16 +20,18 @@ import pytest
 import torch
 from PIL import Image
 
+from vae_lab.codes import Categorical, Normal
 from vae_lab.conditions import ClassCondition, PartialCondition
 from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
-from vae_lab.models import CVAE, PCA, VAE, Autoencoder, KMeans
+from vae_lab.models import CVAE, PCA, VAE, Autoencoder, InfoGAN, KMeans
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import TopDown, Uniform
 from vae_lab.verbs import onnx_runtime
 from vae_lab.verbs.explore import explore, serve_folder
-from vae_lab.verbs.explore_view import Codes, check, codes_of, sheets, view
+from vae_lab.verbs.explore_atlas import sheets
+from vae_lab.verbs.explore_view import Codes, check, codes_of, view
 from vae_lab.verbs.onnx_runtime import runtime
 
 SHAPE = (1, 8, 8)
@@ -244,6 +246,17 @@ def test_what_the_decoder_does_not_see_has_no_slider():
     assert [control["at"] for control in page["controls"]] == [0, 1, 2]
 
 
+def test_an_infogans_codes_come_before_its_noise():
+    model = InfoGAN(SHAPE, 30, [partial(Categorical, 4), partial(Normal, name="width")])
+    page = told(model)
+    category, width, *noise = page["controls"]
+    assert (category["kind"], category["name"], category["at"]) == ("choice", "c1", 30)
+    assert (width["name"], width["at"], width["low"], width["high"]) == ("width", 34, -4, 4)
+    assert [control["at"] for control in noise] == [*range(22)]
+    assert page["drawn"] == 30
+    assert len(page["samples"][0][0]) == 35
+
+
 @pytest.mark.parametrize("moved", [False, True])
 def test_classes_are_chosen_and_have_codes_of_their_own(moved):
     model = CVAE(SHAPE, 3, condition=partial(ClassCondition, classes=4), conditional_prior=moved)
@@ -266,14 +279,15 @@ def test_each_class_has_a_sheet_of_its_own():
     torch.testing.assert_close(found[2][:, :6, -5:], wanted)
 
 
-def test_codes_need_an_encoder():
+def test_codes_of_images_keep_class_labels_alone():
     images = Batch(torch.rand(5, *SHAPE), torch.arange(5))
     found = codes_of(PCA(SHAPE, 2), images, ())
     assert found.z.shape == (5, 2)
     assert found.labels.tolist() == [0, 1, 2, 3, 4]
-    assert codes_of(object(), images, ()) is None
     attributes = Batch(images.x, torch.zeros(5, 7))
     assert codes_of(PCA(SHAPE, 2), attributes, ()).labels is None
+    with pytest.raises(LabError, match="diverged"):
+        codes_of(PCA(SHAPE, 2), Batch(images.x / 0, images.y), ())
 
 
 def test_what_cannot_be_steered_is_refused():

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import io
 import json
 import sys
 from functools import partial
@@ -14,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from vae_lab.errors import LabError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vae_lab.verbs.explore_view import Codes
     from vae_lab.verbs.onnx_runtime import Runtime
 
@@ -44,6 +41,7 @@ def explore(
     import torch
 
     from vae_lab import runs
+    from vae_lab.verbs.explore_atlas import atlas
     from vae_lab.verbs.explore_view import check, view
 
     model: Any = runs.load_model(run)
@@ -54,7 +52,7 @@ def explore(
         about = view(model, data, _codes(model, data, split))
         scripts = _live(model)
         if not scripts:
-            about["atlas"] = _atlas(model, about["plane"])
+            about["atlas"] = atlas(model, about["plane"])
     # The page last: where it stands, what it needs stands beside it.
     for name, text in scripts.items():
         _write(folder / name, text)
@@ -66,8 +64,11 @@ def explore(
 
 def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | None":
     """Return codes of images where those can be had; the page is of use without them."""
+    from vae_lab.contracts import Encodes
     from vae_lab.verbs.explore_view import codes_of
 
+    if not isinstance(model, Encodes):
+        return None
     try:
         return codes_of(model, data.images(split, IMAGES), data.label_names)
     except LabError as error:
@@ -105,26 +106,6 @@ def _scripts(decoder: bytes, runtime: "Runtime") -> dict[str, str]:
         "decoder.js": f'const DECODER = "{coded["decoder"]}";\n',
         "runtime.js": f'const SCRIPT = "{coded["script"]}", WASM = "{coded["wasm"]}";\n',
     }
-
-
-def _atlas(model: Any, plane: dict[str, Any]) -> dict[str, Any]:
-    """Return the plane's images, decoded beforehand, for the page itself."""
-    from vae_lab.verbs.explore_view import sheets
-
-    side, found = sheets(model, plane)
-    urls = [f"data:image/png;base64,{_base64(_png(sheet))}" for sheet in found]
-    return {"side": side, "sheets": urls}
-
-
-def _png(sheet: "Tensor") -> bytes:
-    from PIL import Image
-
-    if len(sheet) not in (1, 3):
-        sheet = sheet.mean(0, keepdim=True)
-    pixels = (sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2).numpy()).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _base64(data: bytes) -> str:

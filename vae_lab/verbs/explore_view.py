@@ -1,26 +1,23 @@
 """What the page of `lab explore` has to know of a model."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.contracts import Clusters, Conditional, Decodes, Encodes, Generates, Samples, require
+from vae_lab.errors import LabError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vae_lab.contracts import Batch
 
-__all__ = ["Codes", "check", "codes_of", "is_plane", "sheets", "view"]
+__all__ = ["Codes", "check", "codes_of", "is_plane", "view"]
 
 SLIDERS = 24
 """Dimensions that are moved by hand; nobody looks for more on a page."""
 
 DRAWS = 200
 """Codes to step through by "new sample", of each class."""
-
-SHEET_IMAGES, SHEET_SIDE = 4096, 2048
-"""Images in all the sheets of a page, and the longest side of one in pixels."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,16 @@ def check(model: Any) -> None:
         has_classes(model)
 
 
-def codes_of(model: Any, images: "Batch", names: tuple[str, ...]) -> Codes | None:
-    """Return the codes of images, None of a model that has no encoder."""
-    if not isinstance(model, Encodes):
-        return None
-    labels = images.y if images.y.ndim == 1 else None
-    return Codes(model.encode(images.x, images.y), labels, names)
+def codes_of(model: Any, images: "Batch", names: tuple[str, ...]) -> Codes:
+    """Return the codes of images, whose classes have these names.
+
+    Raises:
+        LabError: If a code is not finite.
+    """
+    z = model.encode(images.x, images.y)
+    if not z.isfinite().all():
+        raise LabError("Codes that are not finite cannot be shown; the model has diverged.")
+    return Codes(z, images.y if images.y.ndim == 1 else None, names)
 
 
 def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
@@ -72,7 +73,8 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
         "classes": _names(classes, codes) if classes else None,
         "hint": _hint(model, codes),
         "samples": [_rounded(pool) for pool in samples],
-        "sampling": "new sample" if _draws(model) else "code of another image",
+        "sampling": _sampling(model),
+        "drawn": getattr(model, "noise", model.latent_dim),
         "plane": _plane(low, high, codes) if is_plane(model) else None,
         "controls": [] if is_plane(model) else _controls(model, low, high, codes),
     }
@@ -80,44 +82,22 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
 
 def is_plane(model: Any) -> bool:
     """Say whether codes are points of the plane."""
-    return bool(model.latent_dim == 2 and not _group(model))
-
-
-def sheets(model: Any, plane: dict[str, Any]) -> tuple[int, list["Tensor"]]:
-    """Decode the plane beforehand: the images of the middles of its cells.
-
-    Args:
-        model: A model of two-dimensional codes.
-        plane: Its limits, as `view` tells them.
-
-    Returns:
-        How many cells a side, and for each class a sheet (C, side * H, side * W) in [0, 1], of
-        which the lower left image is that of the lowest codes.
-    """
-    import torch
-
-    channels, height, width = model.shape
-    classes = getattr(model, "classes", None) or 1
-    side = min(math.isqrt(SHEET_IMAGES // classes), SHEET_SIDE // max(height, width), 40)
-    side = max(side, 2)
-    shares = (torch.arange(side) + 0.5) / side
-    x, y = (lo + shares * (hi - lo) for lo, hi in zip(plane["low"], plane["high"], strict=True))
-    z = torch.cartesian_prod(y.flip(0), x).flip(1)
-    found = []
-    for k in range(classes):
-        given = torch.full((side,), k) if isinstance(model, Conditional) else None
-        images = torch.stack([model.decode(row, given) for row in torch.split(z, side)])
-        found.append(images.permute(2, 0, 3, 1, 4).reshape(channels, side * height, side * width))
-    return side, found
+    return bool(model.latent_dim == 2 and not _group(model) and not _parts(model))
 
 
 def _group(model: Any) -> int | None:
     """Return the size of one-hot groups that codes are made of, None if they are real numbers."""
     whole: int = model.latent_dim
-    if isinstance(model, Clusters):
+    if isinstance(model, Clusters) and isinstance(model, Encodes):
         return whole
     size: int | None = getattr(getattr(model, "prior", None), "classes", None)
     return size
+
+
+def _parts(model: Any) -> dict[str, slice]:
+    """Return where each of an InfoGAN's codes lies; of another model, nothing."""
+    found: dict[str, slice] = getattr(model, "places", {})
+    return found
 
 
 def _seen(model: Any) -> int:
@@ -146,14 +126,20 @@ def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tens
     return found
 
 
-def _draws(model: Any) -> bool:
-    return isinstance(model, Samples) or _group(model) is not None
+def _sampling(model: Any) -> str:
+    """Say what a new draw changes; an InfoGAN's codes stay, so that one sees what they mean."""
+    if _parts(model):
+        return "new noise"
+    drawn = isinstance(model, Samples) or _group(model) is not None
+    return "new sample" if drawn else "code of another image"
 
 
 def _hint(model: Any, codes: Codes | None) -> str:
     """Say what the sliders are."""
     if _group(model):
         return "Each list chooses one of the values that a part of the code can take."
+    if parts := _parts(model):
+        return f"The codes are {', '.join(parts)}; z1, z2, ... are noise."
     order = "" if codes is None else ", those first that vary most among images"
     shown = min(SLIDERS, _seen(model))
     which = "All dimensions" if shown == model.latent_dim else f"{shown} dimensions"
@@ -201,26 +187,33 @@ def _controls(
 ) -> list[dict[str, Any]]:
     """Describe a choice for each one-hot group, or a slider for each dimension that matters."""
     if size := _group(model):
-        starts = range(0, model.latent_dim, size)
         name = "cluster" if isinstance(model, Clusters) else "group {}"
-        return [
-            {"kind": "choice", "name": name.format(i), "at": at, "size": size}
-            for i, at in enumerate(starts, 1)
-        ]
-    seen = _seen(model)
-    order = list(range(seen))
+        starts = range(0, model.latent_dim, size)
+        return [_choice(name.format(i), at, size) for i, at in enumerate(starts, 1)]
+    named = [_named(model, name, place) for name, place in _parts(model).items()]
+    order = list(range(getattr(model, "noise", _seen(model))))
     if codes is not None:
-        order = codes.z[:, :seen].var(0, correction=0).argsort(descending=True).tolist()
-    return [
-        {
-            "kind": "slider",
-            "name": f"z{d + 1}",
-            "at": d,
-            "low": low[d].item(),
-            "high": high[d].item(),
-        }
-        for d in order[:SLIDERS]
-    ]
+        order = codes.z[:, order].var(0, correction=0).argsort(descending=True).tolist()
+    bounds = [(low[d].item(), high[d].item()) for d in range(model.latent_dim)]
+    sliders = [_slider(f"z{d + 1}", d, *bounds[d]) for d in order]
+    return [*named, *sliders[: max(0, SLIDERS - len(named))]]
+
+
+def _named(model: Any, name: str, place: slice) -> dict[str, Any]:
+    """Describe the control of one of an InfoGAN's codes."""
+    size = place.stop - place.start
+    if size > 1:
+        return _choice(name, place.start, size)
+    low, high = model.codes[name].sweep(2).flatten().tolist()
+    return _slider(name, place.start, low, high)
+
+
+def _choice(name: str, at: int, size: int) -> dict[str, Any]:
+    return {"kind": "choice", "name": name, "at": at, "size": size}
+
+
+def _slider(name: str, at: int, low: float, high: float) -> dict[str, Any]:
+    return {"kind": "slider", "name": name, "at": at, "low": low, "high": high}
 
 
 def _rounded(codes: "Tensor") -> list[list[float]]:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 from vae_lab.data.fetch import fetch
 from vae_lab.errors import LabError
 
-__all__ = ["Runtime", "runtime"]
+__all__ = ["Runtime", "folder", "runtime"]
 
 VERSION = "1.30.0"
 URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
@@ -44,24 +44,25 @@ def runtime() -> Runtime:
     Raises:
         LabError: If it can neither be found nor had, or if what came is not what was published.
     """
-    folder = _cache() / f"onnxruntime-web-{VERSION}"
-    paths = [folder / name for name in (SCRIPT, WASM)]
+    paths = [folder() / name for name in (SCRIPT, WASM)]
     if not all(path.is_file() for path in paths):
         print(f"Fetching ONNX Runtime Web {VERSION} (33 MB), once.", file=sys.stderr)
-        fetch(_download, folder, f"ONNX Runtime Web {VERSION} could not be had.")
+        fetch(_download, folder(), f"ONNX Runtime Web {VERSION} could not be had.")
     try:
         return Runtime(*(path.read_bytes() for path in paths))
     except OSError as error:
         raise LabError(f"Cannot read {error.filename}: {error.strerror}.") from error
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae_lab"
+def folder() -> Path:
+    """Return where in the user's cache it lies, or will."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "vae_lab" / f"onnxruntime-web-{VERSION}"
 
 
-def _download(folder: Path) -> None:
+def _download(target: Path) -> None:
     """Leave the two files in a folder, and nothing else."""
-    archive = folder / "archive.tgz"
+    archive = target / "archive.tgz"
     with urlopen(URL, timeout=_PATIENCE) as answer, archive.open("wb") as file:
         shutil.copyfileobj(answer, file)
     with archive.open("rb") as file:
@@ -72,6 +73,6 @@ def _download(folder: Path) -> None:
         for name in (SCRIPT, WASM):
             member = tar.extractfile(f"package/dist/{name}")
             assert member is not None  # the checksum is that of an archive which holds them
-            with (folder / name).open("wb") as file:
+            with (target / name).open("wb") as file:
                 shutil.copyfileobj(member, file)
     archive.unlink()

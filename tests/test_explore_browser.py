@@ -1,0 +1,324 @@
+"""The page of `lab explore` in a browser draws what the decoder in Python does."""
+
+import asyncio
+import json
+import re
+import shutil
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+
+import aiohttp
+import numpy as np
+import pytest
+import torch
+from conftest import FIT
+
+from vae_lab import runs
+from vae_lab.cli import main
+from vae_lab.verbs import onnx_runtime
+from vae_lab.verbs.explore import explore
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--remote-debugging-port=0",
+    # The finished page needs no network, so there is none.
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+]
+
+MODELS = {
+    "plane": ["--model=VAE", "--model.latent_dim=2"],
+    "classes": ["--model=CVAE", "--model.latent_dim=2"],
+    "colours": [
+        "--data.channels=3",
+        "--data.resize=[12, 10]",
+        "--model=VAE",
+        "--model.encoder=ConvEncoder",
+        "--model.decoder=ConvDecoder",
+        "--model.latent_dim=30",
+    ],
+    "groups": [
+        "--model=VAE",
+        "--model.latent_dim=6",
+        "--model.posterior=GumbelSoftmax",
+        "--model.posterior.classes=3",
+        "--model.prior=Uniform",
+        "--model.prior.classes=3",
+    ],
+}
+
+
+class Tab:
+    """A page in a browser, by the DevTools protocol; remembers what it complained of."""
+
+    def __init__(self, socket):
+        self.socket, self.session, self.sent, self.complaints = socket, None, 0, []
+
+    async def send(self, method, **params):
+        self.sent += 1
+        number = self.sent
+        message = {"id": number, "method": method, "params": params}
+        await self.socket.send_json(message | ({"sessionId": self.session} if self.session else {}))
+        while True:
+            answer = json.loads((await self.socket.receive()).data)
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self._listen(answer.get("method"), answer.get("params", {}))
+
+    def _listen(self, event, params):
+        wrong = {"error", "warning", "assert"}
+        if (
+            event == "Runtime.exceptionThrown"
+            or (event == "Runtime.consoleAPICalled" and params["type"] in wrong)
+            or (event == "Log.entryAdded" and params["entry"]["level"] in wrong)
+        ):
+            self.complaints.append(params)
+
+    async def ask(self, expression):
+        """Return what an expression of the page's becomes."""
+        result = await self.send(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    async def wait_for(self, expression):
+        for _ in range(600):
+            if await self.ask(expression):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{expression} stays false; the page says {await self.words()!r}")
+
+    async def words(self):
+        return await self.ask("document.body.innerText")
+
+    async def open(self, folder, mark=""):
+        """Open a folder's page from disk, and wait until it has drawn."""
+        await self.send("Page.navigate", url=f"{(folder / 'index.html').as_uri()}{mark}")
+        await self.wait_for("document.getElementById('link')?.hash.length > 1")
+
+    async def pixels(self):
+        """Return the image that is shown, shape (C, H, W), and what it is drawn of."""
+        found = await self.ask("[...brush.getImageData(0, 0, width, height).data]")
+        height, width = await self.ask("[height, width]")
+        rgba = np.array(found).reshape(height, width, 4)
+        assert (rgba[..., 3] == 255).all()
+        mark = await self.ask("document.getElementById('link').hash")
+        z = [float(v) for v in re.search(r"z=([^&]*)", mark)[1].split(",")]
+        y = re.search(r"&y=(\d+)", mark)
+        return rgba[..., :3].transpose(2, 0, 1), torch.tensor([z]), y and int(y[1])
+
+    async def mouse(self, kind, across, down):
+        """Move the mouse to a point of the plane, or press it there, by shares of its sides."""
+        area = "document.getElementById('plane').getBoundingClientRect().toJSON()"
+        box = await self.ask(area)
+        x, y = box["left"] + across * box["width"], box["top"] + down * box["height"]
+        button = "none" if kind == "mouseMoved" else "left"
+        await self.send(
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1
+        )
+
+
+@asynccontextmanager
+async def browser():
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = await asyncio.create_subprocess_exec(
+            CHROMIUM,
+            *FLAGS,
+            f"--user-data-dir={profile}",
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async for line in process.stderr:
+                if found := re.search(rb"ws://\S+", line):
+                    break
+            async with (
+                aiohttp.ClientSession() as session,
+                session.ws_connect(found[0].decode(), max_msg_size=0) as socket,
+            ):
+                tab = Tab(socket)
+                target = await tab.send("Target.createTarget", url="about:blank")
+                attached = await tab.send("Target.attachToTarget", flatten=True, **target)
+                tab.session = attached["sessionId"]
+                for domain in ("Runtime", "Log", "Page"):
+                    await tab.send(f"{domain}.enable")
+                yield tab
+                assert not tab.complaints
+        finally:
+            process.kill()
+            await process.wait()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Run folders of models of all kinds."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, words in MODELS.items():
+            words = [*FIT, *words, "--trainer.max_epochs=1", f"--name={name}"]
+            patch.setattr(sys, "argv", ["lab", *words])
+            main(words)
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def pages(trained, tmp_path_factory):
+    """A page of each, with the runtime that was fetched before."""
+    if not list(onnx_runtime.folder().glob("*.wasm")):
+        pytest.skip("needs ONNX Runtime Web in the cache: `lab explore` fetches it")
+    folder = tmp_path_factory.mktemp("pages")
+    for name in MODELS:
+        explore(str(trained / name), output=str(folder / name))
+    return folder
+
+
+def look(visit):
+    """Run what looks at a page, in a browser of its own."""
+
+    async def run():
+        async with browser() as tab:
+            await asyncio.wait_for(visit(tab), 200)
+
+    asyncio.run(run())
+
+
+async def assert_drawn(tab, model):
+    """Compare the image that is shown with what Python decodes of its link."""
+    pixels, z, y = await tab.pixels()
+    with torch.inference_mode():
+        image = model.decode(z, None if y is None else torch.tensor([y]))[0]
+    wanted = (image.clamp(0, 1) * 255).round().expand(3, -1, -1).numpy()
+    assert np.abs(pixels - wanted).max() <= 1
+    assert wanted.max() > wanted.min()
+    return pixels
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_page_draws_what_python_does(kind, trained, pages):
+    model = runs.load_model(trained / kind)
+
+    async def visit(tab):
+        await tab.open(pages / kind)
+        images = [await assert_drawn(tab, model)]
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            z = ",".join(f"{v:.3f}" for v in torch.randn(model.latent_dim).tolist())
+            mark = f"#z={z}" + (f"&y={3 * seed}" if kind == "classes" else "")
+            await tab.ask(f"location.hash = {mark!r}")
+            wanted = ",".join(f"{float(v):g}" for v in z.split(","))
+            await tab.wait_for(f"document.getElementById('link').hash.startsWith('#z={wanted}')")
+            images.append(await assert_drawn(tab, model))
+        assert not any((images[0] == image).all() for image in images[1:])
+        await tab.open(pages / kind, f"{mark[:3]}1,nonsense")
+        assert "is not one of this model's codes" in await tab.words()
+
+    look(visit)
+
+
+def test_pointer_and_keys_move_the_point(trained, pages):
+    model = runs.load_model(trained / "plane")
+
+    async def visit(tab):
+        await tab.open(pages / "plane")
+        low, high = await tab.ask("[plane.low, plane.high]")
+        await tab.mouse("mouseMoved", 0.25, 0.1)
+        await moved(
+            tab, [low[d] + share * (high[d] - low[d]) for d, share in ((0, 0.25), (1, 0.9))]
+        )
+        await assert_drawn(tab, model)
+        for kind in ("mousePressed", "mouseReleased"):
+            await tab.mouse(kind, 0.25, 0.1)
+        held = (await tab.pixels())[1]
+        await tab.mouse("mouseMoved", 0.75, 0.75)
+        await tab.send("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight")
+        step = (high[0] - low[0]) / 100
+        await moved(tab, [held[0, 0].item() + step, held[0, 1].item()])
+        await assert_drawn(tab, model)
+
+    async def moved(tab, z):
+        near = f"Math.hypot(drawn[0] - {z[0]}, drawn[1] - {z[1]}) < 0.02"
+        await tab.wait_for(
+            "(drawn => " + near + ")"
+            "(document.getElementById('link').hash.slice(3).split('&')[0].split(',').map(Number))"
+        )
+
+    look(visit)
+
+
+def test_sliders_lists_and_buttons_draw(trained, pages):
+    async def visit(tab):
+        for kind, control in (
+            ("colours", "document.querySelector('#sliders input')"),
+            ("groups", "document.querySelector('#sliders select')"),
+            ("classes", "document.getElementById('class')"),
+        ):
+            model = runs.load_model(trained / kind)
+            await tab.open(pages / kind)
+            before = await assert_drawn(tab, model)
+            await drawn_after(
+                tab,
+                f"{control}.value = {control}.max || {control}.length - 1 - {control}.value, "
+                f"{control}.dispatchEvent(new Event('input'))",
+            )
+            after = await assert_drawn(tab, model)
+            assert (before != after).any()
+            await drawn_after(
+                tab, "Math.random = () => 0.5, document.getElementById('sample').click()"
+            )
+            assert ((await assert_drawn(tab, model)) != after).any()
+
+    async def drawn_after(tab, action):
+        await tab.ask("window.before = document.getElementById('link').hash")
+        await tab.ask(action)
+        await tab.wait_for("document.getElementById('link').hash !== before")
+
+    look(visit)
+
+
+@pytest.mark.parametrize("kind", ["plane", "classes"])
+def test_without_the_runtime_the_nearest_image_is_shown(kind, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_runtime, "URL", (tmp_path / "nothing").as_uri())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    explore(str(trained / kind), output=str(tmp_path / "page"))
+    model = runs.load_model(trained / kind)
+
+    async def visit(tab):
+        await tab.open(tmp_path / "page")
+        assert "images decoded beforehand" in await tab.words()
+        low, high = (torch.tensor(end) for end in await tab.ask("[plane.low, plane.high]"))
+        size = (high - low) / await tab.ask("atlas.side")
+        near = [round(v, 3) for v in (low + torch.tensor([7.3, 2.6]) * size).tolist()]
+        await tab.ask(f"location.hash = '#z={near[0]},{near[1]}&y={7 * (kind == 'classes')}'")
+        await tab.wait_for(f"document.getElementById('link').hash.startsWith('#z={near[0]:g}')")
+        pixels, _, y = await tab.pixels()
+        middle = low + torch.tensor([[7.5, 2.5]]) * size
+        with torch.inference_mode():
+            image = model.decode(middle, None if y is None else torch.tensor([y]))[0]
+        assert np.abs(pixels - (image * 255).round().numpy()).max() <= 1
+
+    look(visit)
+
+
+def test_a_page_without_its_scripts_says_so(pages, tmp_path):
+    shutil.copy(pages / "plane/index.html", tmp_path)
+
+    async def visit(tab):
+        await tab.send("Page.navigate", url=(tmp_path / "index.html").as_uri())
+        await tab.wait_for("document.body.innerText.includes('is not beside this page')")
+        # The browser itself complains of the files.
+        assert tab.complaints
+        tab.complaints.clear()
+
+    look(visit)
