@@ -236,13 +236,13 @@ def test_verbs_refuse_in_one_sentence(lab, run, capfd):
 
 def test_codes_stand_beside_the_components_of_the_same_images(monkeypatch):
     panels = []
-    draw = pictures.plane._draw
+    draw = pictures.plane.draw_points
 
     def catch(axes, points, labels, names):
         draw(axes, points, labels, names)
         panels.append((axes, points))
 
-    monkeypatch.setattr(pictures.plane, "_draw", catch)
+    monkeypatch.setattr(pictures.plane, "draw_points", catch)
     x, y = torch.rand(60, 1, 4, 4), torch.arange(60) % 3
     codes = torch.stack([y * 10.0, torch.rand(60)], 1)
     image = pictures.beside_pca(codes, x, y)

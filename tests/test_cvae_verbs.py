@@ -1,13 +1,15 @@
 """What the verbs make of a model that is given a condition."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import FIT
+from PIL import Image
 
-from vae_lab import runs
+from vae_lab import pictures, runs
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
@@ -43,7 +45,7 @@ def test_training_draws_what_the_condition_does(trained_cvaes):
         name: {p.name.removesuffix("_0002.png") for p in trained_cvaes.glob(f"{name}/*/pictures/*")}
         for name in ("classes", "parts")
     }
-    shared = {"reconstructions", "scatter", "traversals", "interpolation"}
+    shared = {"reconstructions", "scatter", "traversals", "interpolation", "beside_prior"}
     assert kinds["classes"] == shared | {"samples", "class_rows", "transfer"}
     assert kinds["parts"] == shared | {"completions"}
 
@@ -59,9 +61,32 @@ def test_verbs_draw_given_a_condition(lab, trained_cvaes):
     assert lab("complete", parts) == "complete.png\n"
 
 
+def test_codes_of_several_models_stand_side_by_side_with_how_well_they_tell_the_class(
+    lab, trained_cvaes, monkeypatch
+):
+    titles = []
+    draw = pictures.scatter
+    monkeypatch.setattr(
+        pictures,
+        "scatter",
+        lambda *a, title, **k: titles.append(title) or draw(*a, title=title, **k),
+    )
+    classes, judge = trained_cvaes / "classes", trained_cvaes / "judge"
+    assert lab("scatter", classes, judge, "--n=100") == "scatter.png\n"
+    names = [title.partition("\n")[0] for title in titles]
+    assert names == ["classes/version_0, CVAE", "judge/version_0, Classifier"]
+    shares = [float(re.search(r"linear probe (.*) on 50 codes", title)[1]) for title in titles]
+    assert all(0 <= share <= 1 for share in shares)
+    assert Image.open("scatter.png").width > 2 * 900
+    lab("scatter", classes, classes, "--prior=true", "--n=100", "--output=prior.png")
+    assert Image.open("prior.png").size == (1400, 1400)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("scatter", "judge", "--prior=true"), "Classifier cannot"),
+        (("scatter", "classes", "--n=0"), "--n is at least 1"),
         (("sample", "classes", "--y=12"), "There is no class 12: this CVAE knows 0 to 9."),
         (("sample", "classes", "--y=-1"), "There is no class -1"),
         (("sample", "judge", "--y=1"), "Classifier cannot"),

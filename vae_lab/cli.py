@@ -30,6 +30,7 @@ A run folder or a checkpoint is all that these need:
   lab traverse RUN       move along one latent dimension at a time
   lab interpolate RUN    walk between the codes of two images
   lab manifold RUN       the whole plane of a two-dimensional code
+  lab scatter RUN...     codes in the plane; --prior true for draws of the prior beside them
   lab encode RUN         codes and labels, to .npz
   lab export RUN         encoder and decoder as ONNX, for a browser or another program
   lab explore RUN        a page that draws any code's image in the browser; --serve shows it
@@ -53,6 +54,7 @@ VERBS = {
     "traverse": "vae_lab.verbs.draw",
     "interpolate": "vae_lab.verbs.draw",
     "manifold": "vae_lab.verbs.draw",
+    "scatter": "vae_lab.verbs.scatter",
     "encode": "vae_lab.verbs.encode",
     "export": "vae_lab.verbs.export",
     "explore": "vae_lab.verbs.explore",

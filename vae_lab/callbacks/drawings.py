@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from vae_lab.callbacks.conditional import (
     headed,
     transfer,
 )
+from vae_lab.callbacks.planes import beside_pca, beside_prior, has_posterior, scatter
 from vae_lab.contracts import (
     Batch,
     Clusters,
@@ -26,6 +27,7 @@ from vae_lab.contracts import (
     Corrupts,
     Decodes,
     Encodes,
+    Generates,
     Samples,
     require,
 )
@@ -159,18 +161,6 @@ def interpolation(model: Any, batch: Batch, pairs: int = 8, steps: int = 11) -> 
     return pictures.interpolation(_decoder(model, here), start, end, steps)
 
 
-def scatter(model: Any, batch: Batch, projection: Literal["pca", "tsne"] = "pca") -> Tensor:
-    """Codes in the plane, coloured by label."""
-    labels = batch.y if batch.y.ndim == 1 else None
-    return pictures.scatter(model.encode(batch.x, batch.y), labels, method=projection)
-
-
-def beside_pca(model: Any, batch: Batch) -> Tensor:
-    """Codes in the plane beside the first two principal components of the same images."""
-    labels = batch.y if batch.y.ndim == 1 else None
-    return pictures.beside_pca(model.encode(batch.x, batch.y), batch.x, labels)
-
-
 def clusters(model: Any, batch: Batch) -> Tensor:
     """What each cluster's code stands for, by its share of the images and their commonest class."""
     found = model.cluster(batch.x)
@@ -249,5 +239,8 @@ DRAWINGS = {
     "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True),
     "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),
     "likelihood_curve": Drawing(likelihood_curve, (Converges,)),
+    "beside_prior": Drawing(
+        beside_prior, (Encodes, Generates), images=3, conditional=True, look=has_posterior
+    ),
     "beside_pca": Drawing(beside_pca, (Encodes,), latent_dim=2, images=3, conditional=True),
 }

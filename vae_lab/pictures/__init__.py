@@ -15,6 +15,7 @@ from vae_lab.pictures.conditional import class_rows, completions, transfer
 from vae_lab.pictures.curve import Panel, curve, panels
 from vae_lab.pictures.filters import filters, first_layer
 from vae_lab.pictures.plane import beside_pca, project, scatter
+from vae_lab.pictures.prior import beside_prior
 from vae_lab.pictures.sheets import (
     interpolation,
     manifold,
@@ -30,6 +31,7 @@ __all__ = [
     "Panel",
     "beside",
     "beside_pca",
+    "beside_prior",
     "captioned",
     "class_rows",
     "clusters",

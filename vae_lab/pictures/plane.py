@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["beside_pca", "palette", "project", "rasterise", "scatter"]
+__all__ = [
+    "add_legend",
+    "beside_pca",
+    "check_labels",
+    "draw_points",
+    "palette",
+    "project",
+    "rasterise",
+    "scatter",
+]
 
 Method = Literal["pca", "tsne"]
 
@@ -74,6 +83,7 @@ def scatter(
     labels: Tensor | None = None,
     names: Sequence[str] | None = None,
     method: Method = "pca",
+    title: str = "",
 ) -> Tensor:
     """Draw codes as points coloured by class, each class named in a legend and at its median.
 
@@ -82,6 +92,7 @@ def scatter(
         labels: Class indices, shape (N,), or None for one colour.
         names: Name of each class; by default its index.
         method: How more than two dimensions become two, see `project`.
+        title: What is written above.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
@@ -89,16 +100,16 @@ def scatter(
     Raises:
         LabError: If labels are not one class index a code, or `project` refuses the codes.
     """
-    _check(codes, labels)
+    check_labels(codes, labels)
     from matplotlib.figure import Figure
 
     plane = codes.shape[1] == 2
     points = codes.detach().float().cpu() if plane else project(codes, method)
     axis = "z" if plane else {"pca": "principal component ", "tsne": "t-SNE "}[method]
     figure = Figure(figsize=(9, 7.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(xlabel=f"{axis}1", ylabel=f"{axis}2")
-    _draw(axes, points, labels, names)
-    _add_legend(axes)
+    axes = figure.add_subplot(title=title, xlabel=f"{axis}1", ylabel=f"{axis}2")
+    draw_points(axes, points, labels, names)
+    add_legend(axes)
     return rasterise(figure)
 
 
@@ -127,7 +138,7 @@ def beside_pca(
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006,
         figure 3. https://doi.org/10.1126/science.1127647
     """
-    _check(codes, labels)
+    check_labels(codes, labels)
     if codes.shape != (len(images), 2):
         raise LabError(
             f"Codes beside PCA are two numbers for each of {len(images)} images, "
@@ -143,8 +154,8 @@ def beside_pca(
     for axes, (name, axis, points) in zip(figure.subplots(1, 2), planes, strict=True):
         title = name + _neighbours(points, labels)
         axes.set(title=title, xlabel=f"{axis}1", ylabel=f"{axis}2")
-        _draw(axes, points, labels, names)
-    _add_legend(axes)
+        draw_points(axes, points, labels, names)
+    add_legend(axes)
     return rasterise(figure)
 
 
@@ -161,7 +172,12 @@ def _neighbours(points: Tensor, labels: Tensor | None, k: int = 5) -> str:
     return f"\n{k}-NN accuracy {accuracy:.3f}, each of {len(points)} points left out in turn"
 
 
-def _check(codes: Tensor, labels: Tensor | None) -> None:
+def check_labels(codes: Tensor, labels: Tensor | None) -> None:
+    """Refuse labels that are not one class index a code, and codes that are not finite.
+
+    Raises:
+        LabError: If either is so.
+    """
     if labels is not None and labels.shape != codes.shape[:1]:
         raise LabError(
             f"A scatter of {len(codes)} codes needs as many class indices, "
@@ -171,7 +187,8 @@ def _check(codes: Tensor, labels: Tensor | None) -> None:
         raise LabError("Codes that are not finite cannot be drawn; the model has diverged.")
 
 
-def _add_legend(axes: "Axes") -> None:
+def add_legend(axes: "Axes") -> None:
+    """Name the classes of an axes' points to its right, if there are several."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
 
@@ -186,7 +203,10 @@ def rasterise(figure: "Figure") -> Tensor:
     return from_bytes(np.array(canvas.buffer_rgba())[..., :3])
 
 
-def _draw(axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[str] | None) -> None:
+def draw_points(
+    axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[str] | None = None
+) -> None:
+    """Draw points (N, 2), coloured by class, each class named at its median."""
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.9")
     axes.set_axisbelow(True)

@@ -56,7 +56,7 @@ def compare(
         with atomic(html) as file:
             file.write(page(comparison, groups).encode())
     if curves is not None:
-        from vae_lab.verbs.draw import save
+        from vae_lab.verbs.picture import save
 
         save(_curves(comparison, found), curves)
 

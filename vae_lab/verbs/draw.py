@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from vae_lab.runs import expand, find
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from vae_lab.runs import expand
+from vae_lab.verbs.picture import Split, one_name, picture, positive, save
 
 __all__ = [
     "complete",
@@ -20,8 +18,6 @@ __all__ = [
     "transfer",
     "traverse",
 ]
-
-Split = Literal["train", "val", "test"]
 
 
 def sample(
@@ -44,13 +40,12 @@ def sample(
 
     kind: str = "class_rows" if y == "all" else "samples"
     options: dict[str, Any] = {"seed": seed} if y == "all" else {"seed": seed, "label": y}
-    options["n"] = _positive("n", n if n is not None else 10 if y == "all" else 64)
+    options["n"] = positive("n", n if n is not None else 10 if y == "all" else 64)
     if len(runs) == 1:
-        save(_picture(kind, runs[0], **options), output)
+        save(picture(kind, runs[0], **options), output)
         return
     options["width"] = max(WIDTH // 4, 2 * WIDTH // len(runs))
-    named = ((Path(run).name if Path(run).is_file() else find(run).name, run) for run in runs)
-    save(beside([_picture(kind, run, name=name, **options) for name, run in named]), output)
+    save(beside([picture(kind, run, name=one_name(run), **options) for run in runs]), output)
 
 
 def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
@@ -62,7 +57,7 @@ def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer
         split: Where the images come from.
         output: PNG to write.
     """
-    n = _positive("n", n)
+    n = positive("n", n)
     _draw("transfer", run, output, (split, n), n=n)
 
 
@@ -84,7 +79,7 @@ def complete(
         seed: The same seed draws the same images.
         output: PNG to write.
     """
-    n, draws = _positive("n", n), _positive("draws", draws)
+    n, draws = positive("n", n), positive("draws", draws)
     _draw("completions", run, output, (split, n), n=n, draws=draws, seed=seed)
 
 
@@ -99,7 +94,7 @@ def reconstruct(
         split: Where the images come from.
         output: PNG to write.
     """
-    n = _positive("n", n)
+    n = positive("n", n)
     _draw("reconstructions", run, output, (split, n), n=n)
 
 
@@ -115,7 +110,7 @@ def denoise(
         seed: The same seed corrupts them alike.
         output: PNG to write.
     """
-    n = _positive("n", n)
+    n = positive("n", n)
     _draw("restorations", run, output, (split, n), n=n, seed=seed)
 
 
@@ -129,7 +124,7 @@ def filters(runs: list[str], output: str = "filters.png") -> None:
     """
     from vae_lab.pictures import stacked
 
-    panels = [_picture("filters", path, name=name) for name, path in _named(runs)]
+    panels = [picture("filters", path, name=name) for name, path in _named(runs)]
     save(stacked(panels), output)
 
 
@@ -162,7 +157,7 @@ def traverse(
         output: PNG to write.
     """
     count = max(1000, image + 1)
-    steps, rows = _positive("steps", steps), _positive("rows", rows)
+    steps, rows = positive("steps", steps), positive("rows", rows)
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
     _draw("traversals", run, output, ("val", count), **options)
 
@@ -183,7 +178,7 @@ def interpolate(
         split: Where the images come from.
         output: PNG to write.
     """
-    pairs, steps = _positive("pairs", pairs), _positive("steps", steps)
+    pairs, steps = positive("pairs", pairs), positive("steps", steps)
     _draw("interpolation", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
 
 
@@ -195,15 +190,7 @@ def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
         side: Images a side.
         output: PNG to write.
     """
-    _draw("manifold", run, output, side=_positive("side", side))
-
-
-def _positive(name: str, value: int) -> int:
-    from vae_lab.errors import LabError
-
-    if value < 1:
-        raise LabError(f"--{name} is at least 1; got {value}.")
-    return value
+    _draw("manifold", run, output, side=positive("side", side))
 
 
 def _draw(
@@ -214,31 +201,4 @@ def _draw(
     **options: Any,
 ) -> None:
     """Load what the drawing needs, draw, and say where the picture lies."""
-    save(_picture(drawing, run, images, **options), output)
-
-
-def _picture(
-    drawing: str, run: str | Path, images: tuple[Split, int] | None = None, **options: Any
-) -> "Tensor":
-    import torch
-
-    from vae_lab import runs
-    from vae_lab.callbacks.drawings import DRAWINGS
-    from vae_lab.contracts import Batch, Samples
-
-    model = runs.load_model(run)
-    DRAWINGS[drawing].check(model, f"the picture {drawing!r}")
-    nothing = Batch(torch.empty(0), torch.empty(0))
-    if images is None and not isinstance(model, Samples):
-        images = ("val", 2000)  # the codes of which say where to look, in the place of a prior
-    batch = nothing if images is None else runs.load_data(run).images(*images)
-    with torch.inference_mode():
-        return DRAWINGS[drawing].draw(model, batch, **options)
-
-
-def save(picture: "Tensor", output: str) -> None:
-    """Write a picture (3, H, W), and say where it lies."""
-    from vae_lab.pictures import save_png
-
-    save_png(picture, Path(output))
-    print(output)
+    save(picture(drawing, run, images, **options), output)

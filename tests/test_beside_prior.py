@@ -1,0 +1,105 @@
+"""A prior beside the aggregate posterior."""
+
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from vae_lab import pictures
+from vae_lab.callbacks.drawings import DRAWINGS
+from vae_lab.contracts import Batch
+from vae_lab.errors import LabError
+from vae_lab.models import CVAE, VAE, Autoencoder
+from vae_lab.posteriors import BottomUp, GumbelSoftmax
+from vae_lab.priors import MixtureOfGaussians, StandardNormal, TopDown, Uniform, VampPrior
+
+SHAPE = (1, 4, 5)
+LAYERS = {"prior": partial(TopDown, top=2), "posterior": partial(BottomUp, top=2)}
+RELAXED = {"prior": partial(Uniform, classes=3), "posterior": partial(GumbelSoftmax, classes=3)}
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Catch figures before they become pixels."""
+    seen = []
+    drawing = sys.modules["vae_lab.pictures.prior"]
+    monkeypatch.setattr(drawing, "rasterise", lambda f: seen.append(f) or torch.zeros(3, 4, 4))
+    return seen
+
+
+def images(n=40):
+    return Batch(torch.rand(n, *SHAPE), torch.arange(n) % 3)
+
+
+def points(axes):
+    return torch.from_numpy(np.asarray(axes.collections[0].get_offsets())).float()
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "contours"),
+    [
+        (partial(VAE, prior=StandardNormal), 2, True),
+        (partial(VAE, prior=MixtureOfGaussians), 2, True),
+        (partial(VAE, prior=partial(VampPrior, pseudo_inputs=7)), 2, True),
+        (partial(VAE, prior=StandardNormal), 1, False),
+        (partial(VAE, prior=MixtureOfGaussians), 5, False),
+        (partial(VAE, **LAYERS), 5, False),
+        (partial(VAE, **RELAXED), 6, False),
+        (CVAE, 2, True),
+        (partial(CVAE, conditional_prior=True), 2, False),
+    ],
+)
+def test_every_prior_is_drawn_beside_its_codes(figures, make, size, contours):
+    model = make(SHAPE, latent_dim=size).eval()
+    drawing = DRAWINGS["beside_prior"]
+    drawing.check(model, "this")
+    drawing.draw(model, images())
+    prior, codes = figures[0].axes
+    assert len(points(prior)) == len(points(codes)) == 40
+    assert prior.get_xlim() == codes.get_xlim()
+    assert prior.get_ylim() == codes.get_ylim()
+    drawn = [
+        any("Contour" in type(c).__name__ for c in axes.collections) for axes in (prior, codes)
+    ]
+    assert drawn == [contours] * 2
+    assert type(model.prior).__name__ in figures[0].get_suptitle()
+
+
+def test_the_plane_is_that_of_the_codes_principal_components(figures):
+    codes = torch.randn(500, 4) * torch.tensor([0.1, 5.0, 3.0, 0.1])
+    draws = torch.eye(4).repeat(10, 1) * 2
+    pictures.beside_prior(codes, draws)
+    prior, own = map(points, figures[0].axes)
+    centre = codes[:, [1, 2]].mean(0)
+    assert torch.allclose(own.abs(), (codes[:, [1, 2]] - centre).abs(), atol=0.3)
+    expected = (draws[:, [1, 2]] - centre).abs()
+    assert torch.allclose(prior.abs(), expected, atol=0.3)
+
+
+def test_contours_hold_their_shares_of_the_prior(figures):
+    torch.manual_seed(0)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    draws = torch.randn(20_000, 2)
+    pictures.beside_prior(
+        torch.randn(50, 2), draws, log_density=lambda z: normal.log_prob(z).sum(1)
+    )
+    rings = figures[0].axes[0].collections[1]
+    radii = [
+        np.linalg.norm(path.vertices, axis=1).mean()
+        for path in rings.get_paths()
+        if len(path.vertices)
+    ]
+    # The radius of a 2-D standard normal is Rayleigh's.
+    expected = [(-2 * np.log(1 - share)) ** 0.5 for share in (0.9, 0.5, 0.1)]
+    assert radii == pytest.approx(expected, rel=0.03)
+
+
+def test_a_model_without_a_posterior_is_refused():
+    with pytest.raises(LabError, match="Autoencoder cannot"):
+        DRAWINGS["beside_prior"].check(Autoencoder(SHAPE), "this")
+    with pytest.raises(LabError, match="of one size"):
+        pictures.beside_prior(torch.zeros(5, 2), torch.zeros(5, 3))
+    with pytest.raises(LabError, match="not finite"):
+        pictures.beside_prior(torch.zeros(5, 2), torch.full((5, 2), torch.nan))

@@ -1,0 +1,102 @@
+"""A prior beside the codes that it stands for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lab.errors import LabError
+from vae_lab.pictures.plane import add_legend, check_labels, draw_points, rasterise
+
+__all__ = ["beside_prior"]
+
+_SHARES = (0.1, 0.5, 0.9)
+"""Parts of the prior that lie outside of its contours."""
+
+
+def beside_prior(
+    codes: Tensor,
+    draws: Tensor,
+    labels: Tensor | None = None,
+    conditions: Tensor | None = None,
+    log_density: Callable[[Tensor], Tensor] | None = None,
+    title: str = "",
+) -> Tensor:
+    r"""Draw a prior beside the aggregate posterior, in one plane and at one scale.
+
+    .. math:: q(z) = \frac{1}{N} \sum_n q(z | x_n)
+
+    Where the two differ, the prior draws codes that the decoder has never seen. Codes of more than
+    two dimensions are projected on their first two principal components, and the prior's draws on
+    the same.
+
+    Args:
+        codes: Codes drawn from q(z|x), one an image, shape (N, D).
+        draws: Codes drawn from the prior, shape (M, D).
+        labels: Class indices of the images, shape (N,), or None for one colour.
+        conditions: Class indices that the prior was given, shape (M,), if it was given any.
+        log_density: The prior's, of codes (n, 2), for contours that hold 90, 50 and 10 % of it.
+        title: What is written above both.
+
+    Returns:
+        The figure, shape (3, H, W), in [0, 1].
+
+    Raises:
+        LabError: If the codes are of several sizes, too few, or not finite.
+    """
+    check_labels(codes, labels)
+    check_labels(draws, conditions)
+    if codes.shape[1] != draws.shape[1] or len(codes) < 3:
+        raise LabError("Codes and the prior's draws are of one size, and three at the least.")
+    from matplotlib.figure import Figure
+
+    codes, draws = codes.detach().float().cpu(), draws.detach().float().cpu()
+    axis, points, prior = _plane(codes, draws)
+    low, high = _limits(torch.cat([points, prior]))
+    figure = Figure(figsize=(14, 7), dpi=100, layout="constrained")
+    figure.suptitle(title)
+    panels = (
+        (f"{len(prior)} draws of the prior p(z)", prior, conditions),
+        (f"codes of {len(points)} images, drawn from q(z|x)", points, labels),
+    )
+    for axes, (name, drawn, classes) in zip(figure.subplots(1, 2), panels, strict=True):
+        axes.set(title=name, xlabel=f"{axis}1", ylabel=f"{axis}2")
+        draw_points(axes, drawn, classes)
+        axes.set_aspect("equal", adjustable="box")
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        if log_density is not None:
+            contours = _contours(log_density, draws, low, high)
+            axes.contour(*contours, colors="black", linestyles="solid", linewidths=1)
+    add_legend(axes)
+    return rasterise(figure)
+
+
+def _plane(codes: Tensor, draws: Tensor) -> tuple[str, Tensor, Tensor]:
+    """Return the name of the axes, and codes and draws as points of the plane."""
+    if codes.shape[1] == 2:
+        return "z", codes, draws
+    from sklearn.decomposition import PCA
+
+    wide = max(0, 2 - codes.shape[1])
+    codes, draws = (torch.nn.functional.pad(z, (0, wide)) for z in (codes, draws))
+    pca = PCA(2, random_state=0).fit(codes.numpy())
+    points, prior = (torch.from_numpy(pca.transform(z.numpy())).float() for z in (codes, draws))
+    return "principal component of the codes ", points, prior
+
+
+def _limits(points: Tensor) -> tuple[list[float], list[float]]:
+    """Return two corners of a square that holds all but the few points that lie far away."""
+    ends = points.quantile(torch.tensor([0.002, 0.998]), 0)
+    centre, half = ends.mean(0), 0.6 * (ends[1] - ends[0]).max()
+    return (centre - half).tolist(), (centre + half).tolist()
+
+
+def _contours(
+    log_density: Callable[[Tensor], Tensor], draws: Tensor, low: list[float], high: list[float]
+) -> tuple[Any, Any, Any, list[float]]:
+    x, y = (torch.linspace(a, b, 200) for a, b in zip(low, high, strict=True))
+    grid = torch.cartesian_prod(y, x).flip(1)
+    heights = log_density(grid).view(200, 200)
+    levels = log_density(draws).quantile(torch.tensor(_SHARES))
+    return x.numpy(), y.numpy(), heights.numpy(), sorted(set(levels.tolist()))

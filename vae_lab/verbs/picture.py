@@ -1,0 +1,69 @@
+"""From a run to a picture on disk: what the drawing verbs share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vae_lab.runs import find
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Split", "one_name", "picture", "positive", "save"]
+
+Split = Literal["train", "val", "test"]
+
+
+def picture(
+    drawing: str, run: str | Path, images: tuple[Split, int] | None = None, **options: Any
+) -> "Tensor":
+    """Load a model and the images that a drawing needs, and draw.
+
+    Args:
+        drawing: Name of one of `vae_lab.callbacks.drawings.DRAWINGS`.
+        run: Run folder or checkpoint.
+        images: Split and count of the images it is drawn from, if any.
+        **options: What the drawing can be told.
+
+    Raises:
+        LabError: If there is no such run, or the model cannot do what the drawing needs.
+    """
+    import torch
+
+    from vae_lab import runs
+    from vae_lab.callbacks.drawings import DRAWINGS
+    from vae_lab.contracts import Batch, Samples
+
+    model = runs.load_model(run)
+    DRAWINGS[drawing].check(model, f"the picture {drawing!r}")
+    nothing = Batch(torch.empty(0), torch.empty(0))
+    if images is None and not isinstance(model, Samples):
+        images = ("val", 2000)  # the codes of which say where to look, in the place of a prior
+    batch = nothing if images is None else runs.load_data(run).images(*images)
+    with torch.inference_mode():
+        return DRAWINGS[drawing].draw(model, batch, **options)
+
+
+def save(picture: "Tensor", output: str) -> None:
+    """Write a picture (3, H, W), and say where it lies."""
+    from vae_lab.pictures import save_png
+
+    save_png(picture, Path(output))
+    print(output)
+
+
+def positive(name: str, value: int) -> int:
+    """Return an option's value, which is at least 1.
+
+    Raises:
+        LabError: If it is not.
+    """
+    from vae_lab.errors import LabError
+
+    if value < 1:
+        raise LabError(f"--{name} is at least 1; got {value}.")
+    return value
+
+
+def one_name(run: str) -> str:
+    """Return what a run, or a checkpoint, is called among others."""
+    return Path(run).name if Path(run).is_file() else find(run).name

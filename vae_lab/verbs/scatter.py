@@ -1,0 +1,32 @@
+"""Codes of a trained model in the plane."""
+
+from vae_lab.verbs.picture import Split, one_name, picture, positive, save
+
+__all__ = ["scatter"]
+
+
+def scatter(
+    runs: list[str],
+    prior: bool = False,
+    n: int = 2000,
+    split: Split = "val",
+    output: str = "scatter.png",
+) -> None:
+    """Draw codes in the plane, those of several runs side by side.
+
+    Beside each other they show whether the class has left the code, as it does where a model is
+    given it: a linear probe learns from half of the codes and is tried on the others.
+
+    Args:
+        runs: Run folders or checkpoints.
+        prior: Draw each run's prior beside its aggregate posterior instead, runs below one another.
+        n: How many images.
+        split: Where the images come from.
+        output: PNG to write.
+    """
+    from vae_lab.pictures import beside, stacked
+
+    images = (split, positive("n", n))
+    kind = "beside_prior" if prior else "scatter"
+    drawn = [picture(kind, run, images, name=one_name(run)) for run in runs]
+    save(stacked(drawn) if prior else beside(drawn), output)
