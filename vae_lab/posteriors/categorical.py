@@ -103,7 +103,7 @@ class GumbelSoftmax(Family):
         self.straight_through = straight_through
 
     def forward(self, features: Tensor, step: int) -> Categorical:
-        logits = at_least_single(features).unflatten(-1, (-1, self.classes))
+        logits: Tensor = at_least_single(features).unflatten(-1, (-1, self.classes))
         temperature = max(self.tau_min, math.exp(-self.rate * step))
         return Categorical(logits, temperature, self.straight_through)
 
