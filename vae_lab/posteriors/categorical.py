@@ -93,7 +93,7 @@ class GumbelSoftmax(Family):
     ) -> None:
         super().__init__(latent_dim)
 
-        group_count(latent_dim, classes)
+        self.groups = group_count(latent_dim, classes)
         if not (0 < tau_min < math.inf and 0 <= rate < math.inf):
             raise LabError(f"tau_min is above 0 and rate not below; got {tau_min} and {rate}.")
         self.features = latent_dim
@@ -103,7 +103,7 @@ class GumbelSoftmax(Family):
         self.straight_through = straight_through
 
     def forward(self, features: Tensor, step: int) -> Categorical:
-        logits: Tensor = at_least_single(features).unflatten(-1, (-1, self.classes))
+        logits = at_least_single(features).view(-1, self.groups, self.classes)
         temperature = max(self.tau_min, math.exp(-self.rate * step))
         return Categorical(logits, temperature, self.straight_through)
 
