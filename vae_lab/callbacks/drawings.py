@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab import pictures
+from vae_lab.callbacks.attributes import attribute_rows, attribute_walks, has_attributes
+from vae_lab.callbacks.clusters import clusters, likelihood_curve
 from vae_lab.callbacks.conditional import (
     class_rows,
     completions,
@@ -161,28 +163,6 @@ def interpolation(model: Any, batch: Batch, pairs: int = 8, steps: int = 11) -> 
     return pictures.interpolation(_decoder(model, here), start, end, steps)
 
 
-def clusters(model: Any, batch: Batch) -> Tensor:
-    """What each cluster's code stands for, by its share of the images and their commonest class."""
-    found = model.cluster(batch.x)
-    eye = torch.eye(model.latent_dim, device=found.device)
-    captions = [f"{(found == k).float().mean():.0%}" for k in range(len(eye))]
-    title = "clusters: share of images"
-    if batch.y.ndim == 1:
-        captions = [f"{_commonest(batch.y[found == k])}: {c}" for k, c in enumerate(captions)]
-        title = "clusters: commonest class, share of images"
-    return pictures.clusters(model.decode(eye), captions, title)
-
-
-def _commonest(labels: Tensor) -> str:
-    return str(labels.mode().values.item()) if len(labels) else "-"
-
-
-def likelihood_curve(model: Any, batch: Batch) -> Tensor:
-    """The likelihood of the training images, iteration by iteration."""
-    title = f"{type(model).__name__}: log-likelihood of the training images"
-    return pictures.curve(model.log_likelihoods, "mean log p(x), nats", title)
-
-
 def _bottom(model: Any) -> Any:
     """Return the layer of a stack that sees the images; another model is its own."""
     return getattr(model, "first", model)
@@ -229,6 +209,16 @@ DRAWINGS = {
     "class_rows": Drawing(class_rows, (Conditional, Samples), conditional=True, look=has_classes),
     "transfer": Drawing(
         transfer, (Conditional, Encodes, Decodes), conditional=True, look=has_classes
+    ),
+    "attribute_rows": Drawing(
+        attribute_rows, (Conditional, Samples), images=2, conditional=True, look=has_attributes
+    ),
+    "attribute_walks": Drawing(
+        attribute_walks,
+        (Conditional, Encodes, Decodes),
+        images=2,
+        conditional=True,
+        look=has_attributes,
     ),
     "completions": Drawing(
         completions, (Conditional, Samples), conditional=True, look=has_no_classes

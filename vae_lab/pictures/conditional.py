@@ -12,7 +12,11 @@ __all__ = ["class_rows", "completions", "transfer"]
 
 
 def class_rows(
-    images: Tensor, classes: Sequence[str], title: str = "samples", width: int = WIDTH
+    images: Tensor,
+    classes: Sequence[str],
+    title: str = "samples",
+    width: int = WIDTH,
+    of: str = "class",
 ) -> Tensor:
     """Draw one row a class, the images of a column made from one code.
 
@@ -21,6 +25,7 @@ def class_rows(
         classes: What they are called.
         title: What the title begins with.
         width: Pixels that the images are to fit in.
+        of: What the classes are, if they are something else.
 
     Raises:
         LabError: If the classes do not share the images evenly.
@@ -28,17 +33,23 @@ def class_rows(
     n, rest = divmod(len(images), len(classes))
     if rest:
         raise LabError(f"{len(images)} images are not as many of each of {len(classes)} classes.")
-    title = f"{title}: one row a class, one column a code"
+    title = f"{title}: one row a {of}, one column a code"
     return captioned(grid(images, n, width=width), title, rows=classes)
 
 
-def transfer(styles: Tensor, images: Tensor, classes: Sequence[str]) -> Tensor:
+def transfer(
+    styles: Tensor,
+    images: Tensor,
+    classes: Sequence[str],
+    title: str = "style transfer: the code of the image on the left, the class of the column",
+) -> Tensor:
     """Draw each image beside what its code makes of every class.
 
     Args:
         styles: Images whose codes are used, shape (N, C, H, W).
         images: For each of them one of every class, shape (N * classes, C, H, W).
         classes: What they are called.
+        title: One line over all.
 
     Raises:
         LabError: If there are not as many images as styles and classes together ask for.
@@ -47,7 +58,6 @@ def transfer(styles: Tensor, images: Tensor, classes: Sequence[str]) -> Tensor:
         raise LabError(f"{len(images)} images are not {len(classes)} for each of {len(styles)}.")
     rows = images.view(len(styles), len(classes), *images.shape[1:])
     sheet = torch.cat([styles.to(rows).unsqueeze(1), rows], 1).flatten(0, 1)
-    title = "style transfer: the code of the image on the left, the class of the column"
     return captioned(grid(sheet, len(classes) + 1), title, columns=["image", *classes])
 
 

@@ -32,13 +32,14 @@ def sample(
     Args:
         runs: Run folders or checkpoints.
         n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
-        y: The class that a model is to draw; `all` draws one row a class, its columns of one code.
+        y: The class that a model is to draw; `all` draws one row a class, or a value of an
+            attribute, its columns of one code.
         seed: The same seed draws the same images.
         output: PNG to write.
     """
     from vae_lab.pictures import WIDTH, beside
 
-    kind: str = "class_rows" if y == "all" else "samples"
+    kind: str = "class_rows,attribute_rows" if y == "all" else "samples"
     options: dict[str, Any] = {"seed": seed} if y == "all" else {"seed": seed, "label": y}
     options["n"] = positive("n", n if n is not None else 10 if y == "all" else 64)
     if len(runs) == 1:
@@ -49,7 +50,7 @@ def sample(
 
 
 def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
-    """Draw the codes of images under every class.
+    """Draw the codes of images under every class, or under attributes from low to high.
 
     Args:
         run: Run folder or checkpoint.
@@ -58,7 +59,8 @@ def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer
         output: PNG to write.
     """
     n = positive("n", n)
-    _draw("transfer", run, output, (split, n), n=n)
+    # How far an attribute goes is known from many images.
+    _draw("transfer,attribute_walks", run, output, (split, max(n, 1000)), n=n)
 
 
 def complete(

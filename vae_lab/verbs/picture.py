@@ -1,8 +1,11 @@
 """From a run to a picture on disk: what the drawing verbs share."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vae_lab.errors import LabError
 from vae_lab.runs import find
 
 if TYPE_CHECKING:
@@ -19,7 +22,8 @@ def picture(
     """Load a model and the images that a drawing needs, and draw.
 
     Args:
-        drawing: Name of one of `vae_lab.callbacks.drawings.DRAWINGS`.
+        drawing: Name of one of `vae_lab.callbacks.drawings.DRAWINGS`, or several with commas
+            between: the first that the model is able to.
         run: Run folder or checkpoint.
         images: Split and count of the images it is drawn from, if any.
         **options: What the drawing can be told.
@@ -34,13 +38,26 @@ def picture(
     from vae_lab.contracts import Batch, Samples
 
     model = runs.load_model(run)
-    DRAWINGS[drawing].check(model, f"the picture {drawing!r}")
+    drawing = _possible(drawing.split(","), model)
     nothing = Batch(torch.empty(0), torch.empty(0))
-    if images is None and not isinstance(model, Samples):
-        images = ("val", 2000)  # the codes of which say where to look, in the place of a prior
+    if images is None and (DRAWINGS[drawing].images > 1 or not isinstance(model, Samples)):
+        # Their codes say where to look, in the place of a prior; or their attributes how far.
+        images = ("val", 2000)
     batch = nothing if images is None else runs.load_data(run).images(*images)
     with torch.inference_mode():
         return DRAWINGS[drawing].draw(model, batch, **options)
+
+
+def _possible(drawings: Sequence[str], model: Any) -> str:
+    """Return the first drawing that the model is able to, or refuse it as the first one does."""
+    from vae_lab.callbacks.drawings import DRAWINGS
+
+    for drawing in drawings[1:]:
+        with suppress(LabError):
+            DRAWINGS[drawing].check(model, drawing)
+            return drawing
+    DRAWINGS[drawings[0]].check(model, f"the picture {drawings[0]!r}")
+    return drawings[0]
 
 
 def save(picture: "Tensor", output: str) -> None:

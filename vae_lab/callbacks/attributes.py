@@ -1,0 +1,77 @@
+"""Drawings of what real-valued attributes do to images."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lab import pictures
+from vae_lab.callbacks.conditional import headed
+from vae_lab.contracts import Batch
+from vae_lab.errors import LabError
+from vae_lab.pictures import WIDTH
+from vae_lab.randomness import reseed
+
+__all__ = ["attribute_rows", "attribute_walks", "has_attributes"]
+
+MOST = 6
+"""Attributes that are drawn, the first ones; more have no room."""
+
+
+def attribute_rows(
+    model: Any,
+    batch: Batch,
+    n: int = 10,
+    seed: int = 0,
+    name: str | None = None,
+    width: int = WIDTH,
+) -> Tensor:
+    """New images, one row a value of an attribute from low to high, one column a code."""
+    middle = batch.y.median(0, keepdim=True).values
+    rows, captions = [], []
+    for number, value, y in _moved(middle, batch.y, steps=5):
+        reseed(seed)
+        rows.append(model.sample(n, y.expand(n, -1)))
+        captions.append(f"y{number} = {value:.2g}")
+    title = headed(model, name)
+    return pictures.class_rows(torch.cat(rows), captions, title, width, "value of an attribute")
+
+
+def attribute_walks(model: Any, batch: Batch, n: int = 4) -> Tensor:
+    """Codes of images while one attribute after another goes from low to high."""
+    x, y = batch.x[:n], batch.y[:n]
+    z, steps = model.encode(x, y), 9
+    moved = list(_moved(y, batch.y, steps))
+    blocks = []
+    for k in range(0, len(moved), steps):
+        number = moved[k][0]
+        images = [model.decode(model.transfer(z, y, to), to) for *_, to in moved[k : k + steps]]
+        title = f"attribute {number}: the code of the image on the left, y{number} of the column"
+        captions = [f"{value:.2g}" for _, value, _ in moved[k : k + steps]]
+        sheet = torch.stack(images, 1).flatten(0, 1)
+        blocks.append(pictures.transfer(x, sheet, captions, title))
+    return pictures.stacked(blocks)
+
+
+def has_attributes(model: Any) -> None:
+    """Refuse a model whose condition is a class or an image."""
+    if model.classes or model.condition.planes:
+        raise LabError(
+            f"This {type(model).__name__}'s condition is a {type(model.condition).__name__}, and "
+            "has no attributes that go from low to high."
+        )
+
+
+def _moved(y: Tensor, known: Tensor, steps: int) -> Iterator[tuple[int, float, Tensor]]:
+    """Yield conditions (B, A) with one attribute set, its number, and to what.
+
+    Each goes in even steps over the values that are known, (N, A), but for a fiftieth at each end.
+    """
+    low, high = known.float().quantile(torch.tensor([0.02, 0.98], device=known.device), 0)
+    shares = torch.linspace(0, 1, steps, device=known.device)
+    for k in range(min(MOST, known.shape[1])):
+        for value in torch.lerp(low[k], high[k], shares):
+            moved = y.float().clone()
+            moved[:, k] = value
+            yield k + 1, float(value), moved
