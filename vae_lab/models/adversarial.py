@@ -150,8 +150,11 @@ class Adversarial(Model):
             raise LabError("No loss of an adversarial model falls to a plateau: choose a schedule.")
         return optimizers, schedulers
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         self._norms: dict[str, Tensor] = {}
+        self.on_train_epoch_start()  # which Lightning leaves out where it goes on in an epoch
+
+    def on_train_epoch_start(self) -> None:
         self._window = self._step_ended = time.perf_counter(), self.images_seen
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -1,0 +1,378 @@
+"""Networks that play against each other: who moves when, by which gradient, and what is kept."""
+
+import csv
+import math
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.optim.lr_scheduler import StepLR
+from torch.utils.data import DataLoader
+
+from vae_lab import runs
+from vae_lab.adversarial_losses import (
+    R1,
+    GradientPenalty,
+    Hinge,
+    LeastSquares,
+    NonSaturating,
+    Saturating,
+    Wasserstein,
+)
+from vae_lab.contracts import Batch
+from vae_lab.errors import LabError
+from vae_lab.models import GAN, InfoGAN
+from vae_lab.models.adversarial import averaged, follow
+from vae_lab.nets import ConvCritic, ConvGenerator, MLPCritic, MLPDecoder, MLPGenerator
+
+SHAPE = (1, 8, 8)
+LOSSES = [NonSaturating, Saturating, LeastSquares, Hinge, Wasserstein]
+NETS = {
+    "generator": partial(MLPGenerator, hidden=(16, 16)),
+    "critic": partial(MLPCritic, hidden=(16,)),
+}
+QUIET = {
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+    "accelerator": "cpu",
+    "num_sanity_val_steps": 0,
+}
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=150",
+    "--data.val_size=50",
+    "--data.batch_size=15",
+    "--model=InfoGAN",
+    "--model.noise=4",
+    "--model.generator.channels=[8]",
+    "--model.critic.channels=[8]",
+    "--model.features=16",
+    "--model.schedule=ExponentialLR",
+    "--model.schedule.gamma=0.7",
+    "--model.critic_steps=2",
+    "--model.clip=1",
+    "--trainer.max_epochs=3",
+    "--trainer.accelerator=cpu",
+    "--trainer.log_every_n_steps=4",
+    "--trainer.enable_progress_bar=false",
+    "--pictures.kinds=[]",
+]
+STATE = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "progress")
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
+)
+
+
+def build(kind=GAN, **settings):
+    torch.manual_seed(0)
+    small = {**NETS, "latent_dim": 4} if kind is GAN else {**NETS, "noise": 4, "features": 16}
+    return kind(SHAPE, **small | settings)
+
+
+def images(n=16):
+    x = torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(1))
+    return Batch(x, torch.arange(n) % 10)
+
+
+def fit(model, n=64, **trainer):
+    """Train on batches of 16, and return the trainer."""
+    batch = images(n)
+    loader = DataLoader(
+        list(zip(*batch, strict=True)),
+        16,
+        collate_fn=lambda items: Batch(*map(torch.stack, zip(*items, strict=True))),
+    )
+    trainer = Trainer(**{**QUIET, "max_epochs": 1, "log_every_n_steps": 1, **trainer})
+    trainer.fit(model, loader)
+    return trainer
+
+
+def moves(model):
+    """Note who moves at each batch, by how its weights differ from those before."""
+    noted, step = [], model.training_step
+    nets = {"critic": model.critic, **model.opponents}
+
+    def weights():
+        return {name: [w.detach().clone() for w in net.parameters()] for name, net in nets.items()}
+
+    def training_step(batch, batch_idx):
+        before = weights()
+        step(batch, batch_idx)
+        after = weights()
+        changed = {
+            name
+            for name in nets
+            if any(not torch.equal(a, b) for a, b in zip(before[name], after[name], strict=True))
+        }
+        noted.append((changed, model.global_step))
+
+    model.training_step = training_step
+    return noted
+
+
+class NineByNine(MLPDecoder):
+    """Makes images of one size whatever the data's."""
+
+    def __init__(self, features, shape):
+        super().__init__(features, (1, 9, 9))
+
+
+# who moves, and what is counted
+
+
+@pytest.mark.parametrize("critic_steps", [1, 3])
+def test_one_batch_is_one_step_and_the_generator_moves_at_every_so_many(critic_steps):
+    model = build(critic_steps=critic_steps)
+    noted = moves(model)
+    trainer = fit(model, 16 * 7)
+    both, one = {"critic", "generator"}, {"critic"}
+    expected = [(one if k % critic_steps else both, k) for k in range(1, 8)]
+    assert noted == expected
+    assert trainer.global_step == 7
+    assert model.images_seen == 16 * 7
+
+
+def test_max_steps_counts_batches():
+    model = build()
+    assert fit(model, max_steps=3).global_step == 3
+    assert model.images_seen == 48
+
+
+def test_schedules_step_once_an_epoch():
+    model = build(schedule=partial(StepLR, step_size=1, gamma=0.1), lr=1e-3, critic_lr=1e-4)
+    trainer = fit(model, max_epochs=2)
+    found = [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers]
+    assert found == pytest.approx([1e-6, 1e-5])
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient():
+    gradients = []
+    for parts in (1, 4):
+        model = build(generator=partial(MLPGenerator, batch_norm=False), accumulate=parts)
+        # Noise is drawn part by part, so it has to be the same whatever the parts are.
+        model.draw = lambda batch: batch.x.flatten(1)[:, :4]
+        fit(model, 16)
+        nets = (model.critic, model.generator)
+        gradients.append([w.grad for net in nets for w in net.parameters()])
+    for whole, parts in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, parts, rtol=1e-3, atol=1e-6)
+
+
+def test_gradients_are_clipped_and_their_norms_are_those_before():
+    clip = 1e-3
+    model = build(clip=clip)
+    fit(model, 16)
+    for net in (model.critic, model.generator):
+        norm = torch.nn.utils.get_total_norm([w.grad for w in net.parameters()])
+        assert norm == pytest.approx(clip, rel=1e-3)
+    assert min(model._measure_gradients().values()) > 10 * clip
+
+
+# where gradients go
+
+
+@pytest.mark.parametrize("kind", [GAN, InfoGAN])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("penalty", [None, R1, GradientPenalty])
+def test_gradients_reach_those_who_move_and_nobody_else(kind, loss, penalty):
+    if kind is InfoGAN and penalty:
+        pytest.skip("has no penalty")
+    settings = {"penalty": penalty} if penalty else {}
+    model, batch = build(kind, loss=loss, **settings), images()
+    drawn = model.draw(batch)
+    fake = model.fake(batch, drawn)
+    model.judge(batch, fake.detach(), drawn)["critic_loss"].mean().backward()
+    assert all(w.grad is None for w in model.generator.parameters())
+    # An offset of the score is no slope; a Wasserstein critic's offset changes nothing at all.
+    assert all(w.grad is not None for w in model.critic.parameters())
+    assert any(w.grad.any() for w in model.critic.parameters())
+    kept = [w.grad.clone() for w in model.critic.parameters()]
+    model.critic.requires_grad_(False)
+    model.please(batch, fake, drawn).mean().backward()
+    for before, weight in zip(kept, model.critic.parameters(), strict=True):
+        assert torch.equal(before, weight.grad)
+    assert all(w.grad.isfinite().all() and w.grad.any() for w in model.generator.parameters())
+    assert all(w.grad is None for w in model.averaged.parameters())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_side_gains_by_what_the_other_loses(loss):
+    """A generator's step raises the critic's score of its images, and a critic's lowers it."""
+    score = torch.zeros(4, requires_grad=True)
+    (down,) = torch.autograd.grad(loss().critic(torch.zeros(4), score).sum(), score)
+    (up,) = torch.autograd.grad(loss().generator(score).sum(), score)
+    assert (down >= 0).all()
+    assert (up < 0).all()
+    real = torch.zeros(4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(loss().critic(real, torch.zeros(4)).sum(), real)
+    assert (gradient < 0).all()
+
+
+def test_an_infogan_reads_its_codes_in_both_steps():
+    model, batch = build(InfoGAN), images()
+    drawn = model.draw(batch)
+    fake = model.fake(batch, drawn)
+    heads = model.critic[-1].codes
+    model.judge(batch, fake.detach(), drawn)["critic_loss"].mean().backward()
+    assert all(w.grad.any() for w in heads.parameters())
+    (gradient,) = torch.autograd.grad(model._unread(model.critic(fake), drawn).mean(), fake)
+    assert gradient.any()
+
+
+# the average
+
+
+def test_an_average_follows_weights_and_statistics():
+    torch.manual_seed(0)
+    net = MLPGenerator(4, SHAPE, (8, 8))
+    average = averaged(net)
+    start = [w.clone() for w in average.parameters()]
+    for part in [*net.parameters(), *net.buffers()]:
+        part.data += 1
+    follow(average, net, 0.9, 10_000)
+    for before, now in zip(start, average.parameters(), strict=True):
+        torch.testing.assert_close(now, before + 0.1)
+    torch.testing.assert_close(average[3].running_mean, torch.full((8,), 0.1))
+    follow(average, net, 0.999, 0)
+    torch.testing.assert_close(average[0].bias, net[0].bias - 0.9 * 0.1)
+
+
+def test_samples_are_the_averages_and_training_is_the_generators():
+    model = build(average=0.9)
+    fit(model)
+    z = torch.randn(5, 4)
+    expected = 0.5 + 0.5 * model.eval().averaged(z).tanh()
+    torch.testing.assert_close(model.decode(z), expected)
+    assert not torch.equal(model.averaged[0].weight, model.generator[0].weight)
+    assert build(average=0).averaged is None
+
+
+# a run that goes on
+
+
+def last(root=Path()):
+    return torch.load(root / "runs/run/version_0/checkpoints/last.ckpt", weights_only=True)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def rows(root=Path()):
+    """Return the curves without what a clock said."""
+    with (root / "runs/run/version_0/metrics.csv").open() as file:
+        found = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if "per_second" not in k} for row in found]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an unbroken run of 30 steps, 10 an epoch."""
+    from vae_lab.cli import main
+
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lab", *FIT])
+        main(FIT)
+    return folder
+
+
+@pytest.mark.parametrize("steps", [10, 13])
+def test_a_run_goes_on_to_the_same_bits(lab, whole, steps):
+    lab(*FIT, f"--trainer.max_steps={steps}")
+    assert last()["global_step"] == steps
+    lab(*FIT, "--ckpt_path=last")
+    mine, theirs = last(), last(whole)
+    assert {key: same(mine[key], theirs[key]) for key in STATE} == dict.fromkeys(STATE, True)
+    assert len(mine["optimizer_states"]) == len(mine["lr_schedulers"]) == 2
+    unbroken = rows(whole)
+    assert [row for row in rows() if row in unbroken] == unbroken
+
+
+def test_the_latest_weights_are_the_ones_that_every_verb_takes(whole):
+    folder = whole / "runs/run/version_0/checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+    best = torch.load(folder / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 30
+    curves = runs.Run(folder.parent).curves()
+    wanted = {"train/real", "train/fake", "train/critic_gradient", "train/generator_gradient"}
+    assert {*wanted, "train/images_per_second", "val/c1_information"} <= curves.keys()
+    assert [step for step, _ in curves["train/real"]][:3] == [4, 8, 10]
+
+
+# what is refused
+
+
+def test_mixed_precision_trains_and_half_is_refused(monkeypatch):
+    model = build()
+    fit(model, precision="bf16-mixed")
+    assert all(w.isfinite().all() for w in model.parameters())
+    monkeypatch.setattr(Trainer, "precision", "16-mixed")
+    with pytest.raises(LabError, match=r"16-mixed scales all losses by one factor.*bf16-mixed"):
+        fit(build())
+
+
+@pytest.mark.parametrize("flag", [{"gradient_clip_val": 1.0}, {"accumulate_grad_batches": 2}])
+def test_the_trainers_clipping_and_accumulation_are_refused(flag):
+    with pytest.raises(LabError, match=r"--model\.clip and --model\.accumulate"):
+        fit(build(), **flag)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"critic_steps": 0}, "critic_steps"),
+        ({"accumulate": 0}, "accumulate"),
+        ({"clip": 0.0}, "clip"),
+        ({"critic_lr": math.nan}, "Learning rates"),
+        ({"betas": (0.5, 1.0)}, "betas"),
+        ({"average": 1.0}, "average"),
+        ({"latent_dim": 0}, "latent_dim"),
+        ({"generator": NineByNine}, "1 x 9 x 9; the data's are 1 x 8 x 8"),
+        ({"generator": partial(ConvGenerator, channels=(8,) * 4)}, "at least 16 x 16"),
+        ({"critic": ConvCritic, "penalty": R1}, "batch_norm false"),
+        ({"penalty": partial(R1, weight=0.0)}, "above 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(wrong, why):
+    with pytest.raises(LabError, match=why):
+        build(**wrong)
+
+
+def test_a_loss_that_is_no_number_stops_training():
+    model = build()
+    judge = model.judge
+    model.judge = lambda *given: {k: math.nan * v for k, v in judge(*given).items()}
+    with pytest.raises(LabError, match="stopped being finite in epoch 0"):
+        fit(model)
+
+
+def test_a_schedule_that_waits_for_a_plateau_is_refused():
+    from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+    with pytest.raises(LabError, match="plateau"):
+        fit(build(schedule=ReduceLROnPlateau))
+
+
+def test_spectral_norm_bounds_each_layer_of_the_critic():
+    model = build(spectral_norm=True)
+    for _ in range(50):
+        model.critic(images().x)
+    for layer in (m for m in model.critic.modules() if isinstance(m, torch.nn.Linear)):
+        norm = torch.linalg.matrix_norm(layer.weight.detach(), 2)
+        assert norm.item() == pytest.approx(1, abs=0.02)
+    fit(model)
