@@ -64,10 +64,10 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
     """Return what the page is told: sizes, classes, controls and codes to begin with."""
     classes = getattr(model, "classes", None) if isinstance(model, Conditional) else None
     samples = _samples(model, codes, classes)
-    low, high = _limits(model, codes)
+    low, high = _limits(model, codes, samples)
     name = f"{type(model).__name__} of {type(data).__name__}"
     return {
-        "title": f"{name}, {model.latent_dim}-dimensional code",
+        "title": f"{name}, {model.latent_dim} dimensions",
         "shape": list(model.shape),
         "size": model.latent_dim,
         "classes": _names(classes, codes) if classes else None,
@@ -146,16 +146,22 @@ def _hint(model: Any, codes: Codes | None) -> str:
     return f"{which} of the code, a slider each{order}."
 
 
-def _limits(model: Any, codes: Codes | None) -> tuple["Tensor", "Tensor"]:
-    """Return how far each dimension is moved: as far as codes go, or else a prior's three sigma."""
+def _limits(model: Any, codes: Codes | None, samples: list["Tensor"]) -> tuple["Tensor", "Tensor"]:
+    """Return how far each dimension is moved: three sigma, or about as far as codes go.
+
+    A plane shows both those of images and those drawn; a few outliers would make the rest small.
+    """
     import torch
 
-    if codes is not None and (is_plane(model) or not isinstance(model, Samples)):
-        low, high = codes.z.float().quantile(torch.tensor([0.001, 0.999]), 0)
-        margin = 0.05 * (high - low)
-        return low - margin, high + margin
     three = torch.full((model.latent_dim,), 3.0)
-    return -three, three
+    drawn = isinstance(model, Samples)
+    pools = ([] if codes is None else [codes.z]) + (samples if drawn else [])
+    if not pools or (drawn and not is_plane(model)):
+        return -three, three
+    ends = torch.stack([pool.float().quantile(torch.tensor([0.01, 0.99]), 0) for pool in pools])
+    low, high = ends[:, 0].amin(0), ends[:, 1].amax(0)
+    margin = 0.1 * (high - low)
+    return low - margin, high + margin
 
 
 def _names(classes: int, codes: Codes | None) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 import tarfile
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import URLError
 from urllib.request import urlopen
 
 from vae_lab.data.fetch import fetch
@@ -63,8 +64,12 @@ def folder() -> Path:
 def _download(target: Path) -> None:
     """Leave the two files in a folder, and nothing else."""
     archive = target / "archive.tgz"
-    with urlopen(URL, timeout=_PATIENCE) as answer, archive.open("wb") as file:
-        shutil.copyfileobj(answer, file)
+    try:
+        with urlopen(URL, timeout=_PATIENCE) as answer, archive.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+    except URLError as error:
+        # What it wraps is for programs to read.
+        raise OSError(f"{getattr(error.reason, 'strerror', None) or error.reason}.") from error
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "sha512").digest()
     if base64.b64encode(found).decode() != INTEGRITY:
