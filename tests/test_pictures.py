@@ -246,6 +246,8 @@ def test_panels_share_what_settled_curves_span_unless_told_otherwise(monkeypatch
     limits = [[axes.get_ylim() for axes in figure.axes] for figure in seen]
     assert limits == [[(-101, -79)] * 2, [(-101, -99), (-81, -79)]]
     assert {axes.get_xscale() for figure in seen for axes in figure.axes} == {"log"}
+    pictures.panels([run(-80.0)] * 5, "elbo", "images seen")
+    assert len(seen[-1].axes) == 5
     with pytest.raises(LabError, match="no curve of elbo"):
         pictures.panels([pictures.Panel("new", {"train": []})], "elbo", "step")
 

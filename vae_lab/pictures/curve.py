@@ -88,14 +88,15 @@ def panels(runs: Sequence[Panel], name: str, axis: str, shared: bool = True) -> 
         raise LabError(f"There is no curve of {name} to draw yet.")
     from matplotlib.figure import Figure
 
-    columns = min(len(runs), 3)
+    columns = min(3, math.ceil(math.sqrt(len(runs))))
     rows = math.ceil(len(runs) / columns)
     figure = Figure(figsize=(4.6 * columns, 3.6 * rows), dpi=100, layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).flat
+    grid = [*figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).flat]
     for axes, run in zip(grid, runs, strict=False):
         _panel(axes, run)
         axes.set_ylim(*_limits(runs if shared else [run]))
-    for axes in list(grid)[len(runs) :]:
+        axes.tick_params(labelbottom=True)  # also where there is nothing below
+    for axes in grid[len(runs) :]:
         axes.remove()
     figure.supxlabel(axis)
     figure.supylabel(name)
