@@ -17,9 +17,11 @@ __all__ = [
     "Corrupts",
     "Decodes",
     "Density",
+    "DrawsCodes",
     "Encodes",
     "Generates",
     "Images",
+    "ReadsCodes",
     "Samples",
     "Shape",
     "require",
@@ -71,6 +73,30 @@ class Samples(Protocol):
 
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw `n` images, shape (n, C, H, W), in [0, 1], from the global random stream."""
+
+
+@runtime_checkable
+class DrawsCodes(Protocol):
+    """Decodes codes that come from no image."""
+
+    latent_dim: int
+
+    def draw_codes(self, n: int) -> Tensor:
+        """Draw codes, shape (n, latent_dim), from the global random stream."""
+
+
+@runtime_checkable
+class ReadsCodes(Protocol):
+    """Reads off an image some of the codes that such an image is made of."""
+
+    codes: dict[str, Any]
+    """What is known of each, by name: one of `vae_lab.codes`."""
+
+    places: dict[str, slice]
+    """Where each lies in what `draw_codes` draws."""
+
+    def read(self, x: Tensor) -> dict[str, Tensor]:
+        """Return what is said of each code of images (B, C, H, W): logits, or a mean (B, 1)."""
 
 
 @runtime_checkable
@@ -177,6 +203,8 @@ _VERBS: dict[type, str] = {
     Encodes: "encode",
     Decodes: "decode",
     Samples: "sample",
+    DrawsCodes: "draw codes",
+    ReadsCodes: "read its codes off images",
     Bounds: "bound a likelihood",
     Generates: "draw from its prior and weigh images given a code",
     Classifies: "classify",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vae_lab import pictures
 from vae_lab.callbacks.attributes import attribute_rows, attribute_walks, has_attributes
 from vae_lab.callbacks.clusters import clusters, likelihood_curve
+from vae_lab.callbacks.codes import sweeps, walks
 from vae_lab.callbacks.conditional import (
     class_rows,
     completions,
@@ -28,6 +29,7 @@ from vae_lab.contracts import (
     Converges,
     Corrupts,
     Decodes,
+    DrawsCodes,
     Encodes,
     Generates,
     Samples,
@@ -225,6 +227,8 @@ DRAWINGS = {
     ),
     "manifold": Drawing(manifold, (Decodes,), latent_dim=2),
     "traversals": Drawing(traversals, (Encodes, Decodes), conditional=True),
+    "sweeps": Drawing(sweeps, (DrawsCodes, Decodes)),
+    "walks": Drawing(walks, (DrawsCodes, Decodes)),
     "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2, conditional=True),
     "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True),
     "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),

@@ -161,7 +161,7 @@ def traverse(
     count = max(1000, image + 1)
     steps, rows = positive("steps", steps), positive("rows", rows)
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
-    _draw("traversals", run, output, ("val", count), **options)
+    _draw("traversals,sweeps", run, output, ("val", count), **options)
 
 
 def interpolate(
@@ -181,7 +181,7 @@ def interpolate(
         output: PNG to write.
     """
     pairs, steps = positive("pairs", pairs), positive("steps", steps)
-    _draw("interpolation", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
+    _draw("interpolation,walks", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
 
 
 def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:

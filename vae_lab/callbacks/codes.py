@@ -1,0 +1,97 @@
+"""Drawings of models that draw their own codes, and of those that read some off an image."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lab import pictures
+from vae_lab.codes import Categorical, Continuous
+from vae_lab.contracts import Batch, ReadsCodes
+from vae_lab.errors import LabError
+from vae_lab.metrics.clusters import match
+from vae_lab.randomness import reseed
+
+__all__ = ["sweeps", "walks"]
+
+ROWS = 10
+
+
+def sweeps(
+    model: Any,
+    batch: Batch,
+    image: int = 0,
+    span: float | None = None,
+    steps: int = 11,
+    rows: int = 12,
+) -> Tensor:
+    """What each code does; of a model without such, the first numbers of its input, of one draw.
+
+    Of an InfoGAN, `span` and `rows` say nothing: its codes know how far they go.
+    """
+    reseed(image)
+    if isinstance(model, ReadsCodes):
+        return pictures.stacked(_panels(model, batch, steps))
+    z, span = model.draw_codes(1), 2.0 if span is None else span
+    dims = range(min(rows, model.latent_dim))
+    return pictures.traversal(model.decode, z, span, steps, dims)
+
+
+def walks(model: Any, batch: Batch, pairs: int = 8, steps: int = 11, seed: int = 0) -> Tensor:
+    """Straight walks between two draws of the codes, the same every time."""
+    reseed(seed)
+    start, end = model.draw_codes(2 * pairs).chunk(2)
+    return pictures.interpolation(model.decode, start, end, steps)
+
+
+def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:
+    """Draw a panel for each code, their rows those of the first categorical one."""
+    names, base = _rows(model, batch)
+    panels = []
+    for name, code in model.codes.items():
+        place, values = model.places[name], code.sweep(steps).to(base)
+        if isinstance(code, Continuous):
+            z = base.repeat_interleave(len(values), 0)
+            z[:, place] = values.repeat(len(base), 1)
+            title = f"{name} from left to right; between the red lines what training has seen"
+            shown = values[:, 0].tolist()
+            panels.append(pictures.code_sweep(model.decode(z), shown, code.trained, names, title))
+        else:
+            panels.append(_category(model, batch, name, len(values)))
+    return panels
+
+
+def _category(model: Any, batch: Batch, name: str, values: int) -> Tensor:
+    """Draw a row for each value of a categorical code, the columns of one noise each."""
+    noise = model.draw_codes(ROWS)
+    order, names = _order(model, batch, name, values)
+    z = noise.repeat(values, 1)
+    eye = torch.eye(values, device=z.device)[order]
+    z[:, model.places[name]] = eye.repeat_interleave(len(noise), 0)
+    title = f"{name}: one row a value, one column a noise"
+    return pictures.code_rows(model.decode(z), names, title)
+
+
+def _rows(model: Any, batch: Batch) -> tuple[list[str], Tensor]:
+    """Return one input for each value of the first categorical code, all of the same noise."""
+    try:
+        name = model.category()
+    except LabError:
+        return [f"draw {i + 1}" for i in range(ROWS)], model.draw_codes(ROWS)
+    order, names = _order(model, batch, name, model.codes[name].size)
+    z = model.draw_codes(1).repeat(len(order), 1)
+    z[:, model.places[name]] = torch.eye(len(order), device=z.device)[order]
+    return names, z
+
+
+def _order(model: Any, batch: Batch, name: str, values: int) -> tuple[list[int], list[str]]:
+    """Order a code's values by the class that the Hungarian method gives each, if classes are."""
+    labelled = batch.y.ndim == 1 and len(batch.y) and not batch.y.is_floating_point()
+    if not labelled or not isinstance(model.codes[name], Categorical):
+        return list(range(values)), [f"{k}" for k in range(values)]
+    with torch.inference_mode():
+        found = model.read(batch.x.to(model.device))[name].argmax(1).cpu()
+    classes = match(found, batch.y.cpu())
+    classes = torch.cat([classes, classes.new_full((values - len(classes),), -1)])
+    order = sorted(range(values), key=lambda k: (classes[k] < 0, classes[k].item(), k))
+    return order, ["none" if classes[k] < 0 else f"class {classes[k]}" for k in order]
