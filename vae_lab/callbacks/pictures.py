@@ -27,9 +27,9 @@ class Pictures(Callback):
 
     Args:
         kinds: Which pictures: reconstructions, restorations, filters, samples, class_rows,
-            transfer, attribute_rows, attribute_walks, completions, manifold, traversals, sweeps, walks,
-            interpolation, scatter, clusters, likelihood_curve, beside_pca, beside_prior. By
-            default all that the model is able to.
+            transfer, attribute_rows, attribute_walks, completions, manifold, traversals, sweeps,
+            walks, interpolation, scatter, clusters, likelihood_curve, beside_pca, beside_prior.
+            By default all that the model is able to.
         every: Epochs between two drawings; the end of training always draws.
         images: How many validation images to encode for them.
         projection: How the scatter flattens codes of more than two dimensions; t-SNE takes up
