@@ -56,8 +56,9 @@ def beside_prior(
     low, high = _limits(torch.cat([points, prior]))
     figure = Figure(figsize=(14, 7), dpi=100, layout="constrained")
     figure.suptitle(title)
+    given = "p(z)" if conditions is None else "p(z|y)"
     panels = (
-        (f"{len(prior)} draws of the prior p(z)", prior, conditions),
+        (f"{len(prior)} draws of the prior {given}", prior, conditions),
         (f"codes of {len(points)} images, drawn from q(z|x)", points, labels),
     )
     for axes, (name, drawn, classes) in zip(figure.subplots(1, 2), panels, strict=True):
