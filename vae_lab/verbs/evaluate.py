@@ -111,7 +111,7 @@ def _measure(
     import torch
     from tqdm import tqdm
 
-    from vae_lab.contracts import Bounds
+    from vae_lab.contracts import Bounds, ReadsCodes
     from vae_lab.metrics.annealed import check_annealing
     from vae_lab.metrics.suite import measure
     from vae_lab.verbs.judge import sampled
@@ -128,6 +128,8 @@ def _measure(
     with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
         found = measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
     found |= judged
+    if isinstance(model, ReadsCodes):
+        found |= _reading(model, data, split, images, seed)
     if not found:
         raise LabError(
             f"{type(model).__name__} can neither bound a likelihood nor classify nor encode "
@@ -164,6 +166,14 @@ def _anneal(
     total = 3 * len(some.x) * temperatures
     with tqdm(total=total, desc="annealing", unit_scale=True, disable=None, leave=False) as bar:
         return annealing(model, some, how, seed, bar.update)
+
+
+def _reading(model: Any, data: Images, split: str, images: Batch, seed: int) -> dict[str, Measure]:
+    from vae_lab.metrics.reading import code_errors, code_meanings
+
+    other = "val" if split == "test" and "val" in data.splits else "train"
+    known = data.images(other, len(images.x))
+    return code_errors(model, images, known, other) | code_meanings(model, seed)
 
 
 def _learned(data: Images, split: str) -> Batch:

@@ -1,0 +1,134 @@
+"""What is measured of an InfoGAN's codes, on images and models of which the answer is known."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+
+from vae_lab.codes import Categorical, Normal, Uniform
+from vae_lab.contracts import Batch
+from vae_lab.errors import LabError
+from vae_lab.metrics.reading import code_errors, code_meanings
+from vae_lab.metrics.strokes import correlations, height, slant, stroke_width
+from vae_lab.models import InfoGAN
+
+
+def bar(width, tall, shear=0.0):
+    """Return an image of an upright bar, or of one that leans to the right."""
+    image = torch.zeros(1, 40, 40)
+    for row in range(tall):
+        left = 15 + round(shear * (tall / 2 - row))
+        image[0, 5 + row, left : left + width] = 1
+    return image
+
+
+def test_height_and_width_of_a_bar_are_its_own():
+    bars = torch.stack([bar(3, 20), bar(6, 30)])
+    torch.testing.assert_close(height(bars), torch.tensor([20.0, 30.0]))
+    assert stroke_width(bars).tolist() == pytest.approx([3, 6], rel=0.25)
+    assert stroke_width(torch.cat([bars, 0.5 * bars]))[:2].tolist() == pytest.approx(
+        stroke_width(torch.cat([bars, 0.5 * bars]))[2:].tolist()
+    )
+
+
+@pytest.mark.parametrize("shear", [-0.5, 0.0, 0.3])
+def test_slant_is_the_shear(shear):
+    assert slant(bar(4, 30, shear)[None]).item() == pytest.approx(shear, abs=0.02)
+
+
+def test_an_image_without_light_has_finite_measures():
+    dark = torch.zeros(2, 1, 8, 8)
+    for measure in (slant, height, stroke_width):
+        assert measure(dark).isfinite().all()
+
+
+def test_correlations_are_those_within_groups():
+    shears = torch.linspace(-0.5, 0.5, 11)
+    images = torch.stack([bar(w, 30, s) for w in (2, 6) for s in shears.tolist()])
+    groups = torch.arange(2).repeat_interleave(11)
+    found = correlations(shears.repeat(2), groups, images)
+    assert found["slant"] > 0.99
+    assert abs(found["height"]) < 0.1
+    # A code that says no more than the group does nothing within it.
+    assert correlations(groups.float(), groups, images)["stroke_width"] == 0
+
+
+class Perfect:
+    """Paints its codes into pixels, from which it reads them again."""
+
+    device = "cpu"
+    latent_dim = 5
+
+    def __init__(self):
+        self.codes = {"kind": Categorical(4), "size": Uniform()}
+        self.places = {"kind": slice(0, 4), "size": slice(4, 5)}
+
+    def draw_codes(self, n):
+        return torch.cat([c.sample(n, torch.device("cpu")) for c in self.codes.values()], 1)
+
+    def decode(self, z):
+        image = torch.zeros(len(z), 1, 4, 4)
+        image[:, 0, 0] = z[:, :4]
+        image[:, 0, 1, 0] = (z[:, 4] + 1) / 2
+        return image
+
+    def read(self, x):
+        return {"kind": 50 * x[:, 0, 0], "size": 2 * x[:, 0, 1, :1] - 1}
+
+
+def test_a_perfect_reader_errs_never_and_knows_all():
+    model = Perfect()
+    z = model.draw_codes(200)
+    labels = (z[:, :4].argmax(1) + 1) % 4
+    images = Batch(model.decode(z), labels)
+    assert code_errors(model, images, images)["kind_error"].value == 0
+    assert code_errors(model, Batch(images.x, torch.rand(200, 2)), images) == {}
+    found = code_meanings(model, 0)
+    assert found["kind_information"].value == pytest.approx(math.log(4), abs=1e-3)
+    assert found["size_information"].value > 5
+
+
+def test_a_value_matched_on_other_images_keeps_its_class():
+    model = Perfect()
+    z = torch.eye(5)[:4]
+    known = Batch(model.decode(z), torch.tensor([1, 2, 3, 0]))
+    swapped = Batch(known.x, torch.tensor([1, 2, 0, 3]))
+    assert code_errors(model, swapped, known)["kind_error"].value == 0.5
+
+
+@pytest.mark.parametrize("code", [Categorical(3), Uniform(), Normal()])
+def test_codes_know_their_entropy_and_density(code):
+    torch.manual_seed(0)
+    drawn = code.sample(20_000, torch.device("cpu"))
+    assert drawn.shape == (20_000, code.size)
+    if isinstance(code, Categorical):
+        torch.testing.assert_close(drawn.mean(0), torch.full((3,), 1 / 3), rtol=0.05, atol=0)
+        blind = code.log_prob(torch.zeros(20_000, 3), drawn)
+        torch.testing.assert_close(blind, torch.full((20_000,), -code.entropy))
+    else:
+        expected = torch.distributions.Normal(0.5, 1.0).log_prob(drawn[:, 0])
+        torch.testing.assert_close(code.log_prob(torch.full_like(drawn, 0.5), drawn), expected)
+        assert code.sweep(5)[-1].item() == 2 * code.trained
+
+
+@pytest.mark.parametrize(
+    ("codes", "why"),
+    [((), "needs a code"), ((partial(Uniform, name="c2"), Uniform), "same name")],
+)
+def test_codes_that_cannot_be_told_apart_are_refused(codes, why):
+    with pytest.raises(LabError, match=why):
+        InfoGAN((1, 8, 8), codes=codes)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: Categorical(1), "two values"),
+        (lambda: Uniform(weight=0), "above 0"),
+        (lambda: Normal(name="my code"), "word of letters"),
+    ],
+)
+def test_a_code_that_cannot_be_is_refused(make, why):
+    with pytest.raises(LabError, match=why):
+        make()
