@@ -80,7 +80,8 @@ def test_it_runs_one_batch_on_the_embedded_digits(path, one_batch):
 def test_a_whole_budget_goes_over_the_experiment_that_it_names(path, one_batch):
     head, _ = head_and_body(path)
     named = re.search(r"lab fit --config experiments/(\w+).yaml --config (\S+)", " ".join(head))
-    assert named and FOLDER.parent / named[2] == path
+    assert named
+    assert FOLDER.parent / named[2] == path
     one_batch(FOLDER / f"{named[1]}.yaml", f"--config={path}", "--data.resize=28")
 
 

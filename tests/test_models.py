@@ -75,10 +75,14 @@ def build(kind, nets="mlp", shape=(1, 8, 8), **settings):
     """Return a small model of `kind`, the same at every call."""
     small = {**SMALL, **NETS[nets]}
     if kind is Classifier:
-        small["encoder"] = partial(Autoencoder, latent_dim=4, **NETS[nets])
-    known = {name: value for name, value in small.items() if name in signature(kind).parameters}
+        small["encoder"] = partial(Autoencoder, **suited(Autoencoder, small))
     torch.manual_seed(0)
-    return kind(shape, **known | settings)
+    return kind(shape, **suited(kind, small) | settings)
+
+
+def suited(kind, settings):
+    """Return those of the settings that a model of `kind` has."""
+    return {name: value for name, value in settings.items() if name in signature(kind).parameters}
 
 
 def batch(shape, n=8):
