@@ -332,3 +332,13 @@ def test_a_port_in_use_is_named(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(LabError, match=f"Port {port}"):
             serve_folder(tmp_path, port)
+
+
+@pytest.mark.parametrize(
+    ("words", "served"), [([], []), (["--serve"], [7]), (["--serve", "true"], [7])]
+)
+def test_a_switch_needs_no_value(lab, plane, offline, tmp_path, monkeypatch, words, served):
+    ports = []
+    monkeypatch.setattr("vae_lab.verbs.explore.serve_folder", lambda _, port: ports.append(port))
+    lab("explore", *words, "--port", 7, plane, "--output", tmp_path / "out")
+    assert ports == served

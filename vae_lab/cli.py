@@ -120,7 +120,17 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
         parser.add_argument(name, nargs="+", type=str, help="Run folders, experiments or globs.")
     parser.add_function_arguments(function, as_positional=True, skip=lists)
     args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]
-    function(**parser.parse_args(args).as_dict())
+    flags = {f"--{p.name}" for p in signature(function).parameters.values() if p.annotation is bool}
+    function(**parser.parse_args(_switched(args, flags)).as_dict())
+
+
+def _switched(args: list[str], flags: set[str]) -> list[str]:
+    """Turn a switch on where it is named and nothing more is said of it."""
+    bare = [
+        arg in flags and after.lower() not in ("true", "false", "yes", "no")
+        for arg, after in zip(args, [*args[1:], ""], strict=True)
+    ]
+    return [f"{arg}=true" if alone else arg for arg, alone in zip(args, bare, strict=True)]
 
 
 def _underscored(option: re.Match[str]) -> str:
