@@ -128,7 +128,7 @@ def _switched(args: list[str], flags: set[str]) -> list[str]:
     """Turn a switch on where it is named and nothing more is said of it."""
     bare = [
         arg in flags and after.lower() not in ("true", "false", "yes", "no")
-        for arg, after in zip(args, [*args[1:], ""], strict=True)
+        for arg, after in zip(args, [*args, ""][1:], strict=True)
     ]
     return [f"{arg}=true" if alone else arg for arg, alone in zip(args, bare, strict=True)]
 
