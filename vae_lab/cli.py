@@ -32,6 +32,7 @@ A run folder or a checkpoint is all that these need:
   lab manifold RUN       the whole plane of a two-dimensional code
   lab scatter RUN...     codes in the plane; --prior true for draws of the prior beside them
   lab encode RUN         codes and labels, to .npz
+  lab invert RUN         codes found by gradients through the decoder; --images FILES or --data N
   lab export RUN         encoder and decoder as ONNX, for a browser or another program
   lab explore RUN        a page that draws any code's image in the browser; --serve shows it
   lab evaluate RUN       every number the model allows, each with its protocol
@@ -56,6 +57,7 @@ VERBS = {
     "manifold": "vae_lab.verbs.draw",
     "scatter": "vae_lab.verbs.scatter",
     "encode": "vae_lab.verbs.encode",
+    "invert": "vae_lab.verbs.invert",
     "export": "vae_lab.verbs.export",
     "explore": "vae_lab.verbs.explore",
     "evaluate": "vae_lab.verbs.evaluate",
@@ -113,12 +115,16 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     from vae_lab.parsing import LabParser
 
     parser = LabParser(prog=f"lab {verb}", description=(function.__doc__ or "").splitlines()[0])
-    lists: set[str | int] = {
-        p.name for p in signature(function).parameters.values() if p.annotation == list[str]
+    kinds: dict[str | int, object] = {
+        p.name: p.annotation for p in signature(function).parameters.values()
     }
+    lists = {name for name, kind in kinds.items() if kind == list[str]}
+    files = {name for name, kind in kinds.items() if kind == list[str] | None}
     for name in lists:
         parser.add_argument(name, nargs="+", type=str, help="Run folders, experiments or globs.")
-    parser.add_function_arguments(function, as_positional=True, skip=lists)
+    parser.add_function_arguments(function, as_positional=True, skip=lists | files)
+    for name in files:
+        parser.add_argument(f"--{name}", nargs="+", type=str, help="Files.")
     args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]
     flags = {f"--{p.name}" for p in signature(function).parameters.values() if p.annotation is bool}
     function(**parser.parse_args(_switched(args, flags)).as_dict())

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from vae_lab import pictures
 from vae_lab.codes import Categorical, Continuous
-from vae_lab.contracts import Batch, ReadsCodes
+from vae_lab.contracts import Batch, Encodes, ReadsCodes
 from vae_lab.errors import LabError
 from vae_lab.metrics.clusters import match
+from vae_lab.metrics.inversion import Search, check_invertible, invert
 from vae_lab.randomness import reseed
 
-__all__ = ["sweeps", "walks"]
+__all__ = ["has_no_encoder", "inverted_walks", "sweeps", "walks"]
 
 ROWS = 10
 
@@ -42,6 +43,23 @@ def walks(model: Any, batch: Batch, pairs: int = 8, steps: int = 11, seed: int =
     reseed(seed)
     start, end = model.draw_codes(2 * pairs).chunk(2)
     return pictures.interpolation(model.decode, start, end, steps)
+
+
+def inverted_walks(
+    model: Any, batch: Batch, pairs: int = 8, steps: int = 11, seed: int = 0
+) -> Tensor:
+    """Straight walks between the codes that gradients find for two images."""
+    pairs = min(pairs, len(batch.x) // 2)
+    images = Batch(batch.x[: 2 * pairs], batch.y[: 2 * pairs])
+    start, end = invert(model, images, Search(), seed).to(model.device).chunk(2)
+    return pictures.interpolation(model.decode, start, end, steps)
+
+
+def has_no_encoder(model: Any) -> None:
+    """Refuse a model whose codes need no search, or that none can be found for."""
+    if isinstance(model, Encodes):
+        raise LabError(f"{type(model).__name__} encodes: `interpolation` needs no search.")
+    check_invertible(model, "The picture 'inverted_walks'")
 
 
 def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:

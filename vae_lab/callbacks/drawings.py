@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vae_lab import pictures
 from vae_lab.callbacks.attributes import attribute_rows, attribute_walks, has_attributes
 from vae_lab.callbacks.clusters import clusters, likelihood_curve
-from vae_lab.callbacks.codes import sweeps, walks
+from vae_lab.callbacks.codes import has_no_encoder, inverted_walks, sweeps, walks
 from vae_lab.callbacks.conditional import (
     class_rows,
     completions,
@@ -52,6 +52,7 @@ class Drawing:
         latent_dim: The only code size it makes sense for, if there is one.
         images: How many images it takes at least.
         conditional: Whether it hands a model the conditions that it may need.
+        costly: Whether it takes so long that it is drawn only where it is asked for by name.
         look: Looks at whatever else it needs of a model, and raises a LabError if that is missing.
     """
 
@@ -60,6 +61,7 @@ class Drawing:
     latent_dim: int | None = None
     images: int = 1
     conditional: bool = False
+    costly: bool = False
     look: Callable[[Any], object] = lambda model: None
 
     def check(self, model: Any, user: str) -> None:
@@ -229,6 +231,9 @@ DRAWINGS = {
     "traversals": Drawing(traversals, (Encodes, Decodes), conditional=True),
     "sweeps": Drawing(sweeps, (DrawsCodes, Decodes)),
     "walks": Drawing(walks, (DrawsCodes, Decodes)),
+    "inverted_walks": Drawing(
+        inverted_walks, (Decodes,), images=2, costly=True, look=has_no_encoder
+    ),
     "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2, conditional=True),
     "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True),
     "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),

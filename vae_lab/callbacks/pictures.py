@@ -28,8 +28,9 @@ class Pictures(Callback):
     Args:
         kinds: Which pictures: reconstructions, restorations, filters, samples, class_rows,
             transfer, attribute_rows, attribute_walks, completions, manifold, traversals, sweeps,
-            walks, interpolation, scatter, clusters, likelihood_curve, beside_pca, beside_prior.
-            By default all that the model is able to.
+            walks, interpolation, inverted_walks, scatter, clusters, likelihood_curve, beside_pca,
+            beside_prior. By default all that the model is able to, but for inverted_walks, which
+            take a search.
         every: Epochs between two drawings; the end of training always draws.
         images: How many validation images to encode for them.
         projection: How the scatter flattens codes of more than two dimensions; t-SNE takes up
@@ -53,7 +54,9 @@ class Pictures(Callback):
         if every < 1 or images < 2:
             raise LabError("Pictures need every >= 1 epoch and at least 2 images.")
         self.kinds = kinds
-        self._asked = list(DRAWINGS) if kinds is None else kinds
+        self._asked = (
+            [kind for kind in DRAWINGS if not DRAWINGS[kind].costly] if kinds is None else kinds
+        )
         self.every = every
         self.images = images
         self.options = {"scatter": {"projection": projection}}

@@ -19,6 +19,7 @@ from vae_lab.pictures.plane import beside_pca, project, scatter
 from vae_lab.pictures.prior import beside_prior
 from vae_lab.pictures.sheets import (
     interpolation,
+    inversions,
     manifold,
     neighbours,
     reconstructions,
@@ -44,6 +45,7 @@ __all__ = [
     "first_layer",
     "grid",
     "interpolation",
+    "inversions",
     "manifold",
     "neighbours",
     "panels",

@@ -13,6 +13,7 @@ __all__ = [
     "Decode",
     "columns_of",
     "interpolation",
+    "inversions",
     "manifold",
     "neighbours",
     "reconstructions",
@@ -65,6 +66,23 @@ def neighbours(images: Tensor, nearest: Tensor) -> Tensor:
     """
     title = "samples over the training images nearest to them, by distance of pixels"
     return _rows({"sample": images, "nearest": nearest}, title)
+
+
+def inversions(target: Tensor, found: Mapping[str, Tensor]) -> Tensor:
+    """Draw rows of images, of what codes make of them, and of their differences.
+
+    Args:
+        target: Images, shape (N, C, H, W).
+        found: By the name of who found the codes: images of that shape.
+
+    Raises:
+        LabError: If the shapes differ.
+    """
+    rows = {"target": target}
+    for name, images in found.items():
+        rows |= {name: images, f"{name} - target": 0.5 + 0.5 * (images - target)}
+    title = "differences: grey where a pixel is as it should be, white where it is too bright"
+    return _rows(rows, title)
 
 
 def _rows(named: Mapping[str, Tensor], title: str = "") -> Tensor:

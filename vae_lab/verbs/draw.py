@@ -173,6 +173,8 @@ def interpolate(
 ) -> None:
     """Draw straight walks between the codes of two images.
 
+    Without an encoder, gradients find the codes.
+
     Args:
         run: Run folder or checkpoint.
         pairs: How many walks.
@@ -181,7 +183,7 @@ def interpolate(
         output: PNG to write.
     """
     pairs, steps = positive("pairs", pairs), positive("steps", steps)
-    _draw("interpolation,walks", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
+    _draw("interpolation,inverted_walks", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
 
 
 def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:

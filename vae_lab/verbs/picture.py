@@ -52,7 +52,7 @@ def _possible(drawings: Sequence[str], model: Any) -> str:
     """Return the first drawing that the model is able to, or refuse it as the first one does."""
     from vae_lab.callbacks.drawings import DRAWINGS
 
-    for drawing in drawings[1:]:
+    for drawing in drawings:
         with suppress(LabError):
             DRAWINGS[drawing].check(model, drawing)
             return drawing

@@ -1,0 +1,204 @@
+"""Back from an image to a code: the one whose decoded image is nearest, found by gradients."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from vae_lab.codes import Categorical
+from vae_lab.contracts import Batch, Clusters, Decodes, DrawsCodes, Encodes, Generates, require
+from vae_lab.errors import LabError
+from vae_lab.metrics.codes import squared_error_per_image
+from vae_lab.metrics.measures import batches, device_of, seeded
+
+__all__ = ["Search", "check_invertible", "decoded", "draw_codes", "errors", "invert"]
+
+
+class Search(NamedTuple):
+    """How a code is looked for.
+
+    Attributes:
+        steps: Steps of Adam.
+        restarts: Codes to start from for each image, of which the best end is kept.
+        penalty: Weight of -log p(z) beside the squared error.
+        lr: Adam's learning rate at the start, in units of the code; it falls to zero in a cosine.
+    """
+
+    steps: int = 300
+    restarts: int = 4
+    penalty: float = 0.01
+    lr: float = 0.1
+
+
+class _Source(NamedTuple):
+    """Where codes come from: draws (n, D), and the nats (n,) that a code costs."""
+
+    draw: Callable[[int], Tensor]
+    cost: Callable[[Tensor], Tensor]
+
+
+def check_invertible(model: Any, user: str) -> None:
+    """Refuse a model whose codes cannot be found by gradients.
+
+    Raises:
+        LabError: If it decodes nothing, its codes are discrete, or nothing says where they lie.
+    """
+    require(model, Decodes, user)
+    groups = isinstance(model, Encodes) and isinstance(model, Clusters)
+    if groups or getattr(getattr(model, "prior", None), "classes", None):
+        name = type(model).__name__
+        raise LabError(f"{user} moves real codes little by little; those of {name} are discrete.")
+    if not isinstance(model, Generates) and not isinstance(model, DrawsCodes):
+        require(model, Encodes, f"{user} of a model without a prior")
+
+
+def invert(
+    model: Any,
+    images: Batch,
+    how: Search,
+    seed: int,
+    progress: Callable[[int], object] = lambda n: None,
+) -> Tensor:
+    r"""Find the code of each image by gradients through the decoder, from several starts at once.
+
+    .. math:: \min_z \|x - G(z)\|^2 - \lambda \log p(z)
+
+    With a standard normal prior the second term is :math:`\frac{\lambda}{2} |z|^2` and a constant;
+    the whole is the negative log-posterior under Gaussian pixels of variance
+    :math:`\lambda / 2`, times :math:`\lambda`. Where a model has no prior, a normal with the mean
+    and spread of its encoder's codes stands in. A categorical part of a code stays as it is drawn,
+    so that only restarts choose among its values.
+
+    Args:
+        model: What `check_invertible` lets pass; it is held still meanwhile.
+        images: What to look for, and the conditions to decode under.
+        how: Steps, restarts, penalty and learning rate.
+        seed: Fixes the starts; the caller's random stream is untouched.
+        progress: Called with the number of images after each step.
+
+    Returns:
+        The best code of each image, on the CPU, shape (N, D).
+
+    Raises:
+        LabError: If a setting is out of its range.
+
+    References:
+        Lipton & Tripathi, Precise Recovery of Latent Vectors from Generative Adversarial
+        Networks, 2017. https://arxiv.org/abs/1702.04782
+    """
+    _check(how)
+    rows = 800 if device_of(model).type == "cpu" else 8192
+    with _still(model), torch.inference_mode(False), torch.enable_grad(), seeded(seed):
+        # Clones, as a tensor made in inference mode takes no part in a gradient.
+        found = [
+            _search(model, Batch(part.x.clone(), part.y.clone()), how, progress)
+            for part in batches(model, images, max(1, rows // how.restarts))
+        ]
+    return torch.cat(found).cpu()
+
+
+def _search(model: Any, images: Batch, how: Search, progress: Callable[[int], object]) -> Tensor:
+    """Return the best codes of a part of the images, shape (B, D)."""
+    n, k = len(images.x), how.restarts
+    y = images.y.repeat(k, *[1] * (images.y.ndim - 1))
+    source = _source(model, Batch(images.x, y))
+    z = source.draw(n * k).detach().clone().requires_grad_()
+    moves = _moves(model, z)
+    adam = Adam([z], how.lr)
+    schedule = CosineAnnealingLR(adam, how.steps)
+
+    def losses() -> Tensor:
+        error: Tensor = (
+            (model.decode(z, y).unflatten(0, (k, n)) - images.x).square().flatten(2).sum(2)
+        )
+        return error + how.penalty * source.cost(z).view(k, n)
+
+    for _ in range(how.steps):
+        (gradient,) = torch.autograd.grad(losses().sum(), z)
+        z.grad = gradient * moves
+        adam.step()
+        schedule.step()
+        progress(n)
+    with torch.no_grad():
+        best = losses().argmin(0)
+    return z.detach().view(k, n, -1)[best, torch.arange(n, device=z.device)]
+
+
+def draw_codes(model: Any, images: Batch, seed: int) -> Tensor:
+    """Draw a code for each condition from where `invert` starts, shape (N, D), on the CPU."""
+    with torch.no_grad(), seeded(seed):
+        parts = [_source(model, part).draw(len(part.x)).cpu() for part in batches(model, images)]
+    return torch.cat(parts)
+
+
+def decoded(model: Any, z: Tensor, y: Tensor) -> Tensor:
+    """Return the images of codes (N, D) under conditions y, on the CPU, shape (N, C, H, W)."""
+    with torch.no_grad():
+        return torch.cat([model.decode(*part).cpu() for part in batches(model, Batch(z, y))])
+
+
+def errors(model: Any, z: Tensor, images: Batch) -> Tensor:
+    """Return the squared errors of the images that codes (N, D) make, shape (N,)."""
+    return squared_error_per_image(images.x.cpu(), decoded(model, z, images.y))
+
+
+def _source(model: Any, images: Batch) -> _Source:
+    """Return a model's prior given the conditions, or what stands in for it."""
+    if isinstance(model, Generates):
+        with torch.no_grad():  # a prior may rest on the encoder
+            prior = model.prior_given(images.y)
+        return _Source(prior.sample, lambda z: -prior.log_prob(z))
+    if isinstance(model, DrawsCodes):
+        return _Source(model.draw_codes, _normal_cost)
+    with torch.no_grad():
+        codes = model.encode(images.x, images.y[: len(images.x)])
+    # One image, or a dimension that is dead, has no spread to look around in.
+    mean, spread = codes.mean(0), codes.std(0, correction=0).clamp(min=0.1)
+    return _Source(
+        lambda n: mean + spread * torch.randn(n, len(mean), device=mean.device),
+        lambda z: _normal_cost((z - mean) / spread),
+    )
+
+
+def _normal_cost(z: Tensor) -> Tensor:
+    return 0.5 * z.square().sum(-1)
+
+
+def _moves(model: Any, z: Tensor) -> Tensor:
+    """Return 1 for each dimension of a code that may move, 0 for those of a choice."""
+    moves = torch.ones_like(z[0])
+    for name, place in getattr(model, "places", {}).items():
+        if isinstance(model.codes[name], Categorical):
+            moves[place] = 0
+    return moves
+
+
+@contextmanager
+def _still(model: Any) -> Iterator[None]:
+    """Hold a model in evaluation mode, its weights out of the gradient's reach."""
+    training = model.training
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    model.eval()
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        model.train(training)
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
+def _check(how: Search) -> None:
+    if min(how.steps, how.restarts) < 1:
+        raise LabError(f"steps and restarts are at least 1; got {how.steps} and {how.restarts}.")
+    if not 0 <= how.penalty < math.inf or not 0 < how.lr < math.inf:
+        raise LabError(
+            "The penalty is not negative and the learning rate above 0; "
+            f"got {how.penalty} and {how.lr}."
+        )
