@@ -164,9 +164,9 @@ class _Heads(nn.Module):
         super().__init__()
 
         self.score = nn.Linear(features, 1)
-        self.codes = nn.Sequential(
-            nn.Linear(features, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, outputs)
-        )
+        inner = nn.Linear(features, hidden, bias=False)
+        normal = nn.BatchNorm1d(hidden)
+        self.codes = nn.Sequential(inner, normal, nn.LeakyReLU(0.1), nn.Linear(hidden, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.score(x), self.codes(x)], 1)
@@ -184,8 +184,8 @@ class _Reader(nn.Sequential, Encoder):
         shape: Shape,
         size: int,
     ) -> None:
-        gate = nn.LeakyReLU(0.1)
-        super().__init__(critic(shape, features), gate, _Heads(features, hidden, outputs))
+        normal, gate = nn.BatchNorm1d(features), nn.LeakyReLU(0.1)
+        super().__init__(critic(shape, features), normal, gate, _Heads(features, hidden, outputs))
 
 
 def _slices(start: int, sizes: dict[str, int]) -> dict[str, slice]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vae_lab.contracts import Shape
-from vae_lab.nets.base import Decoder, Encoder, initialise
+from vae_lab.nets.base import Decoder, Encoder, Weighted, initialise
 from vae_lab.nets.conv import halvings
 from vae_lab.nets.mlp import check_widths
 
@@ -43,7 +43,7 @@ class MLPGenerator(nn.Sequential, Decoder):
         last = [nn.Linear([features, *hidden][-1], math.prod(shape)), nn.Unflatten(1, shape)]
         super().__init__(*layers, *last)
 
-        initialise(self)
+        _initialise(self, batch_norm)
 
 
 class MLPCritic(nn.Sequential, Encoder):
@@ -118,7 +118,7 @@ class ConvGenerator(nn.Sequential, Decoder):
             layers.append(nn.ConvTranspose2d(inner, outer, 4, 2, 1, output_padding=lost))
         super().__init__(*layers)
 
-        initialise(self)
+        _initialise(self)
         self.to(memory_format=torch.channels_last)
 
 
@@ -165,8 +165,20 @@ class ConvCritic(nn.Sequential, Encoder):
             layers += _layer(layer, nn.BatchNorm1d if batch_norm else None, outer, slope)
         super().__init__(*layers, nn.Linear(flat[-1], features))
 
-        initialise(self)
+        _initialise(self, batch_norm)
         self.to(memory_format=torch.channels_last)
+
+
+def _initialise(layers: nn.Sequential, batch_norm: bool = True) -> None:
+    """Draw weights as small as Radford et al. do where normalisation makes up for their size."""
+    if not batch_norm:
+        initialise(layers)
+        return
+    for layer in layers:
+        if isinstance(layer, Weighted):
+            nn.init.normal_(layer.weight, 0, 0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _layer(
