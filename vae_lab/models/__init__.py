@@ -11,12 +11,14 @@ from vae_lab.models.infogan import InfoGAN
 from vae_lab.models.mixture import GaussianMixture
 from vae_lab.models.stacked import StackedAutoencoder
 from vae_lab.models.vae import VAE
+from vae_lab.models.vaegan import VAEGAN
 
 __all__ = [
     "CVAE",
     "GAN",
     "PCA",
     "VAE",
+    "VAEGAN",
     "Autoencoder",
     "Classifier",
     "FeedForward",
