@@ -107,7 +107,7 @@ class LabCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         model = self.config[self.subcommand].model
-        with _settled_encoder(model.init_args, self.checkpoint):
+        with _settled_start(model.init_args, self.checkpoint):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -223,25 +223,26 @@ def _sentences() -> Iterator[None]:
 
 
 @contextmanager
-def _settled_encoder(arguments: Namespace, checkpoint: Path | None) -> Iterator[None]:
-    """Settle which checkpoint a classifier's encoder comes from, and note it for config.yaml.
+def _settled_start(arguments: Namespace, checkpoint: Path | None) -> Iterator[None]:
+    """Settle which checkpoint a model starts from, and note it for config.yaml.
 
-    A run's newest version is another one tomorrow. A classifier that goes on holds its encoder in
-    its own checkpoint, and notes what it began with.
+    A run's newest version is another one tomorrow. A model that goes on holds what it started
+    from in its own checkpoint, and notes what it began with.
     """
-    named = arguments.get("encoder")
-    if not isinstance(named, str):
+    named = {key: arguments.get(key) for key in ("encoder", "gan")}
+    key = next((key for key, value in named.items() if isinstance(value, str)), None)
+    if key is None:
         yield
     elif checkpoint is None:
-        arguments.encoder = str(runs.checkpoint_of(named).absolute())
+        arguments[key] = str(runs.checkpoint_of(named[key]).absolute())
         yield
     else:
-        arguments.encoder = str(checkpoint)
+        arguments[key] = str(checkpoint)
         yield
         folder = checkpoint.absolute().parent.parent
         before = runs.Run(folder).config.get("model", {}).get("init_args", {})
-        noted = before.get("encoder", named)
-        arguments.encoder = dict_to_namespace(noted) if isinstance(noted, dict) else noted
+        noted = before.get(key, named[key])
+        arguments[key] = dict_to_namespace(noted) if isinstance(noted, dict) else noted
 
 
 def _loggers(folder: Path, wandb: str | None) -> list[Logger]:

@@ -1,15 +1,12 @@
 """Classifiers on top of an encoder, trained before or from scratch."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
-from jsonargparse.typing import register_type, restricted_string_type
-from lightning import LightningModule
 from torch import Tensor, nn
 
-from vae_lab.checkpoints import anew, load
+from vae_lab.checkpoints import anew
 from vae_lab.contracts import Batch, Encodes, Shape, require
 from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
@@ -17,27 +14,12 @@ from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model, Schedule
 from vae_lab.models.classical import Classical
 from vae_lab.models.single import SingleObjective
+from vae_lab.models.start import MakeModel, Start, described, started
 from vae_lab.precision import at_least_single
 
 __all__ = ["Classifier"]
 
-MakeModel = Callable[[Shape], Model]
 Weights = Literal["trained", "random"]
-
-
-def _stored(path: Any) -> str:
-    """Store a path as it is; without a check, a class's settings would be taken for one."""
-    if not isinstance(path, str):
-        raise ValueError("not a path")
-    return str(path)
-
-
-if TYPE_CHECKING:
-    Start = str
-else:
-    # By its slash the command line tells a path from the name of a class.
-    Start = restricted_string_type("Start", r".*[/\\].*|.*\.ckpt")
-    register_type(Start, _stored, Start, fail_already_registered=False)
 
 
 class Classifier(SingleObjective):
@@ -95,7 +77,8 @@ class Classifier(SingleObjective):
         if isinstance(encoder, str):
             model = _started(encoder, shape, weights)
             # From here on the classifier is complete without the file that it started from.
-            self.hparams["encoder"] = _described(model)
+            goes_on = isinstance(model, Classifier)
+            self.hparams["encoder"] = model.hparams["encoder"] if goes_on else described(model)
         else:
             model = encoder(shape)
         self.encoder = _only_encoder(model, shape)
@@ -170,30 +153,9 @@ class Classifier(SingleObjective):
 
 def _started(path: str, shape: Shape, weights: Weights) -> Model:
     """Load the model of a checkpoint, or make one like it with random weights."""
-    if Path(path).is_dir():
-        raise LabError(
-            f"{path} is a folder; name a checkpoint in it, such as checkpoints/best.ckpt."
-        )
-    model = load(LightningModule, Path(path)).eval()
+    model = started(path, shape)
     require(model, Encodes, f"A classifier that starts from {path}")
-    if not isinstance(model, Model) or model.shape != tuple(shape):
-        theirs = " x ".join(map(str, getattr(model, "shape", ())))
-        raise LabError(
-            f"The encoder of {path} takes images of {theirs or 'an unknown shape'}; "
-            f"these are {' x '.join(map(str, shape))}."
-        )
-    if weights == "random":
-        model = cast(Model, anew(model))
-    return model
-
-
-def _described(model: Model) -> dict[str, Any]:
-    """Return the class and the arguments of a model, as a YAML file says them."""
-    if isinstance(model, Classifier):
-        described: dict[str, Any] = model.hparams["encoder"]
-        return described
-    own = {k: v for k, v in model.hparams.items() if k != "shape" and not k.startswith("_")}
-    return {"class_path": model.hparams["_class_path"], "init_args": own}
+    return cast(Model, anew(model)) if weights == "random" else model
 
 
 def _only_encoder(model: Model, shape: Shape) -> Model:
