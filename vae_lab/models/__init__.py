@@ -11,6 +11,7 @@ from vae_lab.models.infogan import InfoGAN
 from vae_lab.models.mixture import GaussianMixture
 from vae_lab.models.stacked import StackedAutoencoder
 from vae_lab.models.vae import VAE
+from vae_lab.models.vae_dis import VAEDis
 from vae_lab.models.vaegan import VAEGAN
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "KMeans",
     "Model",
     "StackedAutoencoder",
+    "VAEDis",
 ]

@@ -16,9 +16,8 @@ from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.gan import GAN
 from vae_lab.models.gate import Gate
 from vae_lab.nets import MLPCritic, MLPEncoder, MLPGenerator
-from vae_lab.nets.layers import check_layer, from_layer, to_layer
+from vae_lab.nets.layers import check_layer, distance, from_layer, to_layer
 from vae_lab.posteriors import DiagonalGaussian
-from vae_lab.precision import at_least_single
 
 __all__ = ["VAEGAN"]
 
@@ -62,7 +61,9 @@ class VAEGAN(GAN):
         encoder: Network from images to the features that the posterior is made of.
         generator: Network from codes to images.
         critic: Network from images to a score, a chain of layers.
-        layer: The critic's layer l, counted from 0, normalisations and gates included.
+        layer: The critic's layer l, counted from 0, normalisations and gates included. What goes
+            into a normalisation has no scale of its own: where it is small, the divergence wins and
+            codes say nothing.
         gamma: Weight of the likelihood beside the game in what the generator minimises; the
             likelihood is a sum over features, so the more there are, the smaller.
         judge_reconstructions: Whether the game is about reconstructions too, as in the paper, or
@@ -185,8 +186,8 @@ class VAEGAN(GAN):
             "critic_loss": _mean([self.loss.critic(real, score) for score in fakes]),
             "generator_loss": _mean([self.loss.generator(score) for score in fakes]),
             "kl": self._kl(),
-            "feature_error": _distance(features, restored_features),
-            "squared_error": _distance(batch.x, 0.5 + 0.5 * fake.chunk(2)[0]),
+            "feature_error": distance(features, restored_features),
+            "squared_error": distance(batch.x, 0.5 + 0.5 * fake.chunk(2)[0]),
             "real": self.loss.output(real),
             "fake": self.loss.output(made),
             "reconstructed": self.loss.output(restored),
@@ -199,7 +200,7 @@ class VAEGAN(GAN):
         with torch.no_grad():
             features = to_layer(self.critic, self.layer, 2 * batch.x - 1)
         restored_features = to_layer(self.critic, self.layer, restored)
-        likelihood = 0.5 * _distance(features, restored_features)
+        likelihood = 0.5 * distance(features, restored_features)
         scores = [self.score(self.critic(made))]
         if self.judge_reconstructions:
             scores.append(self.score(from_layer(self.critic, self.layer, restored_features)))
@@ -264,8 +265,3 @@ def _entropies(real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
 
 def _mean(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack([*parts]).mean(0)
-
-
-def _distance(features: Tensor, others: Tensor) -> Tensor:
-    """Return the squared distances of features (B, ...), shape (B,)."""
-    return (at_least_single(features) - at_least_single(others)).square().flatten(1).sum(1)

@@ -1,0 +1,144 @@
+"""VAE_Dis_l: a VAE whose errors are measured by the critic of a GAN that was trained before."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vae_lab.contracts import Batch, Shape
+from vae_lab.errors import LabError
+from vae_lab.losses import gaussian_kl
+from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
+from vae_lab.models.gan import GAN
+from vae_lab.models.single import SingleObjective
+from vae_lab.models.start import MakeModel, Start, described, started
+from vae_lab.nets import MLPEncoder, MLPGenerator
+from vae_lab.nets.layers import check_layer, distance, to_layer
+from vae_lab.posteriors import DiagonalGaussian
+from vae_lab.precision import at_least_single
+
+__all__ = ["VAEDis"]
+
+
+class VAEDis(SingleObjective):
+    r"""Encodes images so that they are restored as a critic sees them, which learns no more.
+
+    .. math::
+        KL(q(z | x) \| N(0, I)) + \frac{1}{2} \|D_l(x) - D_l(\hat x)\|^2, \quad
+        \hat x = \frac{1}{2} (1 + \tanh G(z))
+
+    The second term, logged as half of `feature_error`, is the negative log-likelihood of a Gaussian
+    of variance one, summed over the features of the critic's l-th layer, but for a constant: a
+    bound in features, to be compared with none in pixels. `squared_error` is of the pixels.
+
+    Args:
+        shape: Channels, height and width of an image; the command line takes it from the data.
+        gan: The checkpoint of a trained GAN, for which the command line takes its run folder too,
+            such as runs/dcgan_mnist; or the class of one, whose critic has random weights.
+            Neither is needed by this model's checkpoint.
+        layer: The critic's layer l, counted from 0, normalisations and gates included.
+        latent_dim: Size of the code.
+        encoder: Network from images to the features that the posterior is made of.
+        decoder: Network from codes to images, such as a GAN's generator.
+        beta: Weight of the divergence.
+        lr: Learning rate of Adam.
+        schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
+
+    Raises:
+        LabError: If there is no such checkpoint, its model has no critic or images of another
+            shape, the critic no such layer, or a number is out of range.
+
+    References:
+        Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016,
+        section 4. https://arxiv.org/abs/1512.09300
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        gan: Start | MakeModel = GAN,
+        layer: int = 2,
+        latent_dim: int = 64,
+        encoder: MakeEncoder = MLPEncoder,
+        decoder: MakeDecoder = MLPGenerator,
+        beta: float = 1.0,
+        lr: float = 1e-3,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(shape, lr, schedule)
+
+        if latent_dim < 1 or not 0 <= beta < math.inf:
+            raise LabError(
+                "latent_dim is at least 1 and beta finite and not negative; "
+                f"got {latent_dim} and {beta}."
+            )
+        if isinstance(gan, str):
+            source = started(gan, shape)
+            # From here on this model is complete without the file that it started from.
+            goes_on = isinstance(source, VAEDis)
+            self.hparams["gan"] = source.hparams["gan"] if goes_on else described(source)
+        else:
+            source = gan(shape)
+        self.critic = _critic(source, gan)
+        check_layer(self.critic, layer)
+        self.layer = layer
+        self.latent_dim = latent_dim
+        self.beta = beta
+        self.encoder = encoder(shape, 2 * latent_dim)
+        self.decoder = decoder(latent_dim, shape)
+        self.train()
+
+    def train(self, mode: bool = True) -> "VAEDis":
+        super().train(mode)
+        # What measures may not change with what is measured.
+        self.critic.eval()
+        return self
+
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> DiagonalGaussian:
+        """Return q(z|x) for images (B, C, H, W)."""
+        return DiagonalGaussian.from_features(self.encoder(x))
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the posterior means of images (B, C, H, W), shape (B, latent_dim)."""
+        return self.posterior(x).mean
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the images of codes (B, latent_dim), shape (B, C, H, W), in [0, 1]."""
+        images: Tensor = at_least_single(self.decoder(z))
+        return 0.5 + 0.5 * images.tanh()
+
+    def draw_codes(self, n: int) -> Tensor:
+        """Draw codes from the prior, shape (n, latent_dim), from the global random stream."""
+        return torch.randn(n, self.latent_dim, device=self.device)
+
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw images, shape (n, C, H, W), in [0, 1]."""
+        return self.decode(self.draw_codes(n))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore images (B, C, H, W) from their posterior means."""
+        return self.decode(self.encode(x))
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        posterior = self.posterior(batch.x)
+        restored = self.decode(posterior.rsample(1)[0])
+        kl = gaussian_kl(*posterior).sum(1)
+        seen, restored_seen = (
+            to_layer(self.critic, self.layer, 2 * images - 1) for images in (batch.x, restored)
+        )
+        error = distance(seen, restored_seen)
+        return {
+            "loss": 0.5 * error + self.beta * kl,
+            "kl": kl,
+            "feature_error": error,
+            "squared_error": distance(batch.x, restored),
+        }
+
+
+def _critic(source: Model, named: object) -> nn.Sequential:
+    """Return a model's critic, never to learn again."""
+    critic = getattr(source, "critic", None)
+    if not isinstance(critic, nn.Module):
+        where = f"The {type(source).__name__} of {named}" if isinstance(named, str) else str(named)
+        raise LabError(f"{where} has no critic to measure by; give a GAN's run as --model.gan.")
+    return critic.requires_grad_(False)  # type: ignore[return-value]  # `check_layer` looks
