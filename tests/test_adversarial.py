@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
@@ -25,7 +26,7 @@ from vae_lab.adversarial_losses import (
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 from vae_lab.models import GAN, InfoGAN
-from vae_lab.models.adversarial import averaged, follow
+from vae_lab.models.average import averaged, follow
 from vae_lab.nets import ConvCritic, ConvGenerator, MLPCritic, MLPDecoder, MLPGenerator
 
 SHAPE = (1, 8, 8)
@@ -332,9 +333,21 @@ def test_the_trainers_clipping_and_accumulation_are_refused(flag):
         fit(build(), **flag)
 
 
+def test_one_image_left_for_batch_norm_is_refused():
+    with pytest.raises(LabError, match="left with one image"):
+        fit(build(accumulate=16))
+
+
+def test_waiting_for_a_loss_that_never_falls_is_refused():
+    with pytest.raises(LabError, match="EarlyStopping"):
+        fit(build(), callbacks=[EarlyStopping("val/loss")])
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
+        ({"critic": partial(MLPCritic, dropout=1.5)}, "dropout"),
+        ({"critic": partial(ConvCritic, slope=math.nan)}, "slope"),
         ({"critic_steps": 0}, "critic_steps"),
         ({"accumulate": 0}, "accumulate"),
         ({"clip": 0.0}, "clip"),

@@ -1,11 +1,16 @@
 """The command line: what it refuses, and in how few words."""
 
 import os
+from functools import wraps
+from importlib import import_module
+from inspect import signature
 
 import pytest
 import torch
 import yaml
 from conftest import FIT
+
+from vae_lab import cli
 
 
 @pytest.fixture
@@ -268,3 +273,29 @@ def test_pictures_ask_a_model_for_what_it_can_do(refused):
     assert "needs a model that can sample; Autoencoder cannot" in refused(*FIT, *words)
     words = ["--model.latent_dim=20", "--pictures.kinds=[manifold]"]
     assert "needs a 2-dimensional code; this VAE has 20" in refused(*FIT, *words)
+
+
+SWITCHES = [("evaluate", "ais"), ("evaluate", "parzen"), ("scatter", "prior"), ("explore", "serve")]
+
+
+@pytest.mark.parametrize(("verb", "switch"), SWITCHES)
+def test_a_switch_needs_no_value(lab, monkeypatch, verb, switch):
+    given = {}
+    function = getattr(import_module(cli.VERBS[verb]), verb)
+    # What is called in its place has its signature.
+    noted = wraps(function)(lambda **arguments: given.update(arguments))
+    monkeypatch.setattr(f"{cli.VERBS[verb]}.{verb}", noted)
+    lab(verb, "somewhere", f"--{switch}")
+    assert given[switch] is True
+
+
+def test_no_switch_is_left_untried():
+    found = [
+        (verb, parameter.name)
+        for verb, module in cli.VERBS.items()
+        for parameter in signature(
+            getattr(import_module(module), verb), eval_str=True
+        ).parameters.values()
+        if parameter.annotation is bool
+    ]
+    assert sorted(found) == sorted(SWITCHES)

@@ -170,7 +170,7 @@ def test_without_the_runtime_other_codes_are_refused(trained, offline, tmp_path)
 
 def test_without_the_packages_it_says_what_to_install(plane, registry, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(LabError, match=r"vae_lab\[export\]"):
+    with pytest.raises(LabError, match=r"\.\[export\]"):
         explore(str(plane), output=str(tmp_path / "out"))
 
 

@@ -112,6 +112,6 @@ def test_the_verb_says_what_goes_in_and_comes_out(lab, trained, tmp_path):
 
 def test_without_the_packages_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(LabError, match=r"vae_lab\[export\]"):
+    with pytest.raises(LabError, match=r"\.\[export\]"):
         export_part(MODELS["mlp"]().eval(), "decode", "onnx", tmp_path)
     assert not list(tmp_path.iterdir())

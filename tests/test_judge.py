@@ -178,6 +178,10 @@ def test_a_judge_of_other_images_is_refused(staged):
         ("test/coverage", 1),
         ("test/classes_covered", 1),
         ("test/real_frechet_distance", 0),
+        ("test/surreal_error", -1),
+        ("val/critic_loss", 0),
+        ("val/generator_loss", 0),
+        ("val/feature_error", 0),
     ],
 )
 def test_which_way_is_better(key, way):
@@ -202,6 +206,15 @@ def test_numbers_of_two_judges_are_not_ranked(staged, tmp_path):
 
     assert best(*runs[:2]) == runs[1].scores["test/frechet_distance"]
     assert best(runs[0], runs[2]) is None
+
+
+def test_what_fewer_samples_cannot_give_is_not_kept_of_more(staged):
+    folder, judge, _ = staged
+    evaluate(str(folder), judge=judge, samples=100)
+    before = metrics(folder).keys()
+    assert {"test/frechet_distance", "test/real_frechet_distance"} <= before
+    evaluate(str(folder), judge=judge, samples=4)
+    assert not {"test/frechet_distance", "test/real_frechet_distance"} & metrics(folder).keys()
 
 
 # neighbours

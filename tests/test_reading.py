@@ -11,6 +11,7 @@ from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 from vae_lab.metrics.reading import code_errors, code_meanings
 from vae_lab.metrics.strokes import correlations, height, slant, stroke_width
+from vae_lab.metrics.suite import measure
 from vae_lab.models import InfoGAN
 
 
@@ -39,8 +40,8 @@ def test_slant_is_the_shear(shear):
 
 def test_an_image_without_light_has_finite_measures():
     dark = torch.zeros(2, 1, 8, 8)
-    for measure in (slant, height, stroke_width):
-        assert measure(dark).isfinite().all()
+    for stroke in (slant, height, stroke_width):
+        assert stroke(dark).isfinite().all()
 
 
 def test_correlations_are_those_within_groups():
@@ -87,6 +88,12 @@ def test_a_perfect_reader_errs_never_and_knows_all():
     found = code_meanings(model, 0)
     assert found["kind_information"].value == pytest.approx(math.log(4), abs=1e-3)
     assert found["size_information"].value > 5
+
+
+def test_codes_that_are_all_numbers_make_no_groups():
+    model = InfoGAN((1, 8, 8), noise=4, codes=[Uniform]).eval()
+    images = Batch(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
+    assert measure(model, images, lambda: images, 0, 0) == {}
 
 
 def test_a_value_matched_on_other_images_keeps_its_class():

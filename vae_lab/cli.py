@@ -115,9 +115,9 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     from vae_lab.parsing import LabParser
 
     parser = LabParser(prog=f"lab {verb}", description=(function.__doc__ or "").splitlines()[0])
-    kinds: dict[str | int, object] = {
-        p.name: p.annotation for p in signature(function).parameters.values()
-    }
+    # Annotations may be there as strings only.
+    parameters = signature(function, eval_str=True).parameters.values()
+    kinds: dict[str | int, object] = {p.name: p.annotation for p in parameters}
     lists = {name for name, kind in kinds.items() if kind == list[str]}
     files = {name for name, kind in kinds.items() if kind == list[str] | None}
     for name in lists:
@@ -126,7 +126,7 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     for name in files:
         parser.add_argument(f"--{name}", nargs="+", type=str, help="Files.")
     args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]
-    flags = {f"--{p.name}" for p in signature(function).parameters.values() if p.annotation is bool}
+    flags = {f"--{name}" for name, kind in kinds.items() if kind is bool}
     function(**parser.parse_args(_switched(args, flags)).as_dict())
 
 

@@ -4,7 +4,6 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import Model, Schedule
+from vae_lab.nets import normalises
 from vae_lab.randomness import reseed
 
 __all__ = ["Adversarial"]
@@ -124,6 +124,11 @@ class Adversarial(Model):
                 "--model.accumulate, not the Trainer's gradient_clip_val or "
                 "accumulate_grad_batches."
             )
+        if any(c.monitor == "val/loss" for c in trainer.early_stopping_callbacks):
+            raise LabError(
+                f"A {type(self).__name__} has no val/loss that falls: let EarlyStopping monitor "
+                "something else."
+            )
         return super().configure_callbacks()
 
     def setup(self, stage: str) -> None:
@@ -161,6 +166,11 @@ class Adversarial(Model):
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
         opponents_move = (self.global_step + 1) % self.critic_steps == 0
         parts = [Batch(*p) for p in zip(*(t.chunk(self.accumulate) for t in batch), strict=True)]
+        if min(len(part.x) for part in parts) < 2 and normalises(self):
+            raise LabError(
+                "A batch, or a part of it, is left with one image, which batch norm cannot "
+                "normalise: choose another --data.batch_size, --data.limit or --model.accumulate."
+            )
         drawn = [self.draw(part) for part in parts]
         # One pass of the generator serves both sides, unless its graphs have to be forgotten.
         one_pass = opponents_move and len(parts) == 1
@@ -264,29 +274,3 @@ class Adversarial(Model):
         (begun, before), (ended, seen) = self._window, self._step_ended
         self._window = self._step_ended
         return {"images_per_second": (seen - before) / (ended - begun)} if ended > begun else {}
-
-
-def averaged(net: nn.Module) -> nn.Module:
-    """Return a copy of a network, to be moved by `follow` and never by a gradient."""
-    return deepcopy(net).requires_grad_(False)
-
-
-@torch.no_grad()
-def follow(average: nn.Module, net: nn.Module, decay: float, steps: int) -> None:
-    r"""Move an exponential moving average on, of weights and of normalisation's statistics.
-
-    .. math:: \bar\theta \gets d\, \bar\theta + (1 - d)\, \theta, \quad
-        d = \min(\delta, \frac{1 + t}{10 + t})
-
-    so that it soon forgets the weights that training began with.
-
-    Args:
-        average: The average.
-        net: What it follows.
-        decay: :math:`\delta`.
-        steps: The steps t that `net` has made.
-    """
-    weight = 1 - min(decay, (1 + steps) / (10 + steps))
-    mine, theirs = ([*m.parameters(), *m.buffers()] for m in (average, net))
-    pairs = [p for p in zip(mine, theirs, strict=True) if p[0].is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], weight)

@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrizations
 
 from vae_lab.adversarial_losses import AdversarialLoss, NonSaturating, Penalty
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
-from vae_lab.models.adversarial import Adversarial, averaged, follow
+from vae_lab.models.adversarial import Adversarial
+from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
-from vae_lab.nets import MLPCritic, MLPGenerator
+from vae_lab.nets import MLPCritic, MLPGenerator, normalises
 from vae_lab.precision import at_least_single
 
 __all__ = ["GAN"]
@@ -93,7 +93,7 @@ class GAN(Adversarial):
         _check_generator(self.generator, latent_dim, shape)
         self.averaged = averaged(self.generator) if average else None
         self.critic = critic(shape, 1)
-        if penalty and any(isinstance(part, _BatchNorm) for part in self.critic.modules()):
+        if penalty and normalises(self.critic):
             raise LabError(
                 f"A {type(self.penalty).__name__} is of the critic's slope at each image by "
                 "itself, which batch norm mixes: give the critic batch_norm false."

@@ -104,6 +104,9 @@ class InfoGAN(GAN):
         self.places = _slices(noise, {name: code.size for name, code in self.codes.items()})
         self._said = _slices(1, {name: code.outputs for name, code in self.codes.items()})
         self.noise = noise
+        if any(isinstance(code, Categorical) for code in made):
+            # Only then is it a model that tells groups of images apart.
+            self.cluster = self._cluster
 
     def draw_codes(self, n: int) -> Tensor:
         """Draw noise and codes, shape (n, latent_dim), from the global random stream."""
@@ -120,7 +123,7 @@ class InfoGAN(GAN):
         said = self.critic(2 * x - 1)
         return {name: said[:, place] for name, place in self._said.items()}
 
-    def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def _cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the likeliest value of the first categorical code of images, shape (B,)."""
         return self.read(x)[self.category()].argmax(1)
 

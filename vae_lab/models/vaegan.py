@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.losses import gaussian_kl
-from vae_lab.models.adversarial import averaged, follow
+from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.gan import GAN
 from vae_lab.models.gate import Gate

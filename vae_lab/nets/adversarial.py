@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vae_lab.contracts import Shape
+from vae_lab.errors import LabError
 from vae_lab.nets.base import Decoder, Encoder, Weighted, initialise
 from vae_lab.nets.conv import halvings
 from vae_lab.nets.mlp import check_widths
@@ -56,7 +57,7 @@ class MLPCritic(nn.Sequential, Encoder):
         dropout: Share of the units of each hidden layer that are left out at a step.
 
     Raises:
-        LabError: If a width is not positive.
+        LabError: If a width is not positive or the dropout no share.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class MLPCritic(nn.Sequential, Encoder):
     ) -> None:
         widths = [math.prod(shape), *hidden]
         check_widths(*widths, features)
+        if not 0 <= dropout < 1:
+            raise LabError(f"dropout is a share, from 0 to less than 1; got {dropout}.")
         layers: list[nn.Module] = [nn.Flatten()]
         for inner, outer in pairwise(widths):
             layers += _layer(nn.Linear(inner, outer))
@@ -135,7 +138,8 @@ class ConvCritic(nn.Sequential, Encoder):
         slope: Of the activation below zero.
 
     Raises:
-        LabError: If the image is too small for so many convolutions or a width is not positive.
+        LabError: If the image is too small for so many convolutions, a width is not positive or
+            the slope out of range.
 
     References:
         Radford et al., Unsupervised Representation Learning with Deep Convolutional Generative
@@ -152,6 +156,8 @@ class ConvCritic(nn.Sequential, Encoder):
         slope: float = 0.2,
     ) -> None:
         check_widths(shape[0], *channels, *linear, features)
+        if not 0 <= slope < 1:
+            raise LabError(f"slope lies between 0 and 1, 1 excluded; got {slope}.")
         height, width = halvings(shape, len(channels))[-1]
         layers: list[nn.Module] = []
         for i, (inner, outer) in enumerate(pairwise([shape[0], *channels])):

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["Decoder", "Encoder", "initialise"]
+__all__ = ["Decoder", "Encoder", "initialise", "normalises"]
 
 Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
@@ -38,6 +39,11 @@ def initialise(layers: Iterable[nn.Module]) -> None:
         nn.init.normal_(layer.weight, 0, math.sqrt(gain / _inputs(layer)))
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+def normalises(net: nn.Module) -> bool:
+    """Tell whether some layer mixes the images of a batch to normalise them."""
+    return any(isinstance(part, _BatchNorm) for part in net.modules())
 
 
 def _inputs(layer: Weighted) -> float:

@@ -23,6 +23,9 @@ _FOLLOWED_ON = (
 # What a model is given to restore, and what another one reaches: neither is the model's doing.
 _GIVEN = ("corrupted", "pca_", "real_")
 
+# What players of a game lose to each other, or see with each other's eyes, ranks nobody.
+_PLAYED = ("critic_loss", "generator_loss", "feature_error")
+
 _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
 _HIGHER = (
     *("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active", "density", "nmi"),
@@ -30,7 +33,7 @@ _HIGHER = (
 )
 
 # What a judge says of samples: another one would say something else.
-_JUDGED = (
+JUDGED = (
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
     *("classes_covered", "class_entropy", "label_agreement", "least_label_agreement"),
 )
@@ -44,7 +47,7 @@ def direction(key: str) -> int:
         (1, -1, 0)
     """
     name = key.lower()
-    if any(word in name for word in _GIVEN):
+    if name.rpartition("/")[2].startswith((*_GIVEN, *_PLAYED)):
         return 0
     if any(word in name for word in _LOWER) or "neg" in name:
         return -1
@@ -151,7 +154,7 @@ def _subject(run: Run, key: str) -> list[str | None]:
     """Return what the metric of an evaluation was measured on."""
     known = protocol(run, key.partition("/")[0])
     found = [known.get(name) for name in _MEASURED_ON]
-    if key.partition("/")[2] in _JUDGED:
+    if key.partition("/")[2] in JUDGED:
         found.append(known.get("judge"))
     if key.endswith("/restored_squared_error"):
         # The more that an image is damaged, the less of it can be restored.

@@ -203,9 +203,18 @@ def _merge(
     if any(before.get(key) != protocol.get(key) for key in _SUBJECT):
         before = {}
         kept = {key: entry for key, entry in kept.items() if not key.startswith(f"{split}/")}
+    if any(before.get(key) != protocol.get(key, before.get(key)) for key in ("judge", "samples")):
+        kept = {key: entry for key, entry in kept.items() if not _judged(split, key)}
     new = {f"{split}/{name}": _entry(measure, protocol) for name, measure in found.items()}
     protocols = earlier["protocol"] | {split: before | protocol}
     return {"protocol": protocols, "metrics": kept | new}
+
+
+def _judged(split: str, key: str) -> bool:
+    """Tell whether a metric of a split is what a judge made of so many samples."""
+    from vae_lab.verbs.comparison import JUDGED
+
+    return key in {f"{split}/{prefix}{name}" for name in JUDGED for prefix in ("", "real_")}
 
 
 def _entry(measure: Measure, protocol: dict[str, Any]) -> dict[str, Any]:

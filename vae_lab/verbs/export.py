@@ -113,7 +113,7 @@ def _write(program: "ExportedProgram", path: Path, names: list[str]) -> None:
             torch.export.save(program, file)
             return
         if find_spec("onnxscript") is None:
-            raise LabError("ONNX needs packages that are not here: `pip install vae_lab[export]`.")
+            raise LabError("ONNX needs packages that are not here: pip install -e '.[export]'.")
         onnx = torch.onnx.export(program, input_names=names, output_names=["result"], verbose=False)
         assert onnx is not None  # only where a file was named
         file.write(onnx.model_proto.SerializeToString())
