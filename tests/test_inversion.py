@@ -18,7 +18,7 @@ from vae_lab.priors import Uniform
 SHAPE = (1, 8, 8)
 NETS = {
     VAE: {"encoder": partial(MLPEncoder, hidden=(16,)), "decoder": partial(MLPDecoder, hidden=())},
-    GAN: {"generator": partial(ConvGenerator, channels=(16,)), "critic": MLPCritic},
+    GAN: {"generator": partial(ConvGenerator, channels=(16,)), "critic": MLPCritic, "average": 0.0},
 }
 NETS[CVAE] = NETS[Autoencoder] = NETS[VAE]
 CHOICE = partial(GumbelSoftmax, classes=2)
@@ -32,9 +32,10 @@ def build(kind, **settings):
     torch.manual_seed(0)
     model = kind(SHAPE, **{"latent_dim": 4, **NETS.get(kind, {}), **settings})
     for name, weight in model.named_parameters():
-        # A new decoder's images are all but black: there is little to find a code by.
-        if "decoder" in name and weight.ndim > 1:
-            weight.data.mul_(3)
+        # What a new decoder makes of two codes may hardly differ: there is little to find.
+        if weight.ndim > 1 and name.split(".")[0] in ("decoder", "generator"):
+            torch.nn.init.kaiming_normal_(weight)
+            weight.data.mul_(2)
     return model
 
 
@@ -184,3 +185,16 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(run, words, why, capfd, mo
     with pytest.raises(SystemExit):
         main(["invert", str(run), *words])
     assert why in capfd.readouterr().err
+
+
+def test_walks_between_images_need_no_encoder():
+    from vae_lab.callbacks.drawings import DRAWINGS
+
+    drawing = DRAWINGS["inverted_walks"]
+    with pytest.raises(LabError, match="encodes"):
+        drawing.check(build(VAE), "this")
+    gan = build(GAN).eval()
+    drawing.check(gan, "this")
+    batch = Batch(torch.rand(4, *SHAPE), torch.zeros(4))
+    with torch.inference_mode():
+        assert drawing.draw(gan, batch, pairs=2, steps=3).shape[0] == 3
