@@ -39,7 +39,7 @@ class Inception(nn.Module):
             self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], antialias=False)
         except ModuleNotFoundError as error:
             raise LabError(
-                "Inception needs the package torch-fidelity; install it with pip."
+                "Inception needs a package that is not here: pip install -e '.[inception]'."
             ) from error
         except OSError as error:
             raise LabError(

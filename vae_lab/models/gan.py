@@ -28,7 +28,8 @@ class GAN(Adversarial):
     measured along the way says which checkpoint is best: the latest one is kept as the best.
 
     The curves are the losses of both sides and, as `real` and `fake`, what the critic says of real
-    and of generated images: for a logistic loss the probability of being real.
+    and of generated images: for a logistic loss the probability of being real. A penalty is part of
+    `train/critic_loss` and not of `val/critic_loss`, where nobody learns.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.

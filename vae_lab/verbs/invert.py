@@ -57,6 +57,8 @@ def invert(
     from vae_lab.metrics.measures import encode
     from vae_lab.runs import checkpoint_of, load_model
 
+    if Path(codes) == Path(output):
+        raise LabError("--codes and --output are two files.")
     how = Search(positive("steps", steps), positive("restarts", restarts), penalty)
     known = digest(checkpoint_of(run))
     model: Any = load_model(run)
@@ -73,9 +75,11 @@ def invert(
     save(pictures.inversions(targets.x, made), output)
     pairs = {
         "own samples": (own.x, decoded(model, own_codes, own.y)),
-        **{f"{about}, {name}": (targets.x, images) for name, images in made.items()},
+        **{f"images, {name}": (targets.x, images) for name, images in made.items()},
     }
-    protocol = f"{restarts} restarts, {steps} steps of Adam from {how.lr}, penalty {penalty}"
+    protocol = (
+        f"{about}; {restarts} restarts, {steps} steps of Adam from {how.lr}, penalty {penalty}"
+    )
     _print(pairs, f"{protocol}, seed {seed}, {type(model).__name__} {known}")
 
 
@@ -156,7 +160,7 @@ def _print(pairs: "dict[str, tuple[Tensor, Tensor]]", protocol: str) -> None:
 
     caption = f"squared error an image, summed over pixels; {protocol}"
     table = Table(box=SIMPLE, caption=caption, caption_justify="left")
-    table.add_column("images", no_wrap=True)
+    table.add_column("of", no_wrap=True)
     for header in ("N", "median", "mean", "± s.e.", "below 1"):
         table.add_column(header, justify="right", no_wrap=True)
     for name, (x, x_hat) in pairs.items():
@@ -164,6 +168,7 @@ def _print(pairs: "dict[str, tuple[Tensor, Tensor]]", protocol: str) -> None:
         mean = Measure.mean(errors, "", "")
         spread = "" if mean.standard_error is None else f"{mean.standard_error:.3f}"
         share = f"{(errors < 1).float().mean():.2f}"
-        row = (f"{errors.median():.3f}", f"{mean.value:.3f}", spread, share)
+        # torch's median of an even number is the lower of the middle two.
+        row = (f"{errors.quantile(0.5):.3f}", f"{mean.value:.3f}", spread, share)
         table.add_row(name, str(len(errors)), *row)
     Console().print(table)
