@@ -71,9 +71,9 @@ def invert(
     With a standard normal prior the second term is :math:`\frac{\lambda}{2} |z|^2` and a constant;
     the whole is the negative log-posterior under Gaussian pixels of variance
     :math:`\lambda / 2`, times :math:`\lambda`. Where a model has no prior, a normal with the mean
-    and spread of its encoder's codes stands in. An InfoGAN's uniform noise is charged like a normal's
-    too, and may leave its range. A categorical part of a code stays as it is drawn,
-    so that only restarts choose among its values.
+    and spread of its encoder's codes stands in. An InfoGAN's uniform noise is charged like a
+    normal's too, and may leave its range. A categorical part of a code stays as it is drawn, so
+    that only restarts choose among its values.
 
     Args:
         model: What `check_invertible` lets pass; it is held still meanwhile.
