@@ -15,6 +15,7 @@ from vae_lab import runs
 from vae_lab.errors import LabError
 from vae_lab.verbs import sweep as verb
 from vae_lab.verbs import sweep_file, trials
+from vae_lab.verbs.study import open_study
 from vae_lab.verbs.sweep import sweep
 
 pytest.importorskip("optuna")
@@ -61,8 +62,6 @@ def write(here, monkeypatch):
 
 def study():
     """Read back what the sweep has kept."""
-    from vae_lab.verbs.study import open_study
-
     return open_study(sweep_file.read("s.yaml"), "runs/s/sweep.journal")
 
 
@@ -92,6 +91,12 @@ def test_its_plots_need_no_network(write, capsys):
         assert title in page
 
 
+def test_a_grid_steps_by_q(write):
+    steps = {"distribution": "q_uniform", "min": -4, "max": 4, "q": 4}
+    given = sweep_file.read(write(parameters={"x": steps}))
+    assert str(given.points) == "[{'x': -4}, {'x': 0}, {'x': 4}]"
+
+
 def test_run_again_it_goes_on_to_what_is_wanted(write, capsys):
     sweep(write(), trials=2)
     assert len(states()) == 2
@@ -105,7 +110,8 @@ def test_random_and_bayes_draw_from_every_distribution(write, method):
     parameters = {
         "x": {"min": 1.0, "max": 5.0},
         "size": {"min": 0, "max": 5},
-        "q": {"distribution": "q_uniform", "min": 0, "max": 10, "q": 5},
+        "q": {"distribution": "q_uniform", "min": 5, "max": 10, "q": 5},
+        "step": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0.5},
         "rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0},
         "old": {"distribution": "log_uniform", "min": -3, "max": 0},
         "layers": {"values": [[4, 4], [8]]},
@@ -117,7 +123,8 @@ def test_random_and_bayes_draw_from_every_distribution(write, method):
     for p in found:
         assert 1 <= p["x"] <= 5
         assert p["size"] in range(6)
-        assert p["q"] in (0, 5, 10)
+        assert str(p["q"]) in ("5", "10")  # which an option of type int can read
+        assert p["step"] in (0.0, 0.5, 1.0)
         assert 1e-4 <= p["rate"] <= 1
         assert 0.0497 < p["old"] <= 1
         assert p["layers"] in ("[4, 4]", "[8]")
@@ -128,7 +135,7 @@ def test_the_same_sweep_draws_the_same(write):
     space = {"x": {"min": 0.0, "max": 1.0}}
     found = []
     for _ in range(2):
-        sweep(write(method="random", parameters=space), trials=3)
+        sweep(write(method="random", parameters=space), trials=2)
         found.append([trial.params for trial in study().trials])
         shutil.rmtree("runs")
     assert found[0] == found[1]
@@ -151,11 +158,25 @@ def test_a_curve_that_is_never_finite_has_failed(write, capsys):
 
 
 def test_hopeless_trials_are_given_up(write):
-    xs = [3.0, 3.1, 3.2, 3.3, 3.4, 9.0]
-    parameters = {"x": {"values": xs}, "pause": {"value": 0.1}, "epochs": {"value": 5}}
+    parameters = {"x": {"values": [3.0, 9.0]}, "pause": {"value": 0.1}, "epochs": {"value": 5}}
     sweep(write(parameters=parameters, early_terminate={"type": "hyperband", "min_iter": 2}))
-    assert states() == ["COMPLETE"] * 5 + ["PRUNED"]
-    assert 2 <= len(study().trials[5].intermediate_values) < 5
+    assert states() == ["COMPLETE", "PRUNED"]
+    assert 2 <= len(study().trials[1].intermediate_values) < 5
+
+
+def test_one_trial_of_eta_goes_on(write):
+    path = write(early_terminate={"type": "hyperband", "min_iter": 2, "eta": 4})
+    kept = open_study(sweep_file.read(path), "s.journal")
+    for value in range(8, 0, -1):  # each one better than those before
+        trial = kept.ask()
+        trial.report(value, 1)
+        assert not trial.should_prune()
+        trial.report(value, 2)
+        assert not trial.should_prune()
+    for value, hopeless in ((2.5, True), (1.5, False)):  # 2 go on of 9, and of 10
+        trial = kept.ask()
+        trial.report(value, 2)
+        assert trial.should_prune() is hopeless
 
 
 def test_trials_of_a_process_that_died_are_run_again(write, here):
@@ -206,6 +227,15 @@ def lives(pid):
         return False
 
 
+def early(**keys):
+    return {"early_terminate": {"type": "hyperband", **keys}}
+
+
+def drawn(distribution, low, high, **keys):
+    x = {"distribution": distribution, "min": low, "max": high, **keys}
+    return {"method": "random", "run_cap": 2, "parameters": {"x": x}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -226,7 +256,27 @@ def lives(pid):
         ({"command": None}, "has no command"),
         ({"command": ["${args_json}"]}, r"the command holds \$\{args_json\}"),
         ({"command": ["nowhere-to-be-found"]}, "nowhere-to-be-found cannot be run"),
-        ({"run_cap": 0}, "at least 1"),
+        ({"run_cap": 0}, "run_cap is a whole number, at least 1, not 0"),
+        ({"run_cap": "two"}, "run_cap is a whole number, at least 1, not 'two'"),
+        ({"early_terminate": "hyperband"}, "early_terminate needs type: hyperband"),
+        ({"early_terminate": {"type": "median"}}, "early_terminate needs type: hyperband"),
+        (early(min_iter="foo"), "min_iter is a whole number, at least 1, not 'foo'"),
+        (early(min_iter=True), "min_iter is a whole number, at least 1, not True"),
+        (early(min_iter=1, eta=1.5), "eta is a whole number, at least 2, not 1.5"),
+        (early(), "min_iter is a whole number, at least 1, not None"),
+        (early(max_iter=27, s=2), "has max_iter, s, .* say min_iter and eta instead"),
+        (drawn("log_uniform", 0, 1000), "x: min or max is too large for log_uniform; .* expon"),
+        (drawn("uniform", 0, 10**400), "max is too large for uniform"),
+        (drawn("uniform", 0, True), "x needs a value"),
+        (drawn("int_uniform", 1.5, 4), "x: int_uniform needs a whole min and max"),
+        (drawn("constant", 1, 4), "x has min, which means nothing to constant"),
+        (drawn("uniform", 1, 4, q=2), "x has q, which means nothing to uniform"),
+        ({"parameters": {"x": {"value": 1, "min": 0, "max": 2}}}, "x has min, which means noth"),
+        (drawn("q_uniform", 0, 4, q="foo"), "x: q is a number above 0, not 'foo'"),
+        (drawn("q_uniform", 0, 4, q=0), "x: q is a number above 0, not 0"),
+        (drawn("q_uniform", 1, 6, q=2), "x: q_uniform draws multiples of q: .* multiples of 2"),
+        ({"parameters": {"x": {"min": 1, "max": 10**7}}}, "more than 1000 points; choose method"),
+        ({"parameters": {c: {"min": 1, "max": 11} for c in "xyz"}}, "more than 1000 points"),
     ],
 )
 def test_a_wrong_file_is_refused_in_a_sentence(write, changes, message):
@@ -277,6 +327,7 @@ def test_trials_can_be_kept_in_a_database(write):
     assert Path("x.db").exists()
 
 
+@pytest.mark.slow
 def test_a_command_is_what_wandb_would_run(write):
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 

@@ -13,6 +13,7 @@ from vae_lab.verbs.sweep_file import Sweep
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
@@ -37,12 +38,11 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
     parts = ("method", "metric", "goal", "command", "parameters")
     defined = {part: getattr(sweep, part) for part in parts}
     defined = json.loads(json.dumps(defined, default=str))  # as it is read back
-    early, pruners = sweep.min_iter, optuna.pruners
     try:
         place = storage if "://" in storage else JournalStorage(JournalFileBackend(storage))
         study = optuna.create_study(
             storage=place,
-            pruner=pruners.NopPruner() if early is None else pruners.MedianPruner(5, early),
+            pruner=_pruner(sweep),
             study_name=sweep.name,
             direction=cast(Literal["minimize", "maximize"], sweep.goal),
             load_if_exists=True,
@@ -57,6 +57,18 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
     except Exception as error:  # every database has errors of its own
         raise LabError(f"{storage} cannot hold the trials: {error}") from error
     return study
+
+
+def _pruner(sweep: Sweep) -> "BasePruner":
+    """Return what W&B's hyperband is: successive halving that waits for no trial.
+
+    Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020, algorithm 2.
+    """
+    from optuna.pruners import NopPruner, SuccessiveHalvingPruner
+
+    if sweep.min_iter is None:
+        return NopPruner()
+    return SuccessiveHalvingPruner(sweep.min_iter, sweep.eta)
 
 
 def fill(study: "Study", sweep: Sweep, wanted: int | None, folder: Path) -> None:

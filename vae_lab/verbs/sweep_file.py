@@ -1,7 +1,7 @@
 """A sweep's file in W&B's format: what is varied, and the command that trains one trial."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,10 +16,19 @@ __all__ = ["Sweep", "read"]
 
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
-DISTRIBUTIONS = (
-    *("constant", "categorical", "int_uniform", "uniform", "q_uniform"),
-    *("log_uniform", "log_uniform_values"),
-)
+DISTRIBUTIONS = {
+    "constant": ("value",),
+    "categorical": ("values",),
+    "int_uniform": ("min", "max"),
+    "uniform": ("min", "max"),
+    "q_uniform": ("min", "max", "q"),
+    "log_uniform": ("min", "max"),
+    "log_uniform_values": ("min", "max"),
+}
+"""What each distribution is described by, as in W&B's schema."""
+
+GRID = 1000
+"""Points of a grid, at most: every one is queued before the first is trained."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Sweep:
         parameters: What each parameter may be.
         run_cap: How many trials there are, if the file says so.
         min_iter: Validations before a hopeless trial may be given up; None if none ever is.
+        eta: After `min_iter` validations, and each `eta` times as many, the best 1 / eta go on.
         program: What the command calls.
     """
 
@@ -46,17 +56,13 @@ class Sweep:
     parameters: dict[str, dict[str, Any]]
     run_cap: int | None
     min_iter: int | None
-    program: str = "lab"
+    eta: int
+    program: str
 
     @property
     def name(self) -> str:
         """The file's name without its ending."""
         return self.path.stem
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """The parameters of one value."""
-        return {k: p["value"] for k, p in self.parameters.items() if "value" in p}
 
     @property
     def space(self) -> "dict[str, BaseDistribution]":
@@ -73,9 +79,13 @@ class Sweep:
         """Every combination of a grid, the last parameter varying fastest.
 
         Raises:
-            LabError: If a parameter has no end of values.
+            LabError: If a parameter has no end of values, or there are more than 1000 points.
         """
         axes = {name: _values(name, d) for name, d in self.space.items()}
+        if math.prod(map(len, axes.values())) > GRID:
+            raise LabError(
+                f"{self.path}: the grid has more than {GRID} points; choose method random."
+            )
         return [dict(zip(axes, point, strict=True)) for point in product(*axes.values())]
 
     def words(self, params: Mapping[str, Any]) -> list[str]:
@@ -120,7 +130,7 @@ def read(path: str | Path) -> Sweep:
         raise LabError(f"{path} names no metric; add metric: {{name: val/loss, goal: minimize}}.")
     if not isinstance(command := given.get("command"), list):
         raise LabError(f"{path} has no command such as [lab, fit, --config, FILE, ${{args}}].")
-    early = given.get("early_terminate")
+    cap = given.get("run_cap")
     return Sweep(
         path,
         _one_of(path, "method", given.get("method"), METHODS),
@@ -128,10 +138,39 @@ def read(path: str | Path) -> Sweep:
         _one_of(path, "goal", metric.get("goal", "minimize"), GOALS),
         tuple(map(str, command)),
         {name: _parameter(path, name, p) for name, p in parameters.items()},
-        given.get("run_cap"),
-        int(early.get("min_iter", 1)) if isinstance(early, dict) else None,
-        program=str(given.get("program", "lab")),
+        None if cap is None else _whole(path, "run_cap", cap, 1),
+        *_hyperband(path, given.get("early_terminate")),
+        str(given.get("program", "lab")),
     )
+
+
+def _hyperband(path: Path, early: Any) -> tuple[int | None, int]:
+    """Return `min_iter` and `eta`."""
+    if early is None:
+        return None, 3
+    if not isinstance(early, dict) or early.get("type") != "hyperband":
+        raise LabError(f"{path}: early_terminate needs type: hyperband, and a min_iter.")
+    if extra := [str(key) for key in early if key not in ("type", "min_iter", "eta")]:
+        raise LabError(
+            f"{path}: early_terminate has {', '.join(extra)}, which only W&B itself goes by; "
+            "say min_iter and eta instead, which W&B takes as well."
+        )
+    least = _whole(path, "early_terminate's min_iter", early.get("min_iter"), 1)
+    return least, _whole(path, "early_terminate's eta", early.get("eta", 3), 2)
+
+
+def _whole(path: Path, key: str, value: Any, least: int) -> int:
+    if not _is_whole(value) or value < least:
+        raise LabError(f"{path}: {key} is a whole number, at least {least}, not {value!r}.")
+    return int(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _one_of(path: Path, key: str, value: Any, known: tuple[str, ...]) -> str:
@@ -146,8 +185,21 @@ def _parameter(path: Path, name: str, given: Any) -> dict[str, Any]:
         raise LabError(f"{path}: {name} needs a value, values, or a min and a max.")
     if "probabilities" in given:
         raise LabError(f"{path}: {name} has probabilities, which only W&B itself can draw by.")
-    _one_of(path, f"{name}'s distribution", given.get("distribution", "constant"), DISTRIBUTIONS)
+    kind = _one_of(
+        path, f"{name}'s distribution", given.get("distribution", _kind(given)), (*DISTRIBUTIONS,)
+    )
+    if extra := [k for k in given if k not in ("distribution", *DISTRIBUTIONS[kind])]:
+        raise LabError(f"{path}: {name} has {extra[0]}, which means nothing to {kind}.")
     return given
+
+
+def _kind(given: dict[str, Any]) -> str:
+    """Return the distribution that W&B takes where none is named."""
+    if "value" in given:
+        return "constant"
+    if _listed(given):
+        return "categorical"
+    return "int_uniform" if _is_whole(given["min"]) and _is_whole(given["max"]) else "uniform"
 
 
 def _listed(given: dict[str, Any]) -> bool:
@@ -155,8 +207,7 @@ def _listed(given: dict[str, Any]) -> bool:
 
 
 def _limited(given: dict[str, Any]) -> bool:
-    ends = (given.get("min"), given.get("max"))
-    return all(isinstance(end, int | float) and math.isfinite(end) for end in ends)
+    return _is_number(given.get("min")) and _is_number(given.get("max"))
 
 
 def _distribution(name: str, given: dict[str, Any]) -> "BaseDistribution":
@@ -164,18 +215,44 @@ def _distribution(name: str, given: dict[str, Any]) -> "BaseDistribution":
 
     if _listed(given):
         return CategoricalDistribution([_choice(value) for value in given["values"]])
-    low, high = given["min"], given["max"]
-    whole = isinstance(low, int) and isinstance(high, int)
-    kind = given.get("distribution", "int_uniform" if whole else "uniform")
+    low, high, kind = given["min"], given["max"], given.get("distribution", _kind(given))
     try:
         if kind == "int_uniform":
+            if not (_is_whole(low) and _is_whole(high)):
+                raise ValueError("int_uniform needs a whole min and max.")
             return IntDistribution(low, high)
+        if kind == "q_uniform":
+            return _stepped(low, high, given.get("q", 1))
         if kind == "log_uniform":  # whose ends W&B gives as exponents
             return FloatDistribution(math.exp(low), math.exp(high), log=True)
-        step = given.get("q", 1.0) if kind == "q_uniform" else None
-        return FloatDistribution(low, high, log=kind == "log_uniform_values", step=step)
+        return FloatDistribution(low, high, log=kind == "log_uniform_values")
+    except OverflowError as error:
+        raise LabError(
+            f"{name}: min or max is too large for {kind}; log_uniform takes exponents of e, "
+            "log_uniform_values the ends themselves."
+        ) from error
     except ValueError as error:
         raise LabError(f"{name}: {error}") from error
+
+
+def _stepped(low: float, high: float, q: Any) -> "BaseDistribution":
+    """Return the multiples of q between two of them, whole numbers if q is one.
+
+    W&B's server draws multiples of q, and its scheduler for Optuna steps from min: where they
+    would differ, neither is guessed.
+
+    Raises:
+        ValueError: If q is no step, or an end none of its multiples.
+    """
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if not _is_number(q) or q <= 0:
+        raise ValueError(f"q is a number above 0, not {q!r}.")
+    if any(abs(math.remainder(end, q)) > 1e-9 * q for end in (low, high)):
+        raise ValueError(f"q_uniform draws multiples of q: min and max must be multiples of {q}.")
+    if _is_whole(q):
+        return IntDistribution(round(low), round(high), step=q)
+    return FloatDistribution(low, high, step=q)
 
 
 def _choice(value: Any) -> Any:
@@ -183,11 +260,12 @@ def _choice(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def _values(name: str, distribution: "BaseDistribution") -> list[Any]:
+def _values(name: str, distribution: "BaseDistribution") -> Sequence[Any]:
+    """Return a parameter's values, no more of a range than make a grid too large."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
+        return distribution.choices
     if isinstance(distribution, IntDistribution):
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
+        return range(distribution.low, distribution.high + 1, distribution.step)[: GRID + 1]
     raise LabError(f"A grid needs values; {name} has a min and a max: choose method random.")
