@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -93,3 +94,11 @@ def run(trained, here):
     """A copy of the VAE's run in the working folder, as `runs/VAE/version_0`."""
     shutil.copytree(trained, here / "runs")
     return Path("runs/VAE/version_0")
+
+
+@pytest.fixture
+def interruptible():
+    """Hear SIGINT, which a shell lets its background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -302,6 +302,7 @@ def test_what_cannot_be_steered_is_refused():
 # Serving
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_it_serves_this_machine_until_interrupted(tmp_path):
     (tmp_path / "index.html").write_text("the page")
     code = (

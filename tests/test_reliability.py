@@ -142,14 +142,6 @@ def test_a_run_goes_on_after_sigterm(lab, stopped, whole, capfd):
     check_resumed(whole)
 
 
-@pytest.fixture
-def interruptible():
-    """Hear SIGINT, which a shell lets its background jobs ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_with_the_status_of_an_interrupt(stopped):
     assert stopped(SystemExit, 13, lambda: signal.raise_signal(signal.SIGINT)).code == 130

@@ -199,6 +199,7 @@ def test_trials_of_a_process_that_died_are_run_again(write, here):
     assert len(states()) == 4
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_sweep_ends_its_trainings_and_goes_on(write, here, number):
     path = write(parameters={"x": {"values": [2.0, 3.0]}, "pause": {"value": 5}})
