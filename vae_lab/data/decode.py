@@ -3,10 +3,10 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,25 +15,11 @@ from torch import Tensor
 from vae_lab.contracts import Shape
 from vae_lab.data.store import cache_folder, fits
 from vae_lab.errors import LabError
+from vae_lab.image_files import Open, opened
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+__all__ = ["decode"]
 
-__all__ = ["Open", "decode", "open_image", "opened"]
-
-Open = Callable[[Path], "Image"]
 CHUNK = 64  # images a task
-
-
-def open_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> "Image":
-    """Read an image as grey or RGB, upright, filling `size` (height, width) and cropped to it."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as image:
-        if size:  # A large JPEG need not be decoded in full to be shown small.
-            image.draft(None, (2 * size[1], 2 * size[0]))
-        upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-    return ImageOps.fit(upright, size[::-1], Image.Resampling.BICUBIC) if size else upright
 
 
 def decode(files: Sequence[Path], shape: Shape, opener: Open, root: Path, recipe: str) -> Tensor:
@@ -114,18 +100,3 @@ def _pixels(path: Path, shape: tuple[int, ...], opener: Open) -> "np.ndarray[Any
             "expected. Set resize to bring all images to one size."
         )
     return np.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
-
-
-def opened(path: Path, opener: Open) -> "Image":
-    """Open an image, or say which one is damaged.
-
-    Raises:
-        LabError: If `opener` fails.
-    """
-    try:
-        return opener(path)
-    # PIL raises a dozen kinds of error on a damaged file, SyntaxError among them.
-    except Exception as error:
-        raise LabError(
-            f"{path} is no image that can be read ({error}). Mend or remove it."
-        ) from error

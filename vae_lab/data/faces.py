@@ -9,10 +9,11 @@ from torch import Tensor
 
 from vae_lab.data.arguments import at_least
 from vae_lab.data.base import ImageData
-from vae_lab.data.decode import decode, open_image
+from vae_lab.data.decode import decode
 from vae_lab.data.store import cut
 from vae_lab.data.vision import VisionData
 from vae_lab.errors import LabError
+from vae_lab.image_files import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image

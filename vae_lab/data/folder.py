@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from vae_lab.data.base import ImageData
-from vae_lab.data.decode import decode, open_image, opened
+from vae_lab.data.decode import decode
 from vae_lab.data.store import cut
 from vae_lab.errors import LabError
+from vae_lab.image_files import open_image, opened
 
 __all__ = ["ImageFolder"]
 

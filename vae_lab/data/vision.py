@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vae_lab.data.base import ImageData
-from vae_lab.data.fetch import fetch
 from vae_lab.errors import LabError
+from vae_lab.fetch import fetch
 
 __all__ = ["CIFAR10", "KMNIST", "MNIST", "FashionMNIST", "VisionData"]
 

@@ -213,7 +213,7 @@ class Adversarial(Model):
 
     def _backward(self, losses: Tensor, parts: list[Batch]) -> None:
         total = sum(len(part.x) for part in parts)
-        (losses.sum() / total).backward()  # type: ignore[no-untyped-call]  # torch gives no hint
+        torch.autograd.backward(losses.sum() / total)
 
     def _forget_gradients(self, *names: str) -> None:
         for name in names:

@@ -3,7 +3,7 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-    from vae_lab.data import ImageData
+    from vae_lab.contracts import Images
 
 __all__ = ["export", "export_part"]
 
@@ -33,7 +33,7 @@ def export(run: str, format: Format = "onnx", output: str = "exported") -> None:
     from vae_lab.files import atomic
 
     path = runs.checkpoint_of(run)
-    model, data = runs.load_model(path), cast("ImageData", runs.load_data(path))
+    model, data = runs.load_model(path), runs.load_data(path)
     able = {"encode": Encodes, "decode": Decodes}
     parts = [name for name, capability in able.items() if isinstance(model, capability)]
     if not parts:
@@ -125,7 +125,7 @@ def _describe(tensor: "Tensor", range: list[int] | None) -> dict[str, Any]:
     return {"type": kind, "shape": shape} | ({} if range is None else {"range": range})
 
 
-def _origin(model: Any, data: "ImageData", path: Path) -> dict[str, Any]:
+def _origin(model: Any, data: "Images", path: Path) -> dict[str, Any]:
     from vae_lab import __version__
     from vae_lab.provenance import commit
 

@@ -112,7 +112,7 @@ def _read(files: list[str], shape: tuple[int, int, int]) -> "Tensor":
     import torch
     from torchvision.transforms.functional import to_tensor
 
-    from vae_lab.data.decode import open_image, opened
+    from vae_lab.image_files import open_image, opened
 
     opener = partial(open_image, channels=shape[0], size=(shape[1], shape[2]))
     return torch.stack([to_tensor(opened(Path(file), opener)) for file in files])

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from vae_lab.data.fetch import fetch
 from vae_lab.errors import LabError
+from vae_lab.fetch import fetch
 
 __all__ = ["Runtime", "folder", "runtime"]
 

@@ -1,0 +1,40 @@
+"""Image files, one at a time: read as a model takes them, or named where they are damaged."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Open", "open_image", "opened"]
+
+Open = Callable[[Path], "Image"]
+
+
+def open_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> "Image":
+    """Read an image as grey or RGB, upright, filling `size` (height, width) and cropped to it."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        if size:  # A large JPEG need not be decoded in full to be shown small.
+            image.draft(None, (2 * size[1], 2 * size[0]))
+        upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    return ImageOps.fit(upright, size[::-1], Image.Resampling.BICUBIC) if size else upright
+
+
+def opened(path: Path, opener: Open) -> "Image":
+    """Open an image, or say which one is damaged.
+
+    Raises:
+        LabError: If `opener` fails.
+    """
+    try:
+        return opener(path)
+    # PIL raises a dozen kinds of error on a damaged file, SyntaxError among them.
+    except Exception as error:
+        raise LabError(
+            f"{path} is no image that can be read ({error}). Mend or remove it."
+        ) from error
