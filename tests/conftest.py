@@ -35,7 +35,8 @@ def mnist_root() -> Path:
     """The folder that holds the real MNIST, or a skip that says where it was looked for."""
     root = Path(os.environ.get("VAE_LAB_DATA", "data"))
     if not (root / "MNIST/raw/train-images-idx3-ubyte").exists():
-        pytest.skip(f"needs MNIST: {root}/MNIST/raw is empty (set VAE_LAB_DATA)")
+        # Its numbers are of the real images, which no repository may hold and no test may fetch.
+        pytest.skip(f"needs the real MNIST in {root}/MNIST/raw (VAE_LAB_DATA names another folder)")
     return root
 
 
@@ -102,3 +103,16 @@ def interruptible():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def whole(request, tmp_path_factory):
+    """The folder of an unbroken run of the module's FIT."""
+    from vae_lab.cli import main
+
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lab", *request.module.FIT])
+        main(request.module.FIT)
+    return folder

@@ -177,7 +177,10 @@ def trained(tmp_path_factory):
 def pages(trained, tmp_path_factory):
     """A page of each, with the runtime that was fetched before."""
     if not list(onnx_runtime.folder().glob("*.wasm")):
-        pytest.skip("needs ONNX Runtime Web in the cache: `lab explore` fetches it")
+        # Fetching it is 33 MB from the network, which no test may ask for.
+        pytest.skip(
+            f"needs ONNX Runtime Web in {onnx_runtime.folder()}: `lab explore` fetches it, once"
+        )
     folder = tmp_path_factory.mktemp("pages")
     for name in MODELS:
         explore(str(trained / name), output=str(folder / name))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from linear import Linear
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from vae_lab.contracts import Batch
-from vae_lab.likelihoods import Likelihood
 from vae_lab.losses import free_bits, gaussian_kl, importance_bound
 from vae_lab.models import VAE
 from vae_lab.nets import MLPDecoder, MLPEncoder
@@ -152,21 +152,6 @@ def test_the_priors_divergence_is_the_mean_of_its_log_densities():
 
 
 # bounds, where the likelihood itself is known
-
-
-class Linear(Likelihood):
-    """Gaussian pixels around the decoder's output as it is."""
-
-    scale = 0.6
-
-    def log_prob(self, output, x):
-        return Normal(output, self.scale).log_prob(x).flatten(-3).sum(-1)
-
-    def mean(self, output):
-        return output
-
-    def sample(self, output):
-        return torch.normal(output, self.scale)
 
 
 def linear_vae(latent_dim, **kwargs):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import hypothesis.strategies as st
 import pytest
@@ -123,14 +124,18 @@ def test_activations_are_chosen_by_name(net, hidden, name):
     assert not isinstance(made[-1], kind)
 
 
+NONE = ["relu", "Rellu", "", "Linear", "F", "Module", "Tensor", "Threshold", "Softmax2d"]
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["relu", "Rellu", "", "Linear", "F", "Module", "Tensor", "GLU", "Threshold", "Softmax2d"],
+    ("net", "name"),
+    [
+        *product([MLPEncoder, ConvEncoder, ResidualEncoder], NONE),
+        # Between fully connected layers it is a gate.
+        *product([ConvEncoder, ResidualEncoder], ["GLU"]),
+    ],
 )
-@pytest.mark.parametrize("net", [MLPEncoder, ConvEncoder, ResidualEncoder])
 def test_what_is_no_activation_is_refused(net, name):
-    if net is MLPEncoder and name == "GLU":
-        pytest.skip("it gates the hidden layers")
     with pytest.raises(LabError, match="activation"):
         net((1, 8, 8), 2, activation=name)
 

@@ -1,6 +1,5 @@
 """Runs that are stopped, killed, repeated or spoiled."""
 
-import csv
 import errno
 import os
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from going_on import STATE, last, rows, same
 
 from vae_lab import runs
 from vae_lab.callbacks import AtomicCheckpointIO
@@ -38,41 +38,6 @@ FIT = [
     "--trainer.enable_progress_bar=false",
     "--pictures.kinds=[]",
 ]
-STATE = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "progress")
-
-
-def last(name="run", root=Path()):
-    path = root / f"runs/{name}/version_0/checkpoints/last.ckpt"
-    return torch.load(path, weights_only=True)
-
-
-def rows(name="run", root=Path()):
-    with (root / f"runs/{name}/version_0/metrics.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def same(a, b):
-    """Tell whether nested values are equal to the bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The folder of an unbroken run of 30 steps, 10 an epoch."""
-    from vae_lab.cli import main
-
-    folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["lab", *FIT])
-        main(FIT)
-    return folder
 
 
 def check_resumed(whole):

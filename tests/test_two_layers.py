@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from torch.distributions import MultivariateNormal, Normal
+from linear import Linear
+from torch.distributions import MultivariateNormal
 
 from vae_lab.contracts import Batch
-from vae_lab.likelihoods import Likelihood
 from vae_lab.losses import importance_bound
 from vae_lab.models import VAE
 from vae_lab.nets import MLPDecoder, MLPEncoder
@@ -19,21 +19,6 @@ from vae_lab.randomness import reseed
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*treespec")
 
 # two layers, where the likelihood is known
-
-
-class Linear(Likelihood):
-    """Gaussian pixels around the decoder's output as it is."""
-
-    scale = 0.6
-
-    def log_prob(self, output, x):
-        return Normal(output, self.scale).log_prob(x).flatten(-3).sum(-1)
-
-    def mean(self, output):
-        return output
-
-    def sample(self, output):
-        return torch.normal(output, self.scale)
 
 
 def two_linear_layers():

@@ -15,5 +15,6 @@ def reseed(*keys: int) -> None:
     # The hash of a tuple of integers is fixed; only those of strings vary from run to run.
     seed = hash(keys) & 0xFFFF_FFFF
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch gives no hint
+    # torch annotates no return type of is_initialized.
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(seed)

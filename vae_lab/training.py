@@ -122,7 +122,8 @@ class LabCLI(LightningCLI):
         bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
         self.trainer_defaults["callbacks"] = [Projector(), Record(), *bar]
         trainer = super().instantiate_trainer(**kwargs)
-        # Lightning gives its trainer this attribute from elsewhere.
+        # Lightning's Trainer declares no `callbacks`, so mypy knows of none: its callback connector
+        # sets it.
         drop_idle_hooks([*trainer.callbacks, self.model])  # type: ignore[attr-defined]
         return trainer
 

@@ -87,7 +87,8 @@ class Model(L.LightningModule, ABC):
                 f"Weights are kept in single precision: --trainer.precision is {wanted}."
             )
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        # Lightning gives its trainer this attribute from elsewhere.
+        # Lightning's Trainer declares no `log_every_n_steps`, so mypy knows of none: its logger
+        # connector sets it.
         self._log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
 
     def on_train_epoch_end(self) -> None:

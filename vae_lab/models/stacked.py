@@ -128,7 +128,7 @@ class StackedAutoencoder(SingleObjective):
             )
 
     def on_train_start(self) -> None:
-        # Lightning gives its trainer this attribute from elsewhere.
+        # Lightning's Trainer declares no `fast_dev_run`, so mypy knows of none: its setup sets it.
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         wanted, steps = self.pretrain_epochs * len(self.layers), self.trainer.num_training_batches

@@ -79,8 +79,7 @@ class VAEDis(SingleObjective):
             self.hparams["gan"] = source.hparams["gan"] if goes_on else described(source)
         else:
             source = gan(shape)
-        self.critic = _critic(source, gan)
-        check_layer(self.critic, layer)
+        self.critic = check_layer(_critic(source, gan), layer)
         self.layer = layer
         self.latent_dim = latent_dim
         self.beta = beta
@@ -135,10 +134,10 @@ class VAEDis(SingleObjective):
         }
 
 
-def _critic(source: Model, named: object) -> nn.Sequential:
+def _critic(source: Model, named: object) -> nn.Module:
     """Return a model's critic, never to learn again."""
     critic = getattr(source, "critic", None)
     if not isinstance(critic, nn.Module):
         where = f"The {type(source).__name__} of {named}" if isinstance(named, str) else str(named)
         raise LabError(f"{where} has no critic to measure by; give a GAN's run as --model.gan.")
-    return critic.requires_grad_(False)  # type: ignore[return-value]  # `check_layer` looks
+    return critic.requires_grad_(False)

@@ -31,11 +31,11 @@ def distance(features: Tensor, others: Tensor) -> Tensor:
     return (at_least_single(features) - at_least_single(others)).square().flatten(1).sum(1)
 
 
-def check_layer(chain: nn.Module, layer: int) -> None:
-    """Refuse a layer that does not exist, or that is the last one, whose output is no feature.
+def check_layer(chain: nn.Module, layer: int) -> nn.Sequential:
+    """Return a chain that has such a layer, which is not the last: its output is no feature.
 
     Raises:
-        LabError: If it is one of these, or the network is no chain of layers.
+        LabError: If there is no such layer, or the network is no chain of layers.
     """
     name = type(chain).__name__
     if not isinstance(chain, nn.Sequential):
@@ -43,3 +43,4 @@ def check_layer(chain: nn.Module, layer: int) -> None:
     if not 0 <= layer < len(chain) - 1:
         known = ", ".join(f"{i} {type(part).__name__}" for i, part in enumerate(list(chain)[:-1]))
         raise LabError(f"This {name} has no layer {layer} to take features of; it has {known}.")
+    return chain
