@@ -1,13 +1,14 @@
 """A sweep's file in W&B's format: what is varied, and the command that trains one trial."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
+from vae_lab.verbs.sweep_space import GRID, described, distribution, is_whole, one_of, values
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -16,19 +17,6 @@ __all__ = ["Sweep", "read"]
 
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
-DISTRIBUTIONS = {
-    "constant": ("value",),
-    "categorical": ("values",),
-    "int_uniform": ("min", "max"),
-    "uniform": ("min", "max"),
-    "q_uniform": ("min", "max", "q"),
-    "log_uniform": ("min", "max"),
-    "log_uniform_values": ("min", "max"),
-}
-"""What each distribution is described by, as in W&B's schema."""
-
-GRID = 1000
-"""Points of a grid, at most: every one is queued before the first is trained."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +60,7 @@ class Sweep:
             LabError: If a parameter is not described as W&B would have it.
         """
         varied = {k: p for k, p in self.parameters.items() if "value" not in p}
-        return {name: _distribution(name, given) for name, given in varied.items()}
+        return {name: distribution(name, given) for name, given in varied.items()}
 
     @property
     def points(self) -> list[dict[str, Any]]:
@@ -81,7 +69,7 @@ class Sweep:
         Raises:
             LabError: If a parameter has no end of values, or there are more than 1000 points.
         """
-        axes = {name: _values(name, d) for name, d in self.space.items()}
+        axes = {name: values(name, d) for name, d in self.space.items()}
         if math.prod(map(len, axes.values())) > GRID:
             raise LabError(
                 f"{self.path}: the grid has more than {GRID} points; choose method random."
@@ -133,11 +121,11 @@ def read(path: str | Path) -> Sweep:
     cap = given.get("run_cap")
     return Sweep(
         path,
-        _one_of(path, "method", given.get("method"), METHODS),
+        one_of(path, "method", given.get("method"), METHODS),
         metric["name"],
-        _one_of(path, "goal", metric.get("goal", "minimize"), GOALS),
+        one_of(path, "goal", metric.get("goal", "minimize"), GOALS),
         tuple(map(str, command)),
-        {name: _parameter(path, name, p) for name, p in parameters.items()},
+        {name: described(path, name, p) for name, p in parameters.items()},
         None if cap is None else _whole(path, "run_cap", cap, 1),
         *_hyperband(path, given.get("early_terminate")),
         str(given.get("program", "lab")),
@@ -160,112 +148,6 @@ def _hyperband(path: Path, early: Any) -> tuple[int | None, int]:
 
 
 def _whole(path: Path, key: str, value: Any, least: int) -> int:
-    if not _is_whole(value) or value < least:
+    if not is_whole(value) or value < least:
         raise LabError(f"{path}: {key} is a whole number, at least {least}, not {value!r}.")
     return int(value)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _one_of(path: Path, key: str, value: Any, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise LabError(f"{path}: {key} is one of {', '.join(known)}, not {value!r}.")
-    return str(value)
-
-
-def _parameter(path: Path, name: str, given: Any) -> dict[str, Any]:
-    """Return how a parameter is described, or say that it is not."""
-    if not isinstance(given, dict) or not ("value" in given or _listed(given) or _limited(given)):
-        raise LabError(f"{path}: {name} needs a value, values, or a min and a max.")
-    if "probabilities" in given:
-        raise LabError(f"{path}: {name} has probabilities, which only W&B itself can draw by.")
-    kind = _one_of(
-        path, f"{name}'s distribution", given.get("distribution", _kind(given)), (*DISTRIBUTIONS,)
-    )
-    if extra := [k for k in given if k not in ("distribution", *DISTRIBUTIONS[kind])]:
-        raise LabError(f"{path}: {name} has {extra[0]}, which means nothing to {kind}.")
-    return given
-
-
-def _kind(given: dict[str, Any]) -> str:
-    """Return the distribution that W&B takes where none is named."""
-    if "value" in given:
-        return "constant"
-    if _listed(given):
-        return "categorical"
-    return "int_uniform" if _is_whole(given["min"]) and _is_whole(given["max"]) else "uniform"
-
-
-def _listed(given: dict[str, Any]) -> bool:
-    return isinstance(given.get("values"), list) and bool(given["values"])
-
-
-def _limited(given: dict[str, Any]) -> bool:
-    return _is_number(given.get("min")) and _is_number(given.get("max"))
-
-
-def _distribution(name: str, given: dict[str, Any]) -> "BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if _listed(given):
-        return CategoricalDistribution([_choice(value) for value in given["values"]])
-    low, high, kind = given["min"], given["max"], given.get("distribution", _kind(given))
-    try:
-        if kind == "int_uniform":
-            if not (_is_whole(low) and _is_whole(high)):
-                raise ValueError("int_uniform needs a whole min and max.")
-            return IntDistribution(low, high)
-        if kind == "q_uniform":
-            return _stepped(low, high, given.get("q", 1))
-        if kind == "log_uniform":  # whose ends W&B gives as exponents
-            return FloatDistribution(math.exp(low), math.exp(high), log=True)
-        return FloatDistribution(low, high, log=kind == "log_uniform_values")
-    except OverflowError as error:
-        raise LabError(
-            f"{name}: min or max is too large for {kind}; log_uniform takes exponents of e, "
-            "log_uniform_values the ends themselves."
-        ) from error
-    except ValueError as error:
-        raise LabError(f"{name}: {error}") from error
-
-
-def _stepped(low: float, high: float, q: Any) -> "BaseDistribution":
-    """Return the multiples of q between two of them, whole numbers if q is one.
-
-    W&B's server draws multiples of q, and its scheduler for Optuna steps from min: where they
-    would differ, neither is guessed.
-
-    Raises:
-        ValueError: If q is no step, or an end none of its multiples.
-    """
-    from optuna.distributions import FloatDistribution, IntDistribution
-
-    if not _is_number(q) or q <= 0:
-        raise ValueError(f"q is a number above 0, not {q!r}.")
-    if any(abs(math.remainder(end, q)) > 1e-9 * q for end in (low, high)):
-        raise ValueError(f"q_uniform draws multiples of q: min and max must be multiples of {q}.")
-    if _is_whole(q):
-        return IntDistribution(round(low), round(high), step=q)
-    return FloatDistribution(low, high, step=q)
-
-
-def _choice(value: Any) -> Any:
-    """Return what stands for a value among choices: lists and tables as they would be written."""
-    return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def _values(name: str, distribution: "BaseDistribution") -> Sequence[Any]:
-    """Return a parameter's values, no more of a range than make a grid too large."""
-    from optuna.distributions import CategoricalDistribution, IntDistribution
-
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    if isinstance(distribution, IntDistribution):
-        return range(distribution.low, distribution.high + 1, distribution.step)[: GRID + 1]
-    raise LabError(f"A grid needs values; {name} has a min and a max: choose method random.")
