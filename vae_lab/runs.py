@@ -9,6 +9,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -108,15 +109,29 @@ class Run:
         except (ValueError, TypeError, csv.Error) as error:
             raise LabError(f"{path} is damaged: {error}.") from error
 
+    @cached_property
+    def epoch_ends(self) -> dict[int, int]:
+        """At which step each epoch ended, counted from 1 as pictures are."""
+        ends: dict[int, int] = {}
+        for row in self._rows:
+            if "epoch" in row and "step" in row:
+                epoch = int(row["epoch"]) + 1
+                ends[epoch] = max(ends.get(epoch, 0), int(row["step"]))
+        return ends
+
+    @property
+    def drawn(self) -> dict[str, dict[int, Path]]:
+        """Every picture of each kind, by its epoch."""
+        kinds: dict[str, dict[int, Path]] = {}
+        for path in sorted((self.path / "pictures").glob("*.png")):
+            if found := re.fullmatch(r"(.+)_(\d+)", path.stem):
+                kinds.setdefault(found[1], {})[int(found[2])] = path
+        return kinds
+
     @property
     def pictures(self) -> dict[str, Path]:
         """The latest picture of each kind."""
-        latest: dict[str, tuple[int, Path]] = {}
-        for path in (self.path / "pictures").glob("*.png"):
-            if found := re.fullmatch(r"(.+)_(\d+)", path.stem):
-                kind, epoch = found[1], int(found[2])
-                latest[kind] = max(latest.get(kind, (-1, path)), (epoch, path))
-        return {kind: path for kind, (_, path) in sorted(latest.items())}
+        return {kind: paths[max(paths)] for kind, paths in self.drawn.items()}
 
     def checkpoint(self, which: Literal["best", "last"] = "best") -> Path:
         """Return the wanted checkpoint, or the other one if that is all there is.
@@ -157,16 +172,32 @@ def find_all(path: str | Path) -> list[Run]:
 
 
 def expand(patterns: Iterable[str]) -> list[Run]:
-    """Find the runs of all that is named, by itself or by a pattern, each once.
+    """Find the runs of all that is named, by itself or by a pattern such as `runs/**`, each once.
 
     Raises:
         LabError: If something named holds no run.
     """
-    paths = [
-        path for p in patterns for path in ([p] if Path(p).exists() else sorted(glob(p)) or [p])
-    ]
-    found = {run.path.resolve(): run for path in paths for run in find_all(path)}
+    found: dict[Path, Run] = {}
+    for pattern in patterns:
+        for run in _matching(pattern):
+            found.setdefault(run.path.resolve(), run)
     return list(found.values())
+
+
+def _matching(pattern: str) -> list[Run]:
+    if Path(pattern).exists():
+        return find_all(pattern)
+    paths = sorted(map(Path, glob(pattern, recursive=True)), key=_by_name)
+    if not paths:
+        raise _missing(Path(pattern))
+    runs: list[Run] = []
+    for path in paths:
+        # What a sweep leaves beside its runs, or a run beneath itself, matches as well.
+        with suppress(LabError):
+            runs += find_all(path)
+    if not runs:
+        raise LabError(f"{pattern} matches no run; `lab fit --config FILE` makes one.")
+    return runs
 
 
 def _runs_in(path: Path, depth: int) -> list[Run]:
@@ -191,7 +222,7 @@ def _is_run(path: Path) -> bool:
 
 def _by_name(path: Path) -> list[str | int]:
     """Order 9 before 10."""
-    return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", path.name)]
+    return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", str(path))]
 
 
 def _age(path: Path) -> tuple[int, float, str]:
