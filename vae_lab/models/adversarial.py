@@ -21,7 +21,13 @@ from vae_lab.models.base import Model, Schedule
 from vae_lab.nets import normalises
 from vae_lab.randomness import reseed
 
-__all__ = ["Adversarial"]
+__all__ = ["Adversarial", "Made"]
+
+Made = Any
+"""Images that a critic is to tell from real ones, maybe with what they were made of.
+
+Its `detach()` returns the same, out of the reach of a gradient.
+"""
 
 
 class Adversarial(Model):
@@ -52,6 +58,9 @@ class Adversarial(Model):
 
     rates = ("lr", "critic_lr")
     chosen_by_loss = False
+
+    counted = "critic"
+    """The player that moves at every batch, whose steps Lightning is to count."""
 
     critic: nn.Module
 
@@ -96,18 +105,18 @@ class Adversarial(Model):
         """Draw all that chance decides in a batch's turn, one row an image."""
 
     @abstractmethod
-    def fake(self, batch: Batch, drawn: Tensor) -> Tensor:
-        """Return the images that the critic is to tell from real ones."""
+    def fake(self, batch: Batch, drawn: Tensor) -> Made:
+        """Make the images that the critic is to tell from real ones."""
 
     @abstractmethod
-    def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+    def judge(self, batch: Batch, fake: Made, drawn: Tensor) -> dict[str, Tensor]:
         """Return named terms for each image, shape (B,); the critic minimises `critic_loss`."""
 
     @abstractmethod
-    def please(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
+    def please(self, batch: Batch, fake: Made, drawn: Tensor) -> Tensor:
         """Return what the opponents minimise for each image, shape (B,)."""
 
-    def moved(self) -> None:
+    def moved(self, batch: Batch) -> None:
         """Do what follows each step of the opponents; most models have nothing to do."""
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -185,7 +194,7 @@ class Adversarial(Model):
 
     def _move_critic(
         self, parts: list[Batch], drawn: list[Tensor], keep_graph: bool
-    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+    ) -> tuple[list[Made], dict[str, Tensor]]:
         """Step the critic; return what it judged, and its terms for all images."""
         self._forget_gradients("critic")
         fakes, found = [], []
@@ -198,7 +207,7 @@ class Adversarial(Model):
         return fakes, {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
 
     def _move_opponents(
-        self, parts: list[Batch], drawn: list[Tensor], fakes: list[Tensor] | None
+        self, parts: list[Batch], drawn: list[Tensor], fakes: list[Made] | None
     ) -> None:
         """Step all but the critic by one gradient, which passes through the critic as it is."""
         self._forget_gradients(*self.opponents)
@@ -209,7 +218,7 @@ class Adversarial(Model):
         self.critic.requires_grad_(True)
         for name in self.opponents:
             self._step(name)
-        self.moved()
+        self.moved(parts[-1])
 
     def _backward(self, losses: Tensor, parts: list[Batch]) -> None:
         total = sum(len(part.x) for part in parts)
@@ -226,9 +235,13 @@ class Adversarial(Model):
             self._average_gradients(weights)
         if self.clip is not None:
             self._norms[name] = clip_grad_norm_(weights, self.clip)
+        self._advance(name)
+
+    def _advance(self, name: str) -> None:
+        """Take an optimiser's step, by which weights without a gradient stay as they are."""
         optimizer = self._optimizers[name]
-        # Lightning counts the steps of its own wrapper: those of one player, a step a batch.
-        (optimizer if name == "critic" else optimizer.optimizer).step()
+        # Lightning counts the steps of its own wrapper.
+        (optimizer if name == self.counted else optimizer.optimizer).step()
 
     @property
     def _optimizers(self) -> dict[str, LightningOptimizer]:

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations
 from vae_lab.adversarial_losses import AdversarialLoss, NonSaturating, Penalty
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
-from vae_lab.models.adversarial import Adversarial
+from vae_lab.models.adversarial import Adversarial, Made
 from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.nets import MLPCritic, MLPGenerator, normalises
@@ -128,10 +128,10 @@ class GAN(Adversarial):
     def draw(self, batch: Batch) -> Tensor:
         return self.draw_codes(len(batch.x))
 
-    def fake(self, batch: Batch, drawn: Tensor) -> Tensor:
+    def fake(self, batch: Batch, drawn: Tensor) -> Made:
         return self._generate(drawn)
 
-    def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+    def judge(self, batch: Batch, fake: Made, drawn: Tensor) -> dict[str, Tensor]:
         real = 2 * batch.x - 1
         real_score, fake_score = self.score(self.critic(real)), self.score(self.critic(fake))
         terms = self.compare(real_score, fake_score)
@@ -149,13 +149,14 @@ class GAN(Adversarial):
             "fake": self.loss.output(fake),
         }
 
-    def please(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
+    def please(self, batch: Batch, fake: Made, drawn: Tensor) -> Tensor:
         return self.loss.generator(self.score(self.critic(fake)))
 
-    def moved(self) -> None:
+    def moved(self, batch: Batch) -> None:
         if self.averaged is not None:
             steps = self.global_step // self.critic_steps
-            follow(self.averaged, self.generator, self.average, steps)
+            codes = self.draw_codes(len(batch.x))
+            follow(self.averaged, self.generator, self.average, steps, codes)
 
     def score(self, said: Tensor) -> Tensor:
         """Return the scores in what the critic puts out, shape (B,)."""

@@ -22,18 +22,27 @@ from vae_lab.posteriors import DiagonalGaussian
 __all__ = ["VAEGAN"]
 
 
-class _Reading(NamedTuple):
-    """What the encoder says of a batch, and the codes drawn from it.
+class _Made(NamedTuple):
+    """Images in [-1, 1], shape (B, C, H, W), and what the restored ones were made of.
 
     Attributes:
-        posterior: Where the codes are.
-        z: The codes, shape (B, D), in the encoder's graph.
+        restored: From codes drawn from the posterior.
+        sampled: From codes of the prior.
+        posterior: What the encoder says of the batch.
+        z: The codes drawn from it, shape (B, D), in the encoder's graph.
         leaf: The same numbers, in the generator's graph alone.
     """
 
+    restored: Tensor
+    sampled: Tensor
     posterior: DiagonalGaussian
     z: Tensor
     leaf: Tensor
+
+    def detach(self) -> "_Made":
+        """Return the same, out of the reach of a gradient."""
+        images = self.restored.detach(), self.sampled.detach()
+        return _Made(*images, self.posterior.detach(), self.z.detach(), self.leaf.detach())
 
 
 class VAEGAN(GAN):
@@ -136,7 +145,6 @@ class VAEGAN(GAN):
         self.gate = gate and gate()
         self.encoder = encoder(shape, 2 * latent_dim)
         self.averaged_encoder = averaged(self.encoder) if average else None
-        self._reading: _Reading | None = None
         self._moving: dict[str, bool] = {}
         self._entropies: list[Tensor] = []
 
@@ -165,88 +173,75 @@ class VAEGAN(GAN):
         """Draw the noise of the posteriors' codes, and codes of the prior, beside each other."""
         return torch.cat([self.draw_codes(len(batch.x)), self.draw_codes(len(batch.x))], 1)
 
-    def fake(self, batch: Batch, drawn: Tensor) -> Tensor:
-        """Return reconstructions, and then samples, shape (2 B, C, H, W)."""
+    def fake(self, batch: Batch, drawn: Tensor) -> _Made:
         noise, from_prior = drawn.chunk(2, 1)
         posterior = self.posterior(batch.x)
         z = torch.addcmul(posterior.mean, (0.5 * posterior.log_variance).exp(), noise)
         # The generator's graph begins here: what its images lead to is sent on to the encoder
         # only where `please` does so.
         leaf = z.detach().requires_grad_(torch.is_grad_enabled())
-        self._reading = _Reading(posterior, z, leaf)
-        return torch.cat([self._generate(leaf), self._generate(from_prior)])
+        return _Made(self._generate(leaf), self._generate(from_prior), posterior, z, leaf)
 
-    def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+    def judge(self, batch: Batch, fake: _Made, drawn: Tensor) -> dict[str, Tensor]:
         features, real = self._look(2 * batch.x - 1)
-        (restored_features, restored), (_, made) = map(self._look, fake.chunk(2))
-        fakes = [made, restored] if self.judge_reconstructions else [made]
+        (restored_features, restored), (_, sampled) = map(self._look, fake[:2])
+        fakes = [sampled, restored] if self.judge_reconstructions else [sampled]
         if self.training and self.gate is not None:
             self._entropies.append(_entropies(real, fakes).detach())
         return {
             "critic_loss": _mean([self.loss.critic(real, score) for score in fakes]),
             "generator_loss": _mean([self.loss.generator(score) for score in fakes]),
-            "kl": self._kl(),
+            "kl": gaussian_kl(*fake.posterior).sum(1),
             "feature_error": distance(features, restored_features),
-            "squared_error": distance(batch.x, 0.5 + 0.5 * fake.chunk(2)[0]),
+            "squared_error": distance(batch.x, 0.5 + 0.5 * fake.restored),
             "real": self.loss.output(real),
-            "fake": self.loss.output(made),
+            "fake": self.loss.output(sampled),
             "reconstructed": self.loss.output(restored),
         }
 
-    def please(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
+    def please(self, batch: Batch, fake: _Made, drawn: Tensor) -> Tensor:
         """Return what has the gradients of the encoder's and the generator's losses, shape (B,)."""
-        assert self._reading is not None  # `fake` comes first
-        restored, made = fake.chunk(2)
         with torch.no_grad():
             features = to_layer(self.critic, self.layer, 2 * batch.x - 1)
-        restored_features = to_layer(self.critic, self.layer, restored)
+        restored_features = to_layer(self.critic, self.layer, fake.restored)
         likelihood = 0.5 * distance(features, restored_features)
-        scores = [self.score(self.critic(made))]
+        scores = [self.score(self.critic(fake.sampled))]
         if self.judge_reconstructions:
             scores.append(self.score(from_layer(self.critic, self.layer, restored_features)))
         game = _mean([self.loss.generator(score) for score in scores])
         # The generator gets gamma times the likelihood's gradient, but the encoder the whole of
         # it and nothing of the game's, though both come through the same images.
-        leaf = self._reading.leaf
-        (slope,) = torch.autograd.grad(likelihood.sum(), leaf, retain_graph=True)
-        for_encoder = self._kl() + (slope * self._reading.z).sum(1)
-        # A graph that is kept could not be copied, nor the model with it.
-        self._reading = None
+        (slope,) = torch.autograd.grad(likelihood.sum(), fake.leaf, retain_graph=True)
+        for_encoder = gaussian_kl(*fake.posterior).sum(1) + (slope * fake.z).sum(1)
         return for_encoder + self.gamma * likelihood + game
 
-    def moved(self) -> None:
-        super().moved()
+    def moved(self, batch: Batch) -> None:
+        super().moved(batch)
         if self.averaged_encoder is not None:
             steps = self.global_step // self.critic_steps
-            follow(self.averaged_encoder, self.encoder, self.average, steps)
+            follow(self.averaged_encoder, self.encoder, self.average, steps, batch.x)
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the critic says of images at its layer l, and their scores (B,)."""
         features = to_layer(self.critic, self.layer, images)
         return features, self.score(from_layer(self.critic, self.layer, features))
 
-    def _kl(self) -> Tensor:
-        assert self._reading is not None  # `fake` comes first
-        return gaussian_kl(*self._reading.posterior).sum(1)
-
     def _move_critic(
         self, parts: list[Batch], drawn: list[Tensor], keep_graph: bool
-    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+    ) -> tuple[list[_Made], dict[str, Tensor]]:
         fakes, terms = super()._move_critic(parts, drawn, keep_graph)
         like = terms["critic_loss"]
         moves = {f"{who}_moves": like.new_full(like.shape, on) for who, on in self._moving.items()}
         return fakes, terms | moves
 
     def _step(self, name: str) -> None:
-        if name == "critic" and self.gate is not None:
+        if name == self.counted and self.gate is not None:
             self._moving = self.gate(*self._read_entropies())
         if self._moving.get(name, True):
             super()._step(name)
-            return
-        self._forget_gradients(name)
-        if name == "critic":
-            # Lightning counts this step; without a gradient it moves nothing.
-            self._optimizers[name].step()
+        else:
+            self._forget_gradients(name)
+            self._advance(name)
 
     def _read_entropies(self) -> list[float]:
         """Return those of the batch's real and generated images, as seen by all processes."""
