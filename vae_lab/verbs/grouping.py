@@ -11,7 +11,7 @@ from vae_lab.runs import Run
 from vae_lab.verbs.comparison import Column, Comparison, order
 from vae_lab.verbs.settings import differences, protocols, settings
 
-__all__ = ["Groups", "Spread"]
+__all__ = ["Groups", "Spread", "deviation", "plus_minus"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Spread(Column):
         """Mean ± standard deviation, to two digits of the latter."""
         cells = zip(self.values, self.deviations, self.lacking, strict=True)
         return tuple(
-            _text(mean, deviation) + (f" (n = {n})" if n else "") for mean, deviation, n in cells
+            plus_minus(mean, spread) + (f" (n = {n})" if n else "") for mean, spread, n in cells
         )
 
 
@@ -107,25 +107,27 @@ def _spread(column: Column, groups: Sequence[Sequence[int]]) -> Spread:
         tuple(sum(values) / len(values) if values else None for values in found),
         column.direction,
         column.comparable,
-        tuple(_deviation(values) for values in found),
+        tuple(deviation(values) for values in found),
         tuple(len(v) if 0 < len(v) < n else None for v, n in zip(found, sizes, strict=True)),
     )
 
 
-def _deviation(values: Sequence[float]) -> float | None:
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation over one less than their number; None of a single value."""
     if len(values) < 2:
         return None
     mean = sum(values) / len(values)
     return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
-def _text(mean: float | None, deviation: float | None) -> str:
+def plus_minus(mean: float | None, spread: float | None) -> str:
+    """Write a number and how far it spreads, to two digits of the latter."""
     if mean is None:
         return ""
-    if deviation is None or not math.isfinite(deviation):
+    if spread is None or not math.isfinite(spread):
         return f"{mean:.5g}"
-    digits = max(0, 1 - math.floor(math.log10(deviation))) if deviation else 4
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    digits = max(0, 1 - math.floor(math.log10(spread))) if spread else 4
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
 
 def _name(runs: Iterable[Run]) -> str:

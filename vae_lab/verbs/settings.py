@@ -6,7 +6,15 @@ from typing import Any
 
 from vae_lab.runs import Run
 
-__all__ = ["differences", "flatten", "protocol", "protocols", "settings", "union"]
+__all__ = [
+    "differences",
+    "flatten",
+    "protocol",
+    "protocols",
+    "settings",
+    "settings_of",
+    "union",
+]
 
 # Where a run lies and who logs it are no settings of the experiment.
 _BOOKKEEPING = ("config", "name", "runs", "wandb", "ckpt_path", "trainer.logger", "pictures")
@@ -16,9 +24,14 @@ _TOOLS = ("checkpoint", "checkpoint_sha256", "commit", "torch", "device", "threa
 
 def settings(run: Run, over: Sequence[str] = ()) -> dict[str, str]:
     """Return dotted keys and texts of the settings of a run's experiment, but for those `over`."""
+    return settings_of(run.config, over)
+
+
+def settings_of(config: dict[str, Any], over: Sequence[str] = ()) -> dict[str, str]:
+    """Return the same of a configuration."""
     return {
         key: text
-        for key, text in flatten(run.config)
+        for key, text in flatten(config)
         if not any(key == name or key.startswith(f"{name}.") for name in _BOOKKEEPING)
         and not any(f".{key}".endswith(f".{name}") for name in over)
     }

@@ -2,22 +2,20 @@
 
 import math
 import os
-import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
 from vae_lab.verbs.study import sampler
 from vae_lab.verbs.sweep_file import Sweep
+from vae_lab.verbs.workers import Workers, last_line
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -43,8 +41,7 @@ class Trials:
     def __init__(self, sweep: Sweep, study: "Study", folder: Path) -> None:
         self.sweep, self.study, self.folder = sweep, study, folder
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._workers = Workers()
 
     def run(self, workers: int, ended: Callable[[int], object] = lambda number: None) -> None:
         """Run what is queued, so many trials at a time.
@@ -56,15 +53,7 @@ class Trials:
         Raises:
             LabError: If a trial ends well and does not write the metric.
         """
-        with _stoppable(), ThreadPoolExecutor(workers) as pool:
-            try:
-                for future in as_completed(
-                    [pool.submit(self._work, ended) for _ in range(workers)]
-                ):
-                    future.result()
-            except BaseException:
-                self._stop()
-                raise
+        self._workers.run(workers, lambda: self._work(ended))
 
     def path(self, number: int) -> Path:
         """Return the run folder of a trial."""
@@ -77,7 +66,7 @@ class Trials:
     def _work(self, ended: Callable[[int], object]) -> None:
         while (trial := self._next()) is not None:
             self._train(trial)
-            if not self._stopped.is_set():
+            if not self._workers.stopped:
                 ended(trial.number)
 
     def _next(self) -> "Trial | None":
@@ -85,7 +74,7 @@ class Trials:
 
         with self._lock:
             states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
-            if self._stopped.is_set() or TrialState.WAITING not in states:
+            if self._workers.stopped or TrialState.WAITING not in states:
                 return None
             begun = sum(state != TrialState.WAITING for state in states)
             self.study.sampler = sampler(self.sweep.method, begun)
@@ -107,37 +96,24 @@ class Trials:
                 if not pruned and trial.should_prune():
                     pruned = True
                     process.terminate()
-        if self._stopped.is_set():
+        if self._workers.stopped:
             return  # still running by the study's account, so that it is run again
         if pruned:
             self.study.tell(trial, state=TrialState.PRUNED)
         elif process.returncode:
-            self._fail(trial, _last_line(self.log(trial.number)) or f"status {process.returncode}")
+            self._fail(trial, last_line(self.log(trial.number)) or f"status {process.returncode}")
         else:
             self._finish(trial)
 
     @contextmanager
     def _process(self, trial: "Trial") -> Iterator["subprocess.Popen[bytes]"]:
-        """Start the trial's command, in a session of its own: Ctrl-C is ours to hand on."""
         if (folder := self.path(trial.number).parent).exists():
             raise LabError(f"{folder} is of another sweep: move it away, or rename this one.")
         place = ["--wandb=null", f"--runs={self.folder}", f"--name=trial_{trial.number}"]
         words = [*self.sweep.words(trial.params), *place]
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        # Two pools of threads that spin on the same cores are many times slower than one each.
-        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PATH": path}
-        with self._lock:
-            process = _start(words, environment, self.log(trial.number))
-            self._running[trial.number] = process
-            if self._stopped.is_set():
-                process.terminate()
-        trial.set_user_attr("pid", process.pid)
-        try:
+        with self._workers.process(words, self.log(trial.number)) as process:
+            trial.set_user_attr("pid", process.pid)
             yield process
-        finally:
-            process.wait()
-            with self._lock:
-                del self._running[trial.number]
 
     def _curves(self, number: int) -> dict[str, list[tuple[float, float]]]:
         return Run(self.path(number)).curves()
@@ -153,7 +129,7 @@ class Trials:
     def _finish(self, trial: "Trial") -> None:
         curves = self._curves(trial.number)
         if self.sweep.metric not in curves:
-            self._stop()
+            self._workers.stop()
             keys = sorted(k for k in curves if k.startswith("val/"))
             near = get_close_matches(self.sweep.metric, keys, 1) or keys
             raise LabError(
@@ -171,46 +147,3 @@ class Trials:
 
         trial.set_user_attr("reason", reason)
         self.study.tell(trial, state=TrialState.FAIL)
-
-    def _stop(self) -> None:
-        self._stopped.set()
-        with self._lock:
-            for process in self._running.values():
-                process.terminate()
-
-
-def _start(words: list[str], environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    try:
-        with log.open("wb") as out:
-            return subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise LabError(f"{words[0]} cannot be run: {error}.") from error
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Make SIGTERM and a closed terminal end a sweep as Ctrl-C does."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    # What nohup has had ignored stays so.
-    ends = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    before = {s: signal.signal(s, interrupt) for s in ends}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
