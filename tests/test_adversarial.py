@@ -226,19 +226,35 @@ def test_an_infogan_reads_its_codes_in_both_steps():
 # the average
 
 
-def test_an_average_follows_weights_and_statistics():
+def test_an_average_follows_weights():
     torch.manual_seed(0)
     net = MLPGenerator(4, SHAPE, (8, 8))
-    average = averaged(net)
+    average, codes = averaged(net), torch.randn(32, 4)
     start = [w.clone() for w in average.parameters()]
-    for part in [*net.parameters(), *net.buffers()]:
+    for part in net.parameters():
         part.data += 1
-    follow(average, net, 0.9, 10_000)
+    follow(average, net, 0.9, 10_000, codes)
     for before, now in zip(start, average.parameters(), strict=True):
         torch.testing.assert_close(now, before + 0.1)
-    torch.testing.assert_close(average[3].running_mean, torch.full((8,), 0.1))
-    follow(average, net, 0.999, 0)
+    follow(average, net, 0.999, 0, codes)
     torch.testing.assert_close(average[0].bias, net[0].bias - 0.9 * 0.1)
+
+
+def test_an_averages_statistics_are_its_own_and_not_those_of_what_it_follows():
+    """Weights that change their sign at every step have an average near zero, and it no spread."""
+    torch.manual_seed(0)
+    net = MLPGenerator(4, SHAPE, (8, 8))
+    average, spread = averaged(net), net[3].running_var
+    for step in range(2000):
+        net[2].weight.data *= -1
+        codes = torch.randn(32, 4)
+        net(codes)
+        follow(average, net, 0.99, step, codes)
+    with torch.no_grad():
+        given = average[2](average[1](average[0](torch.randn(2000, 4))))
+    assert 0 < average[3].running_var.mean() < 1e-3 * spread.mean()
+    torch.testing.assert_close(average[3].running_mean, given.mean(0), rtol=0.05, atol=2e-4)
+    torch.testing.assert_close(average[3].running_var, given.var(0), rtol=0.5, atol=0)
 
 
 def test_samples_are_the_averages_and_training_is_the_generators():
