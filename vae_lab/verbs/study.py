@@ -4,20 +4,25 @@ import json
 import os
 import signal
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from vae_lab.errors import LabError
+from vae_lab.verbs.storage import keeping, open_storage
 from vae_lab.verbs.sweep_file import Sweep
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["fill", "open_study", "sampler"]
+__all__ = ["fill", "open_study", "sampler", "sign"]
+
+SILENCE = 600.0
+"""Seconds after which a trial of another machine that gave no sign of life is taken for dead."""
 
 
 def open_study(sweep: Sweep, storage: str) -> "Study":
@@ -31,17 +36,14 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
         LabError: If it cannot be opened, or holds the trials of another sweep.
     """
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     parts = ("method", "metric", "goal", "command", "parameters")
     defined = {part: getattr(sweep, part) for part in parts}
     defined = json.loads(json.dumps(defined, default=str))  # as it is read back
-    try:
-        place = storage if "://" in storage else JournalStorage(JournalFileBackend(storage))
+    with keeping(storage):
         study = optuna.create_study(
-            storage=place,
+            storage=open_storage(storage),
             pruner=_pruner(sweep),
             study_name=sweep.name,
             direction=cast(Literal["minimize", "maximize"], sweep.goal),
@@ -52,10 +54,6 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
                 f"{storage} holds trials of another {sweep.path}: move it or rename this."
             )
         study.set_user_attr("sweep", defined)
-    except LabError:
-        raise
-    except Exception as error:  # every database has errors of its own
-        raise LabError(f"{storage} cannot hold the trials: {error}") from error
     return study
 
 
@@ -123,10 +121,19 @@ def _requeue(study: "Study", folder: Path) -> int:
     return len(repeated)
 
 
+def sign(trial: "Trial") -> None:
+    """Note who runs a trial, and that it still does."""
+    trial.set_user_attr("host", socket.gethostname())
+    trial.set_user_attr("parent", os.getpid())
+    trial.set_user_attr("seen", time.time())
+
+
 def _alive(trial: "FrozenTrial") -> bool:
-    """Tell whether the process that began a trial lives; of another machine's, believe it."""
+    """Tell whether the process that began a trial lives; another machine's gives signs of life."""
+    if trial.user_attrs.get("left"):
+        return False
     if trial.user_attrs.get("host") != socket.gethostname():
-        return "host" in trial.user_attrs
+        return time.time() - float(trial.user_attrs.get("seen", 0)) < SILENCE
     parent = int(trial.user_attrs.get("parent", os.getpid()))
     # A container gives its processes the same numbers each time.
     return parent != os.getpid() and _exists(parent)

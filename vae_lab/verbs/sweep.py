@@ -57,7 +57,6 @@ def sweep(
         LabError: If the file is no sweep, Optuna is missing, no trial succeeds, or the metric is
             none that a trial writes.
     """
-    from vae_lab.verbs.study import fill, open_study
     from vae_lab.verbs.sweep_file import read
     from vae_lab.verbs.trials import Trials
 
@@ -73,16 +72,15 @@ def sweep(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LabError(f"{folder} could not be made: {error.strerror}.") from error
-    study = open_study(wanted, storage or str(folder / "sweep.journal"))
-    fill(study, wanted, trials, folder)
-    queue = Trials(wanted, study, folder)
+    queue = Trials(wanted, storage or str(folder / "sweep.journal"), folder)
+    queue.fill(trials)
     try:
-        with _shown(study) as ended:
+        with _shown(queue.study) as ended:
             queue.run(workers, ended)
     except KeyboardInterrupt:
         print("lab sweep: the same command goes on.", file=sys.stderr)
         raise
-    _summarise(study, queue)
+    _summarise(queue.study, queue)
 
 
 @contextmanager

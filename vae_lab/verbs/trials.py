@@ -1,10 +1,10 @@
 """The trainings of a sweep: workers that empty its queue."""
 
 import math
-import os
-import socket
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
-from vae_lab.verbs.study import sampler
+from vae_lab.verbs.storage import Turns, keeping, open_storage
+from vae_lab.verbs.study import fill, open_study, sampler, sign
 from vae_lab.verbs.sweep_file import Sweep
 from vae_lab.verbs.workers import Workers, last_line
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
+    from optuna import Trial
 
 __all__ = ["Trials"]
 
 POLL = 1.0
 """Seconds between two looks at a trial's curve."""
+
+BEAT = 60.0
+"""Seconds between two signs of life, for machines that cannot see the process."""
 
 
 class Trials:
@@ -34,14 +38,24 @@ class Trials:
 
     Args:
         sweep: What the sweep's file says.
-        study: Where its trials are kept.
+        storage: Where its trials are kept, see `open_study`.
         folder: Where its runs go.
+
+    Raises:
+        LabError: If the storage cannot be opened, or holds the trials of another sweep.
     """
 
-    def __init__(self, sweep: Sweep, study: "Study", folder: Path) -> None:
-        self.sweep, self.study, self.folder = sweep, study, folder
+    def __init__(self, sweep: Sweep, storage: str, folder: Path) -> None:
+        self.sweep, self.storage, self.folder = sweep, storage, folder
+        self.study = open_study(sweep, storage)
+        self._turns = Turns(open_storage(storage), sweep.name)
         self._lock = threading.Lock()
         self._workers = Workers()
+
+    def fill(self, wanted: int | None) -> None:
+        """Queue what is missing of so many trials, see `vae_lab.verbs.study.fill`."""
+        with keeping(self.storage), self._turns.turn():
+            fill(self.study, self.sweep, wanted, self.folder)
 
     def run(self, workers: int, ended: Callable[[int], object] = lambda number: None) -> None:
         """Run what is queued, so many trials at a time.
@@ -51,7 +65,8 @@ class Trials:
             ended: Called with the number of each trial that has ended.
 
         Raises:
-            LabError: If a trial ends well and does not write the metric.
+            LabError: If a trial ends well and does not write the metric, or the storage takes
+                no more.
         """
         self._workers.run(workers, lambda: self._work(ended))
 
@@ -64,44 +79,54 @@ class Trials:
         return self.folder / f"trial_{number}.log"
 
     def _work(self, ended: Callable[[int], object]) -> None:
-        while (trial := self._next()) is not None:
-            self._train(trial)
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        while True:
+            with keeping(self.storage):
+                if (trial := self._next()) is None:
+                    return
+                with suppress(UpdateFinishedTrialError):  # another machine took it for dead
+                    self._train(trial)
             if not self._workers.stopped:
                 ended(trial.number)
 
     def _next(self) -> "Trial | None":
         from optuna.trial import TrialState
 
-        with self._lock:
+        # Two that ask at once would draw the same, and the second might ask an empty queue.
+        with self._lock, self._turns.turn():
             states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
             if self._workers.stopped or TrialState.WAITING not in states:
                 return None
             begun = sum(state != TrialState.WAITING for state in states)
             self.study.sampler = sampler(self.sweep.method, begun)
             trial = self.study.ask(self.sweep.space)
-            trial.set_user_attr("host", socket.gethostname())
-            trial.set_user_attr("parent", os.getpid())
+            sign(trial)
             return trial
 
     def _train(self, trial: "Trial") -> None:
         """Run one trial to its end, whatever that is."""
         from optuna.trial import TrialState
 
-        pruned, seen = False, 0
+        pruned, seen, signed = False, 0, time.monotonic()
         with self._process(trial) as process:
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL)
                 seen = self._report(trial, seen)
+                if time.monotonic() - signed > BEAT:
+                    sign(trial)
+                    signed = time.monotonic()
                 if not pruned and trial.should_prune():
                     pruned = True
                     process.terminate()
         if self._workers.stopped:
+            trial.set_user_attr("left", True)
             return  # still running by the study's account, so that it is run again
         if pruned:
-            self.study.tell(trial, state=TrialState.PRUNED)
+            self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         elif process.returncode:
-            self._fail(trial, last_line(self.log(trial.number)) or f"status {process.returncode}")
+            self._fail(trial, _reason(process.returncode, self.log(trial.number)))
         else:
             self._finish(trial)
 
@@ -138,7 +163,8 @@ class Trials:
             )
         values = [v for _, v in curves[self.sweep.metric] if math.isfinite(v)]
         if values:
-            self.study.tell(trial, (min if self.sweep.goal == "minimize" else max)(values))
+            best = (min if self.sweep.goal == "minimize" else max)(values)
+            self.study.tell(trial, best, skip_if_finished=True)
         else:
             self._fail(trial, f"{self.sweep.metric} was never a finite number")
 
@@ -146,4 +172,11 @@ class Trials:
         from optuna.trial import TrialState
 
         trial.set_user_attr("reason", reason)
-        self.study.tell(trial, state=TrialState.FAIL)
+        self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _reason(status: int, log: Path) -> str:
+    """Say why a training has failed: by what ended it, else by the last thing that it said."""
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return last_line(log) or f"status {status}"

@@ -72,6 +72,9 @@ class Workers:
                 process.terminate()
         try:
             yield process
+        except BaseException:
+            process.terminate()  # nobody looks after it any more
+            raise
         finally:
             process.wait()
             with self._lock:

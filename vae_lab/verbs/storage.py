@@ -1,0 +1,118 @@
+"""Where a sweep's trials are kept, shared by processes that may be on several machines."""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from json import JSONDecodeError
+from typing import TYPE_CHECKING
+
+from vae_lab.errors import LabError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+__all__ = ["Turns", "keeping", "open_storage"]
+
+PATIENCE = 60.0
+"""Seconds after which whoever still has the turn is taken for dead; a turn takes milliseconds."""
+
+
+KINDS = (OSError, ImportError, JSONDecodeError)
+
+
+@contextmanager
+def keeping(storage: str) -> Iterator[None]:
+    """Say in a sentence, which names the storage, that it does not take what is to be kept.
+
+    Raises:
+        LabError: If it does not.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    # A driver may be missing, and a journal that something else has written to is no JSON.
+    except (*KINDS, SQLAlchemyError, StorageInternalError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LabError(f"{storage} cannot hold the trials: {reason}") from error
+
+
+def open_storage(storage: str) -> "BaseStorage":
+    """Open a journal file in a folder that exists, or an SQL database by its URL."""
+    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+    class Mending(JournalFileSymlinkLock):
+        """Cuts off the piece of a line that a kill or a full disk left at a journal's end.
+
+        Whatever is written next would be glued to it, and the journal never read again.
+        """
+
+        def acquire(self) -> bool:
+            held = super().acquire()
+            try:
+                _cut_torn_line(storage)
+            except BaseException:
+                self.release()
+                raise
+            return held
+
+    if "://" in storage:
+        return get_storage(storage)
+    return JournalStorage(JournalFileBackend(storage, Mending(storage)))
+
+
+def _cut_torn_line(path: str) -> None:
+    with open(path, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
+class Turns:
+    """Lets one process at a time change a queue, on whatever machine it runs.
+
+    In any storage a study of one name can be made only once: whoever makes it has the turn.
+
+    Args:
+        storage: What the processes share.
+        name: What they take turns at.
+    """
+
+    def __init__(self, storage: "BaseStorage", name: str) -> None:
+        self._storage, self._name = storage, f"{name}, in turn"
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the turn, and give it back."""
+        held = self._take()
+        try:
+            yield
+        finally:
+            with suppress(KeyError):  # somebody lost patience
+                self._storage.delete_study(held)
+
+    def _take(self) -> int:
+        from optuna.exceptions import DuplicatedStudyError
+        from optuna.study import StudyDirection
+
+        seen, since = "", 0.0
+        while True:
+            try:
+                held = self._storage.create_new_study([StudyDirection.MINIMIZE], self._name)
+                self._storage.set_study_user_attr(held, "holder", str(uuid.uuid4()))
+                return held
+            except DuplicatedStudyError:
+                time.sleep(0.05)
+            with suppress(KeyError):  # the turn has just been given back
+                other = self._storage.get_study_id_from_name(self._name)
+                holder = str(self._storage.get_study_user_attrs(other).get("holder"))
+                if holder != seen:
+                    seen, since = holder, time.monotonic()
+                elif time.monotonic() - since > PATIENCE:
+                    self._storage.delete_study(other)
