@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vae_lab.data import Digits
+from vae_lab.data import Digits, FashionMNIST, ImageFolder
 from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import Run
@@ -65,9 +65,11 @@ def staged(tmp_path, monkeypatch):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "checkpoints/best.ckpt").write_text(name)
     loaded = {"model": Generator(), "judge": Judge(), "data": Digits(binarize="static")}
+    loaded["seen"] = Digits(shift=2)
     monkeypatch.setattr(module, "load_model", lambda path: loaded["model"])
     monkeypatch.setattr(module, "load_data", lambda path: loaded["data"])
     monkeypatch.setattr(judging, "load_model", lambda path: loaded["judge"])
+    monkeypatch.setattr(judging, "load_data", lambda path: loaded["seen"])
     return tmp_path / "gan", str(tmp_path / "judge"), loaded
 
 
@@ -165,6 +167,27 @@ def test_a_judge_of_other_images_is_refused(staged):
     loaded["judge"].shape = (1, 28, 28)
     with pytest.raises(LabError, match="takes images of 1 x 28 x 28; these are 1 x 8 x 8"):
         evaluate(str(folder), judge=judge)
+
+
+@pytest.mark.parametrize(
+    ("seen", "name"),
+    [(FashionMNIST(resize=8), "FashionMNIST"), (ImageFolder(folder="cats"), "ImageFolder cats")],
+)
+def test_a_judge_that_learned_from_other_data_is_refused(staged, seen, name):
+    folder, judge, loaded = staged
+    loaded["seen"] = seen
+    with pytest.raises(LabError, match=f"learned from {name} and knows nothing of Digits"):
+        evaluate(str(folder), judge=judge)
+
+
+def test_a_distance_that_too_few_images_have_is_left_out_aloud(staged, capsys):
+    folder, judge, _ = staged
+    evaluate(str(folder), judge=judge, samples=17)
+    assert "left out" not in capsys.readouterr().err
+    evaluate(str(folder), judge=judge, samples=16)
+    said = "of 16 features it needs more than 16 samples and real images; there are 16 and 297."
+    assert said in capsys.readouterr().err
+    assert "test/frechet_distance" not in metrics(folder)
 
 
 @pytest.mark.parametrize(

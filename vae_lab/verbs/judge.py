@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
 from vae_lab.files import digest
-from vae_lab.runs import Run, checkpoint_of, load_model
+from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,14 +46,14 @@ def sampled(
 
     Raises:
         LabError: If the model draws no samples by itself or diverged, or the judge is none of such
-            images.
+            images or learned from other data.
     """
     from vae_lab.metrics.samples import draw, window
 
     if not (judge or parzen):
         return {}, {}
     _check_samples(model, "--judge" if judge else "--parzen")
-    jury = _load(judge, model) if judge else None
+    jury = _load(judge, model, data) if judge else None
     samples, grey = draw(model, n, seed), data.undrawn()
     real = grey.images(split, limit).x
     found: dict[str, Measure] = {}
@@ -76,6 +77,13 @@ def _judged(
     judge, n = jury.judge, len(samples.images)
     about = f"{about}, by the features of {jury.name}"
     found = likeness(judge, samples, real, known, seed, about)
+    if "frechet_distance" not in found:
+        print(
+            f"The Fréchet distance is left out: of {judge.latent_dim} features it needs more than "
+            f"{judge.latent_dim} samples and real images; there are {min(n, len(known))} and "
+            f"{len(real)}.",
+            file=sys.stderr,
+        )
     if isinstance(judge, Classifies):
         by = f"judged by {jury.name}{jury.error}"
         found |= variety(judge, samples, real, by)
@@ -92,15 +100,16 @@ class _Judge(NamedTuple):
     error: str
 
 
-def _load(path: str, model: Any) -> _Judge:
+def _load(path: str, model: Any, data: Images) -> _Judge:
     """Load what judges samples to the device of the model that it is to judge.
 
     Args:
         path: Its run folder or checkpoint, or `inception`.
         model: What it is to judge.
+        data: What the model learned from.
 
     Raises:
-        LabError: If it is no classifier of such images.
+        LabError: If it is no classifier of such images, or learned from other data.
     """
     from vae_lab.contracts import Classifies, Encodes, require
 
@@ -117,7 +126,16 @@ def _load(path: str, model: Any) -> _Judge:
     if judge.shape != model.shape:
         theirs, ours = (" x ".join(map(str, shape)) for shape in (judge.shape, model.shape))
         raise LabError(f"The judge takes images of {theirs}; these are {ours}.")
+    theirs, ours = _source(load_data(path)), _source(data)
+    if theirs != ours:
+        raise LabError(f"The judge learned from {theirs} and knows nothing of {ours}.")
     return _Judge(judge.to(model.device), f"{type(judge).__name__} {known}", _error(path, known))
+
+
+def _source(data: Any) -> str:
+    """Name what images are of, however they were prepared."""
+    folder = data.hparams.get("folder")
+    return type(data).__name__ + (f" {folder}" if folder else "")
 
 
 def _check_samples(model: Any, user: str) -> None:
