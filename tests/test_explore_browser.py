@@ -1,40 +1,21 @@
 """The page of `lab explore` in a browser draws what the decoder in Python does."""
 
-import asyncio
-import json
 import re
 import shutil
 import sys
-import tempfile
-from contextlib import asynccontextmanager
 
-import aiohttp
 import numpy as np
 import pytest
 import torch
 from conftest import FIT
 
+from tests.browser import Tab, look, needed
 from vae_lab import runs
 from vae_lab.cli import main
 from vae_lab.verbs import onnx_runtime
 from vae_lab.verbs.explore import explore
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--remote-debugging-port=0",
-    # The finished page needs no network, so there is none.
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
-]
+pytestmark = needed
 
 MODELS = {
     "plane": ["--model=VAE", "--model.latent_dim=2"],
@@ -58,50 +39,8 @@ MODELS = {
 }
 
 
-class Tab:
-    """A page in a browser, by the DevTools protocol; remembers what it complained of."""
-
-    def __init__(self, socket):
-        self.socket, self.session, self.sent, self.complaints = socket, None, 0, []
-
-    async def send(self, method, **params):
-        self.sent += 1
-        number = self.sent
-        message = {"id": number, "method": method, "params": params}
-        await self.socket.send_json(message | ({"sessionId": self.session} if self.session else {}))
-        while True:
-            answer = json.loads((await self.socket.receive()).data)
-            if answer.get("id") == number:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self._listen(answer.get("method"), answer.get("params", {}))
-
-    def _listen(self, event, params):
-        wrong = {"error", "warning", "assert"}
-        if (
-            event == "Runtime.exceptionThrown"
-            or (event == "Runtime.consoleAPICalled" and params["type"] in wrong)
-            or (event == "Log.entryAdded" and params["entry"]["level"] in wrong)
-        ):
-            self.complaints.append(params)
-
-    async def ask(self, expression):
-        """Return what an expression of the page's becomes."""
-        result = await self.send(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    async def wait_for(self, expression):
-        for _ in range(600):
-            if await self.ask(expression):
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"{expression} stays false; the page says {await self.words()!r}")
-
-    async def words(self):
-        return await self.ask("document.body.innerText")
+class Explorer(Tab):
+    """A page of the explorer."""
 
     async def open(self, folder, mark=""):
         """Open a folder's page from disk, and wait until it has drawn."""
@@ -130,36 +69,6 @@ class Tab:
         )
 
 
-@asynccontextmanager
-async def browser():
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        process = await asyncio.create_subprocess_exec(
-            CHROMIUM,
-            *FLAGS,
-            f"--user-data-dir={profile}",
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async for line in process.stderr:
-                if found := re.search(rb"ws://\S+", line):
-                    break
-            async with (
-                aiohttp.ClientSession() as session,
-                session.ws_connect(found[0].decode(), max_msg_size=0) as socket,
-            ):
-                tab = Tab(socket)
-                target = await tab.send("Target.createTarget", url="about:blank")
-                attached = await tab.send("Target.attachToTarget", flatten=True, **target)
-                tab.session = attached["sessionId"]
-                for domain in ("Runtime", "Log", "Page"):
-                    await tab.send(f"{domain}.enable")
-                yield tab
-                assert not tab.complaints
-        finally:
-            process.kill()
-            await process.wait()
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Run folders of models of all kinds."""
@@ -185,16 +94,6 @@ def pages(trained, tmp_path_factory):
     for name in MODELS:
         explore(str(trained / name), output=str(folder / name))
     return folder
-
-
-def look(visit):
-    """Run what looks at a page, in a browser of its own."""
-
-    async def run():
-        async with browser() as tab:
-            await asyncio.wait_for(visit(tab), 200)
-
-    asyncio.run(run())
 
 
 async def assert_drawn(tab, model):
@@ -227,7 +126,7 @@ def test_the_page_draws_what_python_does(kind, trained, pages):
         await tab.open(pages / kind, f"{mark[:3]}1,nonsense")
         assert "is not one of this model's codes" in await tab.words()
 
-    look(visit)
+    look(visit, Explorer)
 
 
 def test_pointer_and_keys_move_the_point(trained, pages):
@@ -257,7 +156,7 @@ def test_pointer_and_keys_move_the_point(trained, pages):
             "(document.getElementById('link').hash.slice(3).split('&')[0].split(',').map(Number))"
         )
 
-    look(visit)
+    look(visit, Explorer)
 
 
 def test_sliders_lists_and_buttons_draw(trained, pages):
@@ -287,7 +186,7 @@ def test_sliders_lists_and_buttons_draw(trained, pages):
         await tab.ask(action)
         await tab.wait_for("document.getElementById('link').hash !== before")
 
-    look(visit)
+    look(visit, Explorer)
 
 
 @pytest.mark.parametrize("kind", ["plane", "classes"])
@@ -311,7 +210,7 @@ def test_without_the_runtime_the_nearest_image_is_shown(kind, trained, tmp_path,
             image = model.decode(middle, None if y is None else torch.tensor([y]))[0]
         assert np.abs(pixels - (image * 255).round().numpy()).max() <= 1
 
-    look(visit)
+    look(visit, Explorer)
 
 
 def test_a_page_without_its_scripts_says_so(pages, tmp_path):
@@ -324,4 +223,4 @@ def test_a_page_without_its_scripts_says_so(pages, tmp_path):
         assert tab.complaints
         tab.complaints.clear()
 
-    look(visit)
+    look(visit, Explorer)
