@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["fill", "open_study", "sampler", "sign"]
 
 SILENCE = 600.0
-"""Seconds after which a trial of another machine that gave no sign of life is taken for dead."""
+"""Seconds after which a trial that gave no sign of life is taken for dead."""
 
 
 def open_study(sweep: Sweep, storage: str) -> "Study":
@@ -129,14 +129,13 @@ def sign(trial: "Trial") -> None:
 
 
 def _alive(trial: "FrozenTrial") -> bool:
-    """Tell whether the process that began a trial lives; another machine's gives signs of life."""
-    if trial.user_attrs.get("left"):
+    """Tell whether the process that began a trial lives, by its signs of life and its number."""
+    given = trial.user_attrs
+    if given.get("left") or time.time() - float(given.get("seen", 0)) > SILENCE:
         return False
-    if trial.user_attrs.get("host") != socket.gethostname():
-        return time.time() - float(trial.user_attrs.get("seen", 0)) < SILENCE
-    parent = int(trial.user_attrs.get("parent", os.getpid()))
     # A container gives its processes the same numbers each time.
-    return parent != os.getpid() and _exists(parent)
+    parent = int(given.get("parent", os.getpid()))
+    return given.get("host") != socket.gethostname() or (parent != os.getpid() and _exists(parent))
 
 
 def _exists(pid: int) -> bool:

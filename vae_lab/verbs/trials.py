@@ -85,7 +85,7 @@ class Trials:
             with keeping(self.storage):
                 if (trial := self._next()) is None:
                     return
-                with suppress(UpdateFinishedTrialError):  # another machine took it for dead
+                with suppress(UpdateFinishedTrialError):  # it was taken for dead
                     self._train(trial)
             if not self._workers.stopped:
                 ended(trial.number)
