@@ -72,7 +72,7 @@ class Tab:
         raise AssertionError(f"{expression} stays false; the page says {await self.words()!r}")
 
     async def words(self):
-        return await self.ask("document.body.innerText")
+        return await self.ask("document.body?.innerText")
 
 
 @asynccontextmanager

@@ -218,7 +218,7 @@ def test_a_page_without_its_scripts_says_so(pages, tmp_path):
 
     async def visit(tab):
         await tab.send("Page.navigate", url=(tmp_path / "index.html").as_uri())
-        await tab.wait_for("document.body.innerText.includes('is not beside this page')")
+        await tab.wait_for("document.body?.innerText.includes('is not beside this page')")
         # The browser itself complains of the files.
         assert tab.complaints
         tab.complaints.clear()
