@@ -10,9 +10,9 @@ import yaml
 from vae_lab import training
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-EXPERIMENTS = sorted(FOLDER.glob("*.yaml"))
+EXPERIMENTS = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("larsen/larsen_*.yaml")])
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
-BUDGETS = sorted((FOLDER / "full").glob("*.yaml"))
+OVERLAYS = sorted([*FOLDER.glob("full/*.yaml"), FOLDER / "larsen/celeba.yaml"])
 
 # Sizes that a source of colour or of another shape stands for.
 SIZES = {
@@ -24,7 +24,7 @@ SIZES = {
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 every_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-every_budget = pytest.mark.parametrize("path", BUDGETS, ids=lambda path: path.stem)
+every_overlay = pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
 every_sweep = pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 
 
@@ -67,7 +67,8 @@ def test_it_opens_with_a_comment_and_is_short(path):
 def test_it_is_named_after_its_model_and_data(path):
     config = yaml.safe_load(path.read_text())
     data = path.stem.rpartition("_")[2]
-    assert data in config["data"]["class_path"].lower()
+    source = config["data"]
+    assert data in f"{source['class_path'].lower()} {source.get('init_args', {}).get('folder')}"
 
 
 @every_experiment
@@ -76,10 +77,13 @@ def test_it_runs_one_batch_on_the_embedded_digits(path, one_batch):
     one_batch(path, *SIZES.get(data, ["--data.resize=28"]))
 
 
-@every_budget
-def test_a_whole_budget_goes_over_the_experiment_that_it_names(path, one_batch):
+@every_overlay
+def test_an_overlay_goes_over_the_experiment_that_it_names(path, one_batch):
     head, _ = head_and_body(path)
-    named = re.search(r"lab fit --config experiments/(\w+).yaml --config (\S+)", " ".join(head))
+    named = re.search(
+        r"lab fit --config experiments/([\w/]+).yaml --config (\S+)",
+        " ".join(line.strip("# ") for line in head),
+    )
     assert named
     assert FOLDER.parent / named[2] == path
     one_batch(FOLDER / f"{named[1]}.yaml", f"--config={path}", "--data.resize=28")

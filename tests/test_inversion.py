@@ -172,7 +172,7 @@ def test_files_are_inverted(lab, run):
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--images", "missing.png"], "missing.png is no image"),
+        (["--images", "missing.png"], "There is no file missing.png."),
         (["--data", "0"], "--data is at least 1"),
         (["--data", "1", "--images", "a.png"], "not both"),
         (["--y", "3", "--data", "1"], "can be given a condition"),

@@ -26,13 +26,15 @@ def open_image(path: Path, channels: int, size: tuple[int, int] | None = None) -
 
 
 def opened(path: Path, opener: Open) -> "Image":
-    """Open an image, or say which one is damaged.
+    """Open an image, or say which one is missing or damaged.
 
     Raises:
         LabError: If `opener` fails.
     """
     try:
         return opener(path)
+    except FileNotFoundError as error:
+        raise LabError(f"There is no file {path}.") from error
     # PIL raises a dozen kinds of error on a damaged file, SyntaxError among them.
     except Exception as error:
         raise LabError(

@@ -29,7 +29,8 @@ def picture(
         **options: What the drawing can be told.
 
     Raises:
-        LabError: If there is no such run, or the model cannot do what the drawing needs.
+        LabError: If there is no such run, the model cannot do what the drawing needs, or the
+            images are too few for it.
     """
     import torch
 
@@ -44,6 +45,11 @@ def picture(
         # Their codes say where to look, in the place of a prior; or their attributes how far.
         images = ("val", 2000)
     batch = nothing if images is None else runs.load_data(run).images(*images)
+    if images is not None and len(batch.x) < DRAWINGS[drawing].images:
+        raise LabError(
+            f"The picture {drawing!r} is drawn from {DRAWINGS[drawing].images} images at least; "
+            f"there are {len(batch.x)}."
+        )
     with torch.inference_mode():
         return DRAWINGS[drawing].draw(model, batch, **options)
 
