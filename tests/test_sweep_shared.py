@@ -1,9 +1,12 @@
-"""`lab sweep` in several processes at once, on a journal or a database, through kills and faults."""
+"""`lab sweep` in several processes at once, on a journal or a database, through kills."""
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +18,7 @@ import yaml
 
 from vae_lab.errors import LabError
 from vae_lab.run_folder import run_folder
-from vae_lab.verbs import storage, study, sweep_file, trials
+from vae_lab.verbs import launcher, storage, study, sweep_file, trials
 from vae_lab.verbs.storage import Turns, open_storage
 from vae_lab.verbs.study import open_study
 from vae_lab.verbs.sweep import sweep
@@ -220,6 +223,42 @@ def test_a_damaged_journal_is_named(write):
     journal.write_text("what is this\n" * 2 + journal.read_text())
     with pytest.raises(LabError, match=r"runs/s/sweep\.journal cannot hold the trials"):
         sweep("s.yaml")
+
+
+@pytest.mark.slow
+def test_jobs_of_a_launcher_empty_the_queue(write, monkeypatch, capsys):
+    monkeypatch.setattr(launcher, "POLL", 0.1)
+    sweep(write(parameters={"x": {"values": [1, "no", 3]}}), workers=2, launcher="local")
+    assert [trial.state.name for trial in found()] == ["COMPLETE", "FAIL", "COMPLETE"]
+    said = capsys.readouterr().out
+    assert re.search(r"^jobs      \d+ \d+: runs/s/jobs$", said, re.MULTILINE)
+    assert "trial 2  done" in said
+    assert "failed    trial 1: ValueError" in said
+    assert "best      trial 0" in said
+    # Each worker was a process of its own, and none of them this one.
+    assert os.getpid() not in {trial.user_attrs["parent"] for trial in found()}
+
+
+def test_a_worker_that_fails_is_named(here, capsys, monkeypatch):
+    monkeypatch.setattr(launcher, "POLL", 0.1)
+    import optuna
+
+    jobs = launcher.submit("local", "s", [sys.executable, "-c", "1 / 0"], 1, here / "jobs")
+    launcher.wait(jobs, optuna.create_study(), print)
+    said = capsys.readouterr().out
+    assert said.startswith(f"failed    worker {jobs[0].job_id}: ")
+    assert "ZeroDivisionError" in Path(said.split()[-1]).read_text()
+
+
+@pytest.mark.skipif(bool(shutil.which("srun")), reason="this machine has a cluster")
+def test_without_a_cluster_or_submitit_it_says_so(write, monkeypatch):
+    with pytest.raises(LabError, match="slurm takes no jobs from this machine"):
+        sweep(write(), launcher="slurm")
+    monkeypatch.setattr(launcher, "find_spec", lambda name: None)
+    with pytest.raises(
+        LabError, match=r"needs submitit: `pip install -e '\.\[sweep\]'`"
+    ):
+        sweep("s.yaml", launcher="slurm")
 
 
 def test_eight_runs_that_begin_at_once_get_eight_numbers(here):

@@ -1,34 +1,16 @@
-"""`lab sweep`: many trainings of one file, on this machine and without an account."""
+"""`lab sweep`: many trainings of one file, without an account, on this machine or on a cluster."""
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
-from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic
 
 if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.trial import FrozenTrial
-    from rich.table import Table
-
     from vae_lab.verbs.trials import Trials
 
 __all__ = ["sweep"]
-
-STATES = {
-    "RUNNING": "running",
-    "COMPLETE": "done",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-    "WAITING": "waiting",
-}
 
 
 def sweep(
@@ -37,6 +19,7 @@ def sweep(
     workers: int = 1,
     storage: str | None = None,
     runs: str = "runs",
+    launcher: Literal["slurm", "local"] | None = None,
 ) -> None:
     """Train what a W&B sweep file describes, several runs at a time, without W&B.
 
@@ -52,12 +35,15 @@ def sweep(
         storage: Where trials are kept: a file, by default `sweep.journal` among the runs, or the
             URL of an SQL database.
         runs: Folder of all runs.
+        launcher: Who runs the workers: jobs of SLURM, one each, or by default this process. `local`
+            tries such jobs out on this machine.
 
     Raises:
-        LabError: If the file is no sweep, Optuna is missing, no trial succeeds, or the metric is
-            none that a trial writes.
+        LabError: If the file is no sweep, a package is missing, no trial succeeds, the metric is
+            none that a trial writes, or there is no cluster.
     """
     from vae_lab.verbs.sweep_file import read
+    from vae_lab.verbs.sweep_report import summarise
     from vae_lab.verbs.trials import Trials
 
     wanted = read(file)
@@ -72,147 +58,40 @@ def sweep(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LabError(f"{folder} could not be made: {error.strerror}.") from error
-    queue = Trials(wanted, storage or str(folder / "sweep.journal"), folder)
+    storage = storage or str(folder / "sweep.journal")
+    queue = Trials(wanted, storage, folder)
     queue.fill(trials)
+    if launcher:
+        words = [file, f"--storage={storage}", f"--runs={runs}"]
+        _launch(launcher, queue, [*words, f"--trials={trials or 'null'}"], workers)
+    else:
+        _run(queue, workers)
+    summarise(queue)
+
+
+def _run(queue: "Trials", workers: int) -> None:
+    from vae_lab.verbs.sweep_report import shown
+
     try:
-        with _shown(queue.study) as ended:
+        with shown(queue.study) as ended:
             queue.run(workers, ended)
     except KeyboardInterrupt:
         print("lab sweep: the same command goes on.", file=sys.stderr)
         raise
-    _summarise(queue.study, queue)
 
 
-@contextmanager
-def _shown(study: "Study") -> Iterator[Callable[[int], object]]:
-    """Show trials as they go: a live table on a terminal, else a line at the end of each."""
-    from rich.console import Console
-    from rich.live import Live
+def _launch(cluster: str, queue: "Trials", words: list[str], workers: int) -> None:
+    from vae_lab.verbs.launcher import submit, wait
+    from vae_lab.verbs.sweep_report import shown
 
-    console = Console()
-    if not console.is_terminal:
-        yield lambda number: print(_line(study.trials[number]), flush=True)
-        return
-    rows = max(1, console.height - 8)
-    with Live(
-        get_renderable=lambda: _table(study, rows),
-        console=console,
-        refresh_per_second=1,
-        transient=True,
-    ):
-        yield lambda number: None
-
-
-def _line(trial: "FrozenTrial") -> str:
-    chosen = " ".join(f"{name}={value}" for name, value in trial.params.items())
-    return f"trial {trial.number}  {_state(trial)}  {_number(trial)}  {chosen}"
-
-
-def _table(study: "Study", rows: int) -> "Table":
-    """Return the trials that are running, then the others, best first."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    trials = _ordered(study)
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    left = f"; {len(trials) - rows} more" if len(trials) > rows else ""
-    table = Table(box=SIMPLE_HEAD, caption=f"{_counts(trials)}{left}", caption_justify="left")
-    for head in ("trial", "", study.user_attrs["sweep"]["metric"], *map(_short, names), "minutes"):
-        table.add_column(head, justify="right")
-    for trial in trials[:rows]:
-        chosen = (Text(str(trial.params.get(name, ""))) for name in names)
-        table.add_row(str(trial.number), _state(trial), _number(trial), *chosen, _minutes(trial))
-    return table
-
-
-def _ordered(study: "Study") -> list["FrozenTrial"]:
-    sign = 1 if study.direction.name == "MINIMIZE" else -1
-    order = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
-
-    def rank(trial: "FrozenTrial") -> tuple[int, float]:
-        place = order.index(trial.state.name)
-        return place, trial.number if trial.value is None else sign * trial.value
-
-    return sorted(study.trials, key=rank)
-
-
-def _counts(trials: Iterable["FrozenTrial"]) -> str:
-    found = Counter(map(_state, trials))
-    return ", ".join(f"{count} {state}" for state, count in found.items())
-
-
-def _state(trial: "FrozenTrial") -> str:
-    if trial.state.name == "FAIL" and "reason" not in trial.user_attrs:
-        return "killed"
-    return STATES[trial.state.name]
-
-
-def _short(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def _number(trial: "FrozenTrial") -> str:
-    """Return a trial's value or, of one that has none yet, what its curve last said."""
-    value = trial.value
-    if value is None and trial.last_step is not None:
-        value = trial.intermediate_values[trial.last_step]
-    return "" if value is None else f"{value:.5g}"
-
-
-def _minutes(trial: "FrozenTrial") -> str:
-    if trial.datetime_start is None:
-        return ""
-    spent = (trial.datetime_complete or datetime.now()) - trial.datetime_start
-    return f"{spent.total_seconds() / 60:.1f}"
-
-
-def _summarise(study: "Study", queue: "Trials") -> None:
-    """Print every trial, what failed and why, and the best, and draw them.
-
-    Raises:
-        LabError: If no trial has a number.
-    """
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 10_000  # whatever reads a pipe can scroll sideways
-    console.print(_table(study, len(study.trials)))
-    failed = [trial for trial in study.trials if "reason" in trial.user_attrs]
-    for trial in failed:
-        print(f"failed    trial {trial.number}: {trial.user_attrs['reason']}")
-        print(f"          {queue.log(trial.number)}")
-    if not any(trial.value is not None for trial in study.trials):
-        raise LabError(
-            "no trial has come to an end that could be compared; mend what they say and remove "
-            f"{queue.folder} to begin again."
-        )
-    best = study.best_trial
-    print(f"best      trial {best.number}, {_number(best)}: {queue.path(best.number)}")
-    page = queue.folder / "sweep.html"
-    with atomic(page) as file:
-        file.write(_page(study).encode())
-    print(f"plots     {page}")
-    print(f"next      lab compare {queue.folder}")
-
-
-def _page(study: "Study") -> str:
-    """Draw the numbers trial by trial and against the parameters, on a page without network."""
-    from optuna import visualization as plots
-
-    plotted: list[Callable[..., Any]] = [
-        plots.plot_optimization_history,
-        plots.plot_slice,
-        plots.plot_parallel_coordinate,
-    ]
-    if len({trial.value for trial in study.trials} - {None}) > 1:
-        plotted.append(plots.plot_param_importances)
-    name = study.user_attrs["sweep"]["metric"]
-    charts = [plot(study, target_name=name) for plot in plotted]
-    # The first one brings the library that draws them all.
-    bodies = [
-        chart.to_html(full_html=False, include_plotlyjs=not i) for i, chart in enumerate(charts)
-    ]
-    head = f'<!doctype html><meta charset="utf-8"><title>{escape(study.study_name)}</title>'
-    return head + "".join(bodies)
+    # What a job runs is what a user would type on its machine.
+    command = [sys.executable, "-m", "vae_lab", "sweep", *words]
+    jobs = submit(cluster, queue.sweep.name, command, workers, queue.folder / "jobs")
+    names = " ".join(job.job_id for job in jobs)
+    print(f"jobs      {names}: {queue.folder / 'jobs'}", flush=True)
+    try:
+        with shown(queue.study) as ended:
+            wait(jobs, queue.study, ended)
+    except KeyboardInterrupt:
+        print(f"lab sweep: jobs go on until they are cancelled: {names}.", file=sys.stderr)
+        raise
