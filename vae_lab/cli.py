@@ -27,7 +27,7 @@ A run folder or a checkpoint is all that these need:
   lab reconstruct RUN    images and what is left of them after encoding
   lab denoise RUN        images, the same corrupted, and what is restored
   lab filters RUN...     what the first layer of each encoder looks for
-  lab traverse RUN       move along one latent dimension at a time
+  lab traverse RUN...    move along one latent dimension at a time, runs side by side
   lab interpolate RUN    walk between the codes of two images
   lab manifold RUN       the whole plane of a two-dimensional code
   lab scatter RUN...     codes in the plane; --prior true for draws of the prior beside them

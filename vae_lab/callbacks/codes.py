@@ -26,16 +26,31 @@ def sweeps(
     steps: int = 11,
     rows: int = 12,
 ) -> Tensor:
-    """What each code does; of a model without such, the first numbers of its input, of one draw.
+    """What each code does; of a model without such, what the first numbers of its input do.
 
-    Of an InfoGAN, `span` and `rows` say nothing: its codes know how far they go.
+    These are all of one draw, and the first two then of several, as an InfoGAN's codes are. Of an
+    InfoGAN, `span` and `rows` say nothing: its codes know how far they go.
     """
     reseed(image)
     if isinstance(model, ReadsCodes):
         return pictures.stacked(_panels(model, batch, steps))
     z, span = model.draw_codes(1), 2.0 if span is None else span
     dims = range(min(rows, model.latent_dim))
-    return pictures.traversal(model.decode, z, span, steps, dims)
+    first = pictures.traversal(model.decode, z, span, steps, dims)
+    draws, values = model.draw_codes(ROWS), torch.linspace(-span, span, steps)
+    panels = [
+        _swept(
+            model,
+            draws,
+            slice(k, k + 1),
+            values,
+            span,
+            _draws(),
+            f"z{k + 1} from left to right, of {ROWS} draws",
+        )
+        for k in dims[:2]
+    ]
+    return pictures.stacked([first, *panels])
 
 
 def walks(model: Any, batch: Batch, pairs: int = 8, steps: int = 11, seed: int = 0) -> Tensor:
@@ -67,16 +82,29 @@ def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:
     names, base = _rows(model, batch)
     panels = []
     for name, code in model.codes.items():
-        place, values = model.places[name], code.sweep(steps).to(base)
+        values = code.sweep(steps)
         if isinstance(code, Continuous):
-            z = base.repeat_interleave(len(values), 0)
-            z[:, place] = values.repeat(len(base), 1)
             title = f"{name} from left to right; between the red lines what training has seen"
-            shown = values[:, 0].tolist()
-            panels.append(pictures.code_sweep(model.decode(z), shown, code.trained, names, title))
+            place = model.places[name]
+            panels.append(_swept(model, base, place, values[:, 0], code.trained, names, title))
         else:
             panels.append(_category(model, batch, name, len(values)))
     return panels
+
+
+def _swept(
+    model: Any,
+    base: Tensor,
+    place: slice,
+    values: Tensor,
+    trained: float,
+    rows: list[str],
+    title: str,
+) -> Tensor:
+    """Draw a row for each input (B, latent_dim), one number of it moved through values (V,)."""
+    z = base.repeat_interleave(len(values), 0)
+    z[:, place] = values.to(base).repeat(len(base)).unsqueeze(1)
+    return pictures.code_sweep(model.decode(z), values.tolist(), trained, rows, title)
 
 
 def _category(model: Any, batch: Batch, name: str, values: int) -> Tensor:
@@ -95,11 +123,15 @@ def _rows(model: Any, batch: Batch) -> tuple[list[str], Tensor]:
     try:
         name = model.category()
     except LabError:
-        return [f"draw {i + 1}" for i in range(ROWS)], model.draw_codes(ROWS)
+        return _draws(), model.draw_codes(ROWS)
     order, names = _order(model, batch, name, model.codes[name].size)
     z = model.draw_codes(1).repeat(len(order), 1)
     z[:, model.places[name]] = torch.eye(len(order), device=z.device)[order]
     return names, z
+
+
+def _draws() -> list[str]:
+    return [f"draw {i + 1}" for i in range(ROWS)]
 
 
 def _order(model: Any, batch: Batch, name: str, values: int) -> tuple[list[int], list[str]]:

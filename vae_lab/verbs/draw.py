@@ -140,17 +140,19 @@ def _named(words: Iterable[str]) -> Iterator[tuple[str, str | Path]]:
 
 
 def traverse(
-    run: str,
+    runs: list[str],
     image: int = 0,
     span: float | None = None,
     steps: int = 11,
     rows: int = 12,
     output: str = "traverse.png",
 ) -> None:
-    """Draw an image's code moved along one latent dimension at a time.
+    """Draw an image's code moved along one latent dimension at a time, runs side by side.
+
+    Of a model that encodes no images, what its own codes do.
 
     Args:
-        run: Run folder or checkpoint.
+        runs: Run folders or checkpoints.
         image: Number of the validation image to start from.
         span: How far to move to either side of zero; by default 3 where codes have a prior, else
             as far as the codes themselves go, but for a hundredth at each end.
@@ -158,10 +160,15 @@ def traverse(
         rows: How many dimensions, those that vary most among images.
         output: PNG to write.
     """
-    count = max(1000, image + 1)
+    from vae_lab.pictures import beside, captioned
+
+    images: tuple[Split, int] = ("val", max(1000, image + 1))
     steps, rows = positive("steps", steps), positive("rows", rows)
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
-    _draw("traversals,sweeps", run, output, ("val", count), **options)
+    drawn = [picture("traversals,sweeps", run, images, **options) for run in runs]
+    if len(runs) > 1:
+        drawn = [captioned(d, one_name(run)) for d, run in zip(drawn, runs, strict=True)]
+    save(beside(drawn) if len(runs) > 1 else drawn[0], output)
 
 
 def interpolate(
