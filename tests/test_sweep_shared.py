@@ -255,9 +255,7 @@ def test_without_a_cluster_or_submitit_it_says_so(write, monkeypatch):
     with pytest.raises(LabError, match="slurm takes no jobs from this machine"):
         sweep(write(), launcher="slurm")
     monkeypatch.setattr(launcher, "find_spec", lambda name: None)
-    with pytest.raises(
-        LabError, match=r"needs submitit: `pip install -e '\.\[sweep\]'`"
-    ):
+    with pytest.raises(LabError, match=r"needs submitit: `pip install -e '\.\[sweep\]'`"):
         sweep("s.yaml", launcher="slurm")
 
 
