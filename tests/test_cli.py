@@ -258,7 +258,7 @@ def test_going_on_with_what_is_refused_keeps_the_configuration(lab, run):
         (["evaluate", "{run}", "--importance_samples=-1"], "at least 0"),
         (["compare"], "runs must be given"),
         (["compare", "nowhere"], "There is no nowhere"),
-        (["compare", "{run}", "--sort=x"], "No metric is called 'x'"),
+        (["compare", "{run}", "--metric=x"], "No metric is called 'x'"),
         (["compare", "{run}", "--html=/proc/x.html"], "could not be written"),
     ],
 )

@@ -10,7 +10,6 @@ import torch
 import yaml
 
 from vae_lab.errors import LabError
-from vae_lab.pictures import save_png
 from vae_lab.runs import find_all
 from vae_lab.verbs.compare import compare
 from vae_lab.verbs.comparison import Comparison, direction
@@ -36,10 +35,10 @@ def make_run(path, model, metrics, scores=None, images=True, **init):
         },
     }
     (path / "config.yaml").write_text(yaml.safe_dump(config))
-    axes = ["step", "images"] if images else ["step"]
+    axes = ["epoch", "step", "images"] if images else ["epoch", "step"]
     rows = [",".join([*axes, *metrics])]
     for i, values in enumerate(zip(*metrics.values(), strict=True), 1):
-        rows.append(",".join(map(str, [10 * i, 1280 * i][: len(axes)] + list(values))))
+        rows.append(",".join(map(str, [i - 1, 10 * i, 1280 * i][: len(axes)] + list(values))))
     (path / "metrics.csv").write_text("\n".join(rows) + "\n")
     if scores is not None:
         entries = {k: {"value": v, "protocol": f"how {k} was measured"} for k, v in scores.items()}
@@ -74,7 +73,7 @@ def cells(text):
 
 
 def test_settings_that_differ_and_no_others(three):
-    settings = Comparison(find_all(three), sort="test/elbo").settings
+    settings = Comparison(find_all(three), metric="test/elbo").settings
     assert settings == {
         "model": ["VAE", "VAE", "Autoencoder"],
         "beta": ["4.0", "1.0", ""],
@@ -121,6 +120,7 @@ def test_protocols_that_differ_are_shown(three):
         {"shape": [1, 2, 3]},
         {"binarize": "dynamic"},
         {"split_seed": 1},
+        {"quadrants": 3},
     ],
 )
 def test_no_best_is_named_of_different_images(three, other):
@@ -143,6 +143,7 @@ def test_no_best_is_named_of_different_images(three, other):
         ("pad", 2),
         ("val_size", 9),
         ("split_seed", 1),
+        ("quadrants", 3),
     ],
 )
 def test_no_best_is_named_of_curves_on_different_images(three, key, value):
@@ -197,7 +198,7 @@ def test_sorted_by_a_metric_with_the_missing_last(three, sort, order):
 
 def test_an_unknown_metric_is_refused_with_the_nearest(three):
     with pytest.raises(LabError, match="'val/elb'; there is val/elbo"):
-        compare([str(three)], sort="val/elb")
+        compare([str(three)], metric="val/elb")
 
 
 def test_best_and_last_follow_the_metric(three):
@@ -254,57 +255,6 @@ def test_nothing_found_is_said(tmp_path):
             compare(runs)
 
 
-def data_of(page):
-    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-
-
-def test_page_holds_settings_scores_curves_and_pictures(three, capsys):
-    for run in ("vae/version_0", "ae/version_0"):
-        for epoch in (1, 2):
-            save_png(torch.rand(3, 4, 4), three / run / "pictures" / f"samples_{epoch:04d}.png")
-    compare([str(three)], html=str(three / "page.html"))
-    page = (three / "page.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
-    assert "3. vae/version_0, epoch 2" in page
-    assert "1. vae/version_1: none" in page
-    assert '<td class=best title="how test/elbo was measured">-98.25</td>' in page
-    assert data_of(page)["axis"] == "images seen"
-    assert data_of(page)["charts"]["val/elbo"][1] == []  # the autoencoder
-    assert data_of(page)["charts"]["train/loss"][0] == [[1280, 9], [2560, 8], [3840, 7]]
-    assert [p.name for p in three.iterdir() if p.name.startswith(".")] == []
-
-
-def test_page_asks_nothing_of_the_network(three, capsys):
-    compare([str(three)], html=str(three / "page.html"))
-    page = (three / "page.html").read_text().replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?:|//[a-z]+\.|@import|url\((?!#)|<link|src=(?!\"data:)", page)
-
-
-def test_names_cannot_break_out_of_the_page(three, capsys):
-    bad = "<img src=x onerror=alert(1)><!--data-->&"
-    metrics = {"val/<script>elbo</script>": [1.0, float("nan")]}
-    make_run(three / bad / "version_0", bad, metrics, {"</script>": 1.0})
-    compare([str(three)], html=str(three / "page.html"))
-    page = (three / "page.html").read_text()
-    assert "<img src=x" not in page
-    assert page.count("<script") == page.count("</script>") == 2
-    assert [[1280, 1.0], [2560, None]] in data_of(page)["charts"]["val/<script>elbo</script>"]
-
-
-def test_curves_go_by_step_unless_all_runs_counted_images(three, capsys):
-    make_run(three / "old" / "version_0", "VAE", {"val/elbo": [1, 2]}, images=False)
-    compare([str(three)], html=str(three / "page.html"))
-    data = data_of((three / "page.html").read_text())
-    assert data["axis"] == "step"
-    assert [[10, 1], [20, 2]] in data["charts"]["val/elbo"]
-
-
-def test_an_unwritable_page_is_said(three, capsys):
-    (three / "page.html").mkdir()
-    with pytest.raises(LabError, match=r"page\.html"):
-        compare([str(three)], html=str(three / "page.html"))
-
-
 def test_it_does_without_torch():
     code = (
         "import sys, vae_lab.verbs.compare as c; print({'torch', 'lightning'} & set(sys.modules))"
@@ -333,5 +283,41 @@ def test_bounds_are_drawn_a_panel_a_run_in_the_order_given(three, lab, monkeypat
 
 def test_a_run_without_curves_has_none_to_draw(tmp_path):
     (tmp_path / "vae" / "version_0" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(LabError, match="no curve of loss, nats to draw yet"):
+    with pytest.raises(LabError, match="version_0 has neither an ELBO nor a loss to draw"):
         compare([str(tmp_path / "vae")], curves=str(tmp_path / "curves.png"))
+
+
+def test_players_of_a_game_are_neither_ranked_nor_drawn_by_their_losses(three):
+    for version in range(2):
+        losses = {"val/critic_loss": [1.0 + version], "val/generator_loss": [2.0 - version]}
+        make_run(three / "gan" / f"version_{version}", "GAN", losses)
+    comparison = Comparison(find_all(three / "gan"))
+    assert comparison.sorted_by is None
+    assert [column.best for column in comparison.columns] == [None, None]
+    with pytest.raises(LabError, match="gan/version_0 has neither an ELBO nor a loss to draw"):
+        compare([str(three / "vae"), str(three / "gan")], curves=str(three / "curves.png"))
+    with pytest.raises(LabError, match="measured alike for all runs; name one by --metric"):
+        compare([str(three / "gan")], best=1)
+    with pytest.raises(LabError, match="val/critic_loss \\(last\\), which ranks nobody"):
+        compare([str(three / "gan")], metric="val/critic_loss", best=1)
+
+
+def test_the_best_are_kept(three, capsys):
+    compare([str(three)], metric="test/knn_accuracy", best=2)
+    rows = cells(capsys.readouterr().out)
+    assert [row[0] for row in rows] == ["vae/version_1", "ae/version_0"]
+    with pytest.raises(LabError, match="--best is at least 1"):
+        compare([str(three)], best=0)
+
+
+def test_patterns_find_runs_at_any_depth_and_only_those(three, capsys):
+    (three / "sweep.journal").write_text("a sweep's")
+    (three / "vae" / "version_2" / "pictures").mkdir(parents=True)  # no run yet
+    for pattern in (f"{three}/**", f"{three}/*", f"{three}/**/config.yaml"):
+        compare([pattern])
+        rows = cells(capsys.readouterr().out)
+        assert [row[0] for row in rows] == ["vae/version_1", "ae/version_0", "vae/version_0"]
+    compare([f"{three}/**/version_1"])
+    assert [row[0] for row in cells(capsys.readouterr().out)] == ["vae/version_1"]
+    with pytest.raises(LabError, match="matches no run"):
+        compare([f"{three}/*.journal"])

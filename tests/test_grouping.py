@@ -133,7 +133,7 @@ def test_every_layer_of_a_stack_has_its_settings(draws, layers, differs):
     first, second = find_all(draws[0])[:2]
     stack(first, ("A", 0.1), ("A", 0.2))
     stack(second, *layers)
-    comparison = Comparison([first, second], sort="val/error (last)")
+    comparison = Comparison([first, second], metric="val/error (last)")
     row = comparison.runs.index(first)
     found = comparison.settings
     for key, cells in differs.items():

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparison import Comparison
@@ -22,7 +23,8 @@ __all__ = ["compare"]
 def compare(
     runs: list[str],
     html: str | None = None,
-    sort: str | None = None,
+    metric: str | None = None,
+    best: int | None = None,
     over: str | None = None,
     curves: str | None = None,
 ) -> None:
@@ -32,22 +34,27 @@ def compare(
     that was followed in training has its best value, at any epoch, and its last.
 
     Args:
-        runs: Run folders, experiment folders (all their versions), a folder of experiments, or
-            patterns of those.
-        html: Also write one self-contained page with curves and pictures to this file.
-        sort: Metric to sort by, such as val/elbo, best first; by default the first that all runs
-            have and that was measured on the same images.
+        runs: Run folders, experiment folders (all their versions), a folder of experiments such
+            as a sweep's, or patterns of those, `**` for any depth.
+        html: Also write one self-contained page to this file: sortable tables, parallel
+            coordinates, curves, and pictures at the same step.
+        metric: What to sort by, such as val/elbo, best first; by default the first metric that
+            all runs have and that was measured on the same images.
+        best: Keep only so many runs, the best by that metric.
         over: Settings such as seed_everything or data.limit_seed, with commas between. Runs that
             differ in nothing else share a row: mean ± standard deviation over the runs.
         curves: Also draw the ELBO of training and validation, or the loss where a run has none,
             against images seen: a panel a run, in the order given, in this PNG.
 
     Raises:
-        LabError: If there is no such run, metric or setting, a file of a run is damaged, or a
-            file cannot be written.
+        LabError: If there is no such run, metric, setting or curve, no metric says which runs are
+            best, a file of a run is damaged, or a file cannot be written.
     """
     found = expand(runs)
-    comparison = Comparison(found, sort)
+    comparison = Comparison(found, metric)
+    if best is not None:
+        found = _best(comparison, best, found)
+        comparison = Comparison(found, metric or comparison.sorted_by)
     groups = None if over is None else Groups(comparison, over.split(","))
     _print(groups or comparison)
     if html is not None:
@@ -61,6 +68,21 @@ def compare(
         save(_curves(comparison, found), curves)
 
 
+def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:
+    """Return the `n` best runs, in the order given."""
+    if n < 1:
+        raise LabError("--best is at least 1.")
+    key = comparison.sorted_by
+    if key is None:
+        raise LabError("No metric was measured alike for all runs; name one by --metric.")
+    column = next(c for c in comparison.columns if c.key == key)
+    if not (column.direction and column.comparable):
+        why = "was measured on different images" if column.direction else "ranks nobody"
+        raise LabError(f"No run is the best by {key}, which {why}; name another --metric.")
+    kept = {run.path for run in comparison.runs[:n]}
+    return [run for run in order if run.path in kept]
+
+
 def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
     """Draw the bound or the loss, a panel a run."""
     from vae_lab.pictures import Panel, panels
@@ -70,6 +92,9 @@ def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
     name = "elbo" if all(drawn.get("val/elbo", [[]])) else "loss"
     kinds = {"train": f"train/{name}", "validation": f"val/{name}"}
     empty: list[list[tuple[float, float]]] = [[]] * len(order)
+    for i, run in enumerate(comparison.runs):
+        if not any(drawn.get(key, empty)[i] for key in kinds.values()):
+            raise LabError(f"{run.path} has neither an ELBO nor a loss to draw; leave it out.")
     runs = {
         run.path: Panel(
             _title(comparison, i), {k: drawn.get(v, empty)[i] for k, v in kinds.items()}

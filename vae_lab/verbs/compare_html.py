@@ -2,21 +2,23 @@
 
 import json
 import math
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import Path
+from typing import Any
 
 from vae_lab.runs import Run
+from vae_lab.verbs.compare_pictures import LIMIT, timeline
 from vae_lab.verbs.comparison import Comparison
 from vae_lab.verbs.grouping import Groups
 
-__all__ = ["curves_of", "page"]
+__all__ = ["curves_of", "page", "thinned"]
 
 # Okabe and Ito's colours without the faint yellow; with the dashes, 28 runs look different.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("", "7 3", "2 2", "9 3 2 3")
+
+_SCRIPTS = ("compare.js", "compare_views.js")
 
 
 def page(comparison: Comparison, groups: Groups | None = None) -> str:
@@ -26,17 +28,20 @@ def page(comparison: Comparison, groups: Groups | None = None) -> str:
         LabError: If a run's metrics are damaged.
     """
     curves, axis = curves_of(comparison.runs)
+    pictures = timeline(comparison.runs, LIMIT)
     names = [f"{i}. {name}" for i, name in enumerate(comparison.names, 1)]
+    data = _data(comparison, names, curves, axis) | {"pictures": pictures.data()}
     parts = {
         "title": "1 run" if len(names) == 1 else f"{len(names)} runs side by side",
         "settings": _settings(comparison, names),
         "metrics": _grouped(groups) + _metrics(comparison, names),
-        "curves": _charts(curves, names),
-        "pictures": _pictures(comparison.runs, names),
-        "data": _data(curves, axis, len(names)),
+        "legend": "".join(_legend(i, name) for i, name in enumerate(names)),
+        "curves": _charts(curves),
+        "left out": pictures.left_out,
+        "data": _json(data),
+        "scripts": "".join(map(_packaged, _SCRIPTS)),
     }
-    text = files("vae_lab.verbs").joinpath("compare.html").read_text(encoding="utf-8")
-    head, *rest = text.split("<!--")
+    head, *rest = _packaged("compare.html").split("<!--")
     # Splitting first keeps a name that looks like a mark from being taken for one.
     return head + "".join(
         parts[mark] + after for mark, _, after in (piece.partition("-->") for piece in rest)
@@ -46,16 +51,20 @@ def page(comparison: Comparison, groups: Groups | None = None) -> str:
 def _settings(comparison: Comparison, names: Sequence[str]) -> str:
     if not comparison.settings:
         return "<p>None.</p>"
-    cells = [[f"<td>{escape(text)}</td>" for text in c] for c in comparison.settings.values()]
-    return _table(comparison.settings, names, cells)
+    return _runs_table(comparison.settings, names, map(_plain, comparison.settings.values()))
+
+
+def _plain(texts: Iterable[str]) -> list[str]:
+    return [f"<td>{escape(text)}</td>" for text in texts]
 
 
 def _grouped(groups: Groups | None) -> str:
     if groups is None:
         return ""
     columns = groups.settings | {c.key: list(c.texts) for c in groups.columns}
-    cells = [[f"<td>{escape(text)}</td>" for text in texts] for texts in columns.values()]
-    return f"<h3>mean ± standard deviation</h3>{_table(columns, groups.names, cells)}<h3>runs</h3>"
+    rows = [f"<tr><th>{_breakable(name)}</th>" for name in groups.names]
+    table = _table(columns, rows, map(_plain, columns.values()))
+    return f"<h3>mean ± standard deviation</h3>{table}<h3>runs</h3>"
 
 
 def _metrics(comparison: Comparison, names: Sequence[str]) -> str:
@@ -72,16 +81,20 @@ def _metrics(comparison: Comparison, names: Sequence[str]) -> str:
                 for v, text, hint in zip(c.values, c.texts, hints, strict=True)
             ]
         )
-    return _table([c.key for c in comparison.columns], names, columns)
+    return _runs_table([c.key for c in comparison.columns], names, columns)
 
 
-def _table(heads: Iterable[str], names: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
+def _runs_table(
+    heads: Iterable[str], names: Sequence[str], columns: Iterable[Sequence[str]]
+) -> str:
+    rows = [f'<tr data-run="{i}"><th>{_breakable(name)}</th>' for i, name in enumerate(names)]
+    return _table(heads, rows, columns)
+
+
+def _table(heads: Iterable[str], rows: Sequence[str], columns: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th><button>{_breakable(h)}</button></th>" for h in ["run", *heads])
-    rows = "".join(
-        f"<tr><th>{_breakable(name)}</th>{''.join(cells)}</tr>"
-        for name, *cells in zip(names, *columns, strict=True)
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    body = "".join(f"{''.join(cells)}</tr>" for cells in zip(rows, *columns, strict=True))
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="scroll">{table}</div>'
 
 
@@ -89,7 +102,10 @@ def _breakable(name: str) -> str:
     return escape(name).replace("_", "_<wbr>").replace("/", "/<wbr>")
 
 
-Curves = dict[str, list[list[tuple[float, float]]]]
+Curve = list[tuple[float, float]]
+"""Positions and values."""
+
+Curves = dict[str, list[Curve]]
 """For each metric, one curve a run."""
 
 
@@ -104,26 +120,23 @@ def curves_of(runs: Sequence[Run]) -> tuple[Curves, str]:
     return curves, "images seen" if by_images else "step"
 
 
-def _charts(curves: Curves, names: Sequence[str]) -> str:
+def _charts(curves: Curves) -> str:
     if not curves:
         return "<p>None yet.</p>"
-    legend = "".join(_legend(i, name) for i, name in enumerate(names))
     charts = "".join(
         f'<figure class="chart" data-key="{escape(key)}"><h3>{escape(key)}</h3>'
         '<div class="read"></div></figure>'
         for key in curves
     )
     note = "The height leaves out the first twentieth of long curves, where losses fall from afar."
-    return (
-        f'<p class="note">{note}</p><div class="legend">{legend}</div>'
-        f'<div class="charts">{charts}</div>'
-    )
+    return f'<p class="note">{note}</p><div class="charts">{charts}</div>'
 
 
 def _legend(i: int, name: str) -> str:
     style = _style(i)
     return (
-        f'<label><input type="checkbox" value="{i}" checked> <svg width="36" height="10">'
+        f'<label data-run="{i}"><input type="checkbox" value="{i}" checked> '
+        f'<svg width="36" height="10" aria-hidden="true">'
         f'<line x1="0" x2="36" y1="5" y2="5" stroke="{style["colour"]}" stroke-width="3" '
         f'stroke-dasharray="{style["dash"]}"/></svg> {escape(name)}</label>'
     )
@@ -133,39 +146,49 @@ def _style(i: int) -> dict[str, str]:
     return {"colour": _COLOURS[i % len(_COLOURS)], "dash": _DASHES[i % len(_DASHES)]}
 
 
-def _pictures(runs: Sequence[Run], names: Sequence[str]) -> str:
-    found = [run.pictures for run in runs]
-    kinds = sorted({kind for pictures in found for kind in pictures})
-    rows = (
-        f'<h3>{escape(kind)}</h3><div class="pictures">'
-        + "".join(
-            _picture(pictures[kind], name) if kind in pictures else _no_picture(name)
-            for pictures, name in zip(found, names, strict=True)
-        )
-        + "</div>"
-        for kind in kinds
-    )
-    return "".join(rows) or "<p>None yet.</p>"
-
-
-def _picture(path: Path, name: str) -> str:
-    source = f"data:image/png;base64,{b64encode(path.read_bytes()).decode()}"
-    caption = f"{escape(name)}, epoch {int(path.stem.rpartition('_')[2])}"
-    return (
-        f'<figure><img src="{source}" alt="{escape(path.stem)}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _no_picture(name: str) -> str:
-    return f"<figure><figcaption>{escape(name)}: none</figcaption></figure>"
-
-
-def _data(curves: Curves, axis: str, runs: int) -> str:
-    charts = {
-        key: [[(x, y if math.isfinite(y) else None) for x, y in c] for c in group]
-        for key, group in curves.items()
+def _data(
+    comparison: Comparison, names: Sequence[str], curves: Curves, axis: str
+) -> dict[str, Any]:
+    return {
+        "names": names,
+        "styles": [_style(i) for i in range(len(names))],
+        "axis": axis,
+        "charts": {
+            key: [[(x, _finite(y)) for x, y in thinned(c)] for c in group]
+            for key, group in curves.items()
+        },
+        "settings": comparison.settings,
+        "metrics": {
+            c.key: {"values": [_finite(v) for v in c.values], "better": c.direction}
+            for c in comparison.columns
+        },
+        "chosen": comparison.sorted_by,
     }
-    data = {"axis": axis, "styles": [_style(i) for i in range(runs)], "charts": charts}
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def thinned(curve: Curve, most: int = 800) -> Curve:
+    """Return about `most` points of a curve, with its ends, peaks, troughs and gaps."""
+    if len(curve) <= most:
+        return curve
+    size = math.ceil(2 * len(curve) / most)
+    kept = [curve[0]]
+    for i in range(0, len(curve), size):
+        part = curve[i : i + size]
+        gap = [p for p in part if not math.isfinite(p[1])][:1]
+        known = [p for p in part if math.isfinite(p[1])] or gap
+        ends = min(known, key=lambda p: p[1]), max(known, key=lambda p: p[1])
+        kept += sorted({*ends, *gap} - {kept[-1]})
+    return [*kept, *({curve[-1]} - {kept[-1]})]
+
+
+def _json(data: dict[str, Any]) -> str:
     # A script element ends at the first "</script", wherever that stands.
     return json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+
+
+def _packaged(name: str) -> str:
+    return files("vae_lab.verbs").joinpath(name).read_text(encoding="utf-8")

@@ -10,14 +10,14 @@ from vae_lab.errors import LabError
 from vae_lab.runs import Run
 from vae_lab.verbs.settings import differences, flatten, protocol, union
 
-__all__ = ["Column", "Comparison", "direction", "order"]
+__all__ = ["JUDGED", "Column", "Comparison", "direction", "order"]
 
 # Numbers of different images cannot be ranked: what tells those apart in an evaluation's protocol,
 # and for curves in the settings of the data.
-_MEASURED_ON = ("data", "split", "images", "shape", "binarize", "split_seed")
+_MEASURED_ON = ("data", "split", "images", "shape", "binarize", "split_seed", "quadrants")
 _FOLLOWED_ON = (
     *("", ".binarize", ".resize", ".pad", ".channels", ".crop", ".folder"),
-    *(".val_size", ".split_seed"),
+    *(".val_size", ".split_seed", ".quadrants"),
 )
 
 # What a model is given to restore, and what another one reaches: neither is the model's doing.
@@ -36,6 +36,7 @@ _HIGHER = (
 JUDGED = (
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
     *("classes_covered", "class_entropy", "label_agreement", "least_label_agreement"),
+    "judge_feature_error",
 )
 
 
@@ -108,15 +109,15 @@ class Comparison:
 
     Args:
         runs: The runs to compare.
-        sort: A metric, or the start of its name; by default the first that all runs have.
+        metric: What to sort by, or the start of its name; by default the first that all runs have.
 
     Raises:
-        LabError: If a file of a run is damaged, or no metric is called `sort`.
+        LabError: If a file of a run is damaged, or no metric is called `metric`.
     """
 
-    def __init__(self, runs: Sequence[Run], sort: str | None = None) -> None:
+    def __init__(self, runs: Sequence[Run], metric: str | None = None) -> None:
         columns = list(_columns(runs))
-        column = _sorted_by(columns, sort)
+        column = _sorted_by(columns, metric)
         places = order(column, len(runs))
         self.sorted_by = column and column.key
         self.runs = [runs[i] for i in places]
@@ -180,13 +181,13 @@ def order(column: Column | None, runs: int) -> list[int]:
     return sorted(range(runs), key=rank)
 
 
-def _sorted_by(columns: Sequence[Column], sort: str | None) -> Column | None:
-    if sort is None:
+def _sorted_by(columns: Sequence[Column], metric: str | None) -> Column | None:
+    if metric is None:
         shared = (c for c in columns if c.direction and c.comparable and None not in c.values)
         return next(shared, None)
     for column in columns:
-        if sort in (column.key, column.key.partition(" ")[0]):
+        if metric in (column.key, column.key.partition(" ")[0]):
             return column
     keys = [c.key.partition(" ")[0] for c in columns]
-    near = get_close_matches(sort, keys, 1) or sorted(set(keys))
-    raise LabError(f"No metric is called {sort!r}; there is {', '.join(near) or 'none yet'}.")
+    near = get_close_matches(metric, keys, 1) or sorted(set(keys))
+    raise LabError(f"No metric is called {metric!r}; there is {', '.join(near) or 'none yet'}.")
