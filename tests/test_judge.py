@@ -118,6 +118,27 @@ def test_a_generator_that_collapsed_is_reported(staged):
         assert few[f"test/real_{key}"]["value"] == whole[f"test/real_{key}"]["value"]
 
 
+def test_reconstructions_are_compared_by_the_judges_features(staged):
+    folder, judge, loaded = staged
+
+    class Faded(Generator):
+        latent_dim = 64
+
+        def encode(self, x, y=None):
+            return x.flatten(1)
+
+        def decode(self, z, y=None):
+            return z.view(-1, *self.shape) / 2
+
+    loaded["model"] = Faded()
+    evaluate(str(folder), judge=judge, samples=100)
+    found = metrics(folder)["test/judge_feature_error"]
+    x = Digits().images("test").x
+    expected = (loaded["judge"].encode(x) / 2).square().sum(1).mean().item()
+    assert found["value"] == pytest.approx(expected, rel=1e-5)
+    assert "sum over 16 features, binarize none, by the features of Judge" in found["protocol"]
+
+
 def test_the_seed_decides_and_no_more_are_compared_than_were_trained_on(staged):
     folder, judge, loaded = staged
 
@@ -205,6 +226,7 @@ def test_a_distance_that_too_few_images_have_is_left_out_aloud(staged, capsys):
         ("val/critic_loss", 0),
         ("val/generator_loss", 0),
         ("val/feature_error", 0),
+        ("test/judge_feature_error", -1),
     ],
 )
 def test_which_way_is_better(key, way):

@@ -1,7 +1,7 @@
 """What samples are like, by what a judge sees of them and of real images."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from vae_lab.metrics.modes import modes
 from vae_lab.metrics.neighbours import fidelity
 from vae_lab.metrics.parzen import parzen
 
-__all__ = ["Drawn", "draw", "likeness", "variety", "window"]
+__all__ = ["Drawn", "draw", "likeness", "restoration", "variety", "window"]
 
 NEIGHBOURS = 5
 SUBSET = 1000
@@ -90,6 +90,25 @@ def _compare(real: Tensor, fake: Tensor, seed: int, about: str) -> dict[str, Mea
             unit = "balls" if key == "density" else "share"
             found[key] = Measure(value, unit, f"k = {NEIGHBOURS}; {about}")
     return found
+
+
+def restoration(model: Any, judge: Encodes, images: Batch, about: str) -> dict[str, Measure]:
+    """Measure what reconstructions lose in the eyes of a judge, the same for all models.
+
+    Args:
+        model: What encodes and decodes, in evaluation mode.
+        judge: Gives the features, in evaluation mode.
+        images: What to restore.
+        about: How the images are prepared and whose features compare them.
+    """
+    with torch.inference_mode():
+        parts = [
+            judge.encode(x) - judge.encode(model.decode(model.encode(x, y), y))
+            for x, y in batches(model, images)
+        ]
+    errors = torch.cat(parts).double().flatten(1).square().sum(1).cpu()
+    note = f"sum over {judge.latent_dim} features, {about}"
+    return {"judge_feature_error": Measure.mean(errors, "squared distance", note)}
 
 
 def _unlabelled(images: Tensor) -> Batch:

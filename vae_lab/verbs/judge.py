@@ -12,7 +12,7 @@ from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vae_lab.contracts import Images
+    from vae_lab.contracts import Batch, Images
     from vae_lab.metrics.measures import Measure
     from vae_lab.metrics.samples import Drawn
 
@@ -55,38 +55,40 @@ def sampled(
     _check_samples(model, "--judge" if judge else "--parzen")
     jury = _load(judge, model, data) if judge else None
     samples, grey = draw(model, n, seed), data.undrawn()
-    real = grey.images(split, limit).x
+    images = grey.images(split, limit)
     found: dict[str, Measure] = {}
     if jury:
         binarize = grey.protocol(split)["binarize"]
         known = grey.images("train", n).x
-        found |= _judged(model, jury, samples, real, known, seed, f"binarize {binarize}")
+        found |= _judged(model, jury, samples, images, known, seed, f"binarize {binarize}")
     if parzen:
         others = "val" if split == "test" and "val" in data.splits else "train"
-        found |= window(samples, real, grey.images(others, 1000).x)
+        found |= window(samples, images.x, grey.images(others, 1000).x)
     return {"judge": f"{jury.name}, {n} samples"} if jury else {}, found
 
 
 def _judged(
-    model: Any, jury: _Judge, samples: Drawn, real: Tensor, known: Tensor, seed: int, about: str
+    model: Any, jury: _Judge, samples: Drawn, images: Batch, known: Tensor, seed: int, about: str
 ) -> dict[str, Measure]:
-    from vae_lab.contracts import Classifies, Conditional
+    from vae_lab.contracts import Classifies, Conditional, Decodes, Encodes
     from vae_lab.metrics.conditional import agreement
-    from vae_lab.metrics.samples import likeness, variety
+    from vae_lab.metrics.samples import likeness, restoration, variety
 
     judge, n = jury.judge, len(samples.images)
     about = f"{about}, by the features of {jury.name}"
-    found = likeness(judge, samples, real, known, seed, about)
+    found = likeness(judge, samples, images.x, known, seed, about)
+    if isinstance(model, Encodes) and isinstance(model, Decodes):
+        found |= restoration(model, judge, images, about)
     if "frechet_distance" not in found:
         print(
             f"The Fréchet distance is left out: of {judge.latent_dim} features it needs more than "
             f"{judge.latent_dim} samples and real images; there are {min(n, len(known))} and "
-            f"{len(real)}.",
+            f"{len(images.x)}.",
             file=sys.stderr,
         )
     if isinstance(judge, Classifies):
         by = f"judged by {jury.name}{jury.error}"
-        found |= variety(judge, samples, real, by)
+        found |= variety(judge, samples, images.x, by)
         if isinstance(model, Conditional):
             found |= agreement(model, judge, n // (model.classes or 1), seed, by)
     return found
