@@ -37,7 +37,6 @@ JUDGED = (
     *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
     *("classes_covered", "class_entropy", "label_agreement", "least_label_agreement"),
     "judge_feature_error",
-    "judge_feature_error",
 )
 
 
