@@ -39,6 +39,7 @@ A run folder or a checkpoint is all that these need:
   lab compare RUN...     a table of runs; --html FILE for curves and pictures side by side
 
   lab sweep FILE         train all that a W&B sweep file describes, without W&B
+  lab dashboard --wandb  the view of `lab compare` as a W&B workspace
 
 `lab VERB --help` says more; `lab fit --model.help VAE` lists what a model can be told.
 """
@@ -63,6 +64,7 @@ VERBS = {
     "evaluate": "vae_lab.verbs.evaluate",
     "compare": "vae_lab.verbs.compare",
     "sweep": "vae_lab.verbs.sweep",
+    "dashboard": "vae_lab.verbs.dashboard",
 }
 
 

@@ -1,0 +1,152 @@
+"""`lab dashboard`: what `lab compare` shows, as a workspace of Weights & Biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from vae_lab.errors import LabError
+from vae_lab.runs import Run, expand
+from vae_lab.verbs.comparison import direction
+from vae_lab.verbs.settings import union
+
+if TYPE_CHECKING:
+    from wandb_workspaces.reports.v2 import ParallelCoordinatesPlotColumn
+    from wandb_workspaces.workspaces import Section, Workspace
+
+__all__ = ["dashboard", "workspace"]
+
+
+def dashboard(
+    wandb: bool = False, runs: str = "runs", project: str = "vae_lab", entity: str | None = None
+) -> None:
+    """Save a view of runs with W&B, where they were logged by `lab fit --wandb online`.
+
+    Runs overlaid in a chart for each curve, pictures step by step, what differs in their settings,
+    and parallel coordinates. Scores of `lab evaluate` stay in `lab compare`: W&B has none of them.
+
+    Args:
+        wandb: Weights & Biases, the only place so far.
+        runs: The runs here, a folder of them or a pattern, that say what there is to be seen.
+        project: Their project.
+        entity: The user or team whose project it is; by default the key's own.
+
+    Raises:
+        LabError: If there are no runs, the package or the key is missing, or W&B cannot be reached.
+    """
+    if not wandb:
+        raise LabError(
+            "say where: --wandb. `lab compare RUN... --html FILE` writes a page without an account."
+        )
+    if not find_spec("wandb_workspaces"):
+        raise LabError("--wandb needs a package: `pip install -e '.[dashboard]'`.")
+    found = expand([runs])
+    print(_save(found, project, entity))
+
+
+def _save(runs: Sequence[Run], project: str, entity: str | None) -> str:
+    """Save a workspace and return where it is to be seen."""
+    import wandb
+
+    if not wandb.login(prompt=False, verify=False):
+        raise LabError("a workspace is saved with a key, and there is none; run `wandb login`.")
+    try:
+        owner = entity or wandb.Api(timeout=20).default_entity or ""
+        url: str = workspace(runs, owner, project).save().url
+    # What fails is a call of requests, of W&B or of its GraphQL client, each with its own errors.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LabError(f"W&B did not take the workspace: {reason}") from error
+    return url
+
+
+def workspace(runs: Sequence[Run], entity: str, project: str) -> Workspace:
+    """Describe a view of runs; nothing is sent.
+
+    Args:
+        runs: The runs, which W&B knows by their experiment and version.
+        entity: The user or team.
+        project: The project that they were logged to.
+
+    Raises:
+        LabError: If a run's metrics are damaged.
+    """
+    from wandb_workspaces.expr import And, Metric
+    from wandb_workspaces.workspaces import RunsetSettings, Workspace
+
+    names = Metric("displayName").isin([run.name for run in runs])
+    return Workspace(
+        entity=entity,
+        project=project,
+        name="lab compare",
+        sections=list(_sections(runs)),
+        runset_settings=RunsetSettings(filters=And(names)),
+    )
+
+
+def _sections(runs: Sequence[Run]) -> Iterator[Section]:
+    from wandb_workspaces.reports import v2 as panels
+    from wandb_workspaces.workspaces import Section
+
+    curves = [run.curves() for run in runs]
+    by_images = all(run.curves("images") for run in runs)
+    axis = "images" if by_images else "trainer/global_step"
+    # Validation first.
+    keys = sorted(union(curves), key=lambda key: (not key.startswith("val/"), key))
+    charts = [panels.LinePlot(title=key, x=axis, y=[key]) for key in keys]
+    yield Section(name="Curves", panels=charts, is_open=True)
+
+    kinds = union([run.pictures for run in runs])
+    grids = [_pictures(kind) for kind in kinds]
+    yield Section(name="Pictures", panels=grids, is_open=True)
+
+    metric = next((key for key in keys if key.startswith("val/") and direction(key)), None)
+    columns = [*_varied(runs), *([_column(metric)] if metric else [])]
+    shown: list[Any] = [panels.RunComparer(diff_only=True)]
+    if len(columns) > 1:
+        shown.append(panels.ParallelCoordinatesPlot(columns=columns))
+    if metric:
+        shown.append(panels.ParameterImportancePlot(with_respect_to=metric))
+    yield Section(name="Settings", panels=shown, is_open=True)
+
+
+def _pictures(kind: str) -> Any:
+    """Show runs below each other and steps beside each other."""
+    from wandb_workspaces.reports.v2 import MediaBrowser
+
+    keys = [f"pictures/{kind}"]
+    return MediaBrowser(
+        title=kind, media_keys=keys, mode="grid", grid_x_axis="step", grid_y_axis="run"
+    )
+
+
+def _varied(runs: Sequence[Run]) -> Iterator[ParallelCoordinatesPlotColumn]:
+    """Yield the settings of models and data that differ, as W&B has them of `Record`."""
+    from wandb_workspaces.reports.v2 import Config
+
+    tables = [dict(_logged(run)) for run in runs]
+    for key in union(tables):
+        if len({table.get(key) for table in tables}) > 1:
+            yield _column(Config(key), key)
+
+
+def _column(metric: Any, name: str | None = None) -> ParallelCoordinatesPlotColumn:
+    from wandb_workspaces.reports.v2 import ParallelCoordinatesPlotColumn
+
+    return ParallelCoordinatesPlotColumn(metric=metric, display_name=name)
+
+
+def _logged(run: Run) -> Iterator[tuple[str, str]]:
+    for part in ("model", "data"):
+        given = run.config.get(part) or {}
+        yield f"{part}.class", str(given.get("class_path")).rpartition(".")[2]
+        yield from _leaves(given.get("init_args") or {}, part)
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}")
+    else:
+        yield key, str(value)
