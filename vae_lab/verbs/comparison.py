@@ -119,7 +119,7 @@ class Comparison:
         columns = list(_columns(runs))
         column = _sorted_by(columns, metric)
         places = order(column, len(runs))
-        self.sorted_by = column and column.key
+        self.sorted_by = None if column is None else column.key
         self.runs = [runs[i] for i in places]
         self.columns = [replace(c, values=tuple(c.values[i] for i in places)) for c in columns]
         names = [run.name for run in self.runs]
