@@ -30,8 +30,7 @@ class Plan:
 
     Attributes:
         rounds: Rounds of the bare loop and `lab fit`, for each net.
-        peers: In how many of those the other programs run too, on the MLP, for each number of
-            threads.
+        peers: In how many of those the other programs run too, for each number of threads.
         images: Training images, for each net; a fifth of that is validated on.
         starts: Start-ups of each kind.
         turns: Blocks of each kind in the evaluation.
@@ -46,14 +45,26 @@ class Plan:
 
 # Fewer images than these, and what `lab fit` does once an epoch would weigh more than it does in
 # training: the convolutions see a quarter of MNIST, the fully connected nets all of it.
-FULL = Plan({"mlp": 4, "conv": 2}, {1: 1, 2: 2}, {"mlp": 50_000, "conv": 12_800}, 5, 20)
-QUICK = Plan({"mlp": 1, "conv": 1}, {1: 0, 2: 1}, {"mlp": 50_000, "conv": 6_400}, 1, 5)
+FULL = Plan(
+    rounds={"mlp": 4, "conv": 2, "gan": 2, "dcgan": 2},
+    peers={1: 1, 2: 2},
+    images={"mlp": 50_000, "conv": 12_800, "gan": 50_000, "dcgan": 12_800},
+    starts=5,
+    turns=20,
+)
+QUICK = Plan(
+    rounds={"mlp": 1, "conv": 1, "gan": 1, "dcgan": 1},
+    peers={1: 0, 2: 1},
+    images={"mlp": 50_000, "conv": 6_400, "gan": 25_600, "dcgan": 6_400},
+    starts=1,
+    turns=5,
+)
 
 
 def main() -> None:
     """Measure everything there is a target for."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
-    parser.add_argument("--quick", action="store_true", help="four minutes, for a first look")
+    parser.add_argument("--quick", action="store_true", help="some minutes, for a first look")
     plan = QUICK if parser.parse_args().quick else FULL
     # Tables are cut to the terminal's width; narrower than this they lose their figures.
     console, begun = Console(width=max(Console().width, 120)), time.monotonic()
@@ -116,7 +127,7 @@ def _fits(
         for number in range(rounds):
             for threads in (1, 2):
                 for program in programs(work, pythae):
-                    wanted = not program.peer or (net == "mlp" and number < plan.peers[threads])
+                    wanted = not program.peer or number < plan.peers[threads]
                     if wanted and _may_run(threads, patience, console):
                         key = Key(net, threads, program.name)
                         yield from _measured(key, number, work, program, console)

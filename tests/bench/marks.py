@@ -18,8 +18,9 @@ class EpochMarks(Callback):
         mark("epoch")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        parameters = sum(p.numel() for p in pl_module.parameters())
-        mark_end(parameters, float(trainer.callback_metrics["val/loss"]))
+        parameters = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
+        found = trainer.callback_metrics
+        mark_end(parameters, float(found.get("val/loss", found.get("val/critic_loss"))))
 
 
 class FirstStep(Callback):

@@ -12,7 +12,13 @@ __all__ = ["Program", "fit_command", "programs"]
 DRAW_EVERY = 4
 """Epochs between pictures in the benchmark, so that a short run has both kinds of epoch."""
 
-CONV = ("--model.encoder", "ConvEncoder", "--model.decoder", "ConvDecoder")
+MODELS = {
+    "mlp": ("VAE",),
+    "conv": ("VAE", "--model.encoder", "ConvEncoder", "--model.decoder", "ConvDecoder"),
+    "gan": ("GAN",),
+    "dcgan": ("GAN", "--model.generator", "ConvGenerator", "--model.critic", "ConvCritic"),
+}
+"""What each net is to `lab fit`."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Program:
         command: Its command line.
         warmup: Epochs at its start that are not measured.
         draw_every: Epochs between pictures, if it draws any.
-        peer: Whether it is somebody else's.
+        peer: Whether it is somebody else's way, which need not run in every round.
     """
 
     name: str
@@ -37,27 +43,32 @@ def programs(work: Work, pythae: Path | None) -> list[Program]:
     """Return the programs that can do `work`, the yardstick first."""
     tuned = replace(work, epochs=1 + DRAW_EVERY)
     marks = "--trainer.callbacks+=tests.bench.marks.EpochMarks"
+    loop = "bare_gan_loop" if "gan" in work.net else "bare_loop"
     found = [
-        Program("bare", _module(sys.executable, "bare", tuned)),
+        Program("bare", _module(sys.executable, loop, tuned)),
         Program("lab fit", [*fit_command(tuned, DRAW_EVERY), marks], draw_every=DRAW_EVERY),
-        _peer("ordinary", sys.executable, work),
     ]
-    return [*found, _peer("pythae", str(pythae), work)] if pythae else found
+    if work.net == "gan":
+        found.append(_peer("PyTorch-GAN", sys.executable, "pytorch_gan_loop", work))
+    if work.net == "mlp":
+        found.append(_peer("ordinary", sys.executable, "ordinary_loop", work))
+    if work.net == "mlp" and pythae:
+        found.append(_peer("pythae", str(pythae), "pythae_loop", work))
+    return found
 
 
-def _peer(name: str, python: str, work: Work) -> Program:
+def _peer(name: str, python: str, loop: str, work: Work) -> Program:
     # After two epochs Adam's moments are as denormal as they will be for the rest of a run.
-    return Program(name, _module(python, name, replace(work, epochs=4)), warmup=2, peer=True)
+    return Program(name, _module(python, loop, replace(work, epochs=4)), warmup=2, peer=True)
 
 
-def _module(python: str, name: str, work: Work) -> list[str]:
-    return [python, "-m", f"tests.bench.{name}_loop", work.to_argument()]
+def _module(python: str, loop: str, work: Work) -> list[str]:
+    return [python, "-m", f"tests.bench.{loop}", work.to_argument()]
 
 
 def fit_command(work: Work, draw_every: int) -> list[str]:
     """Return `lab fit` as a user types it: default logger, checkpoints, bar and pictures."""
     settings = {
-        "--model": "VAE",
         "--data": "MNIST",
         "--data.root": work.root,
         "--data.limit": work.train,
@@ -66,4 +77,4 @@ def fit_command(work: Work, draw_every: int) -> list[str]:
         "--pictures.every": draw_every,
     }
     words = [str(word) for pair in settings.items() for word in pair]
-    return [lab(), "fit", *words, *(CONV if work.net == "conv" else ())]
+    return [lab(), "fit", *words, "--model", *MODELS[work.net]]

@@ -16,9 +16,14 @@ from tests.bench.startup import Startup
 
 __all__ = ["Row", "print_fits", "print_others", "rows", "say_busy"]
 
-NAMES = {"mlp": "MLP VAE 784-400-20", "conv": "conv VAE 32-64-256-20"}
-TO_BARE = {"mlp": 0.90, "conv": 0.95}
-TIMES = {"ordinary": 4.0, "pythae": 1.9}
+NAMES = {
+    "mlp": "MLP VAE 784-400-20",
+    "conv": "conv VAE 32-64-256-20",
+    "gan": "GAN 100-128-256-512-1024-784 against 784-512-256-1",
+    "dcgan": "DCGAN 64-32 against 32-64",
+}
+TO_BARE = {"mlp": 0.90, "conv": 0.95, "gan": 0.95, "dcgan": 0.95}
+TIMES = {"ordinary": 4.0, "pythae": 1.9, "PyTorch-GAN": 2.5}
 STARTUP, NLL = 1.0, 35.0
 
 HEADERS = (
@@ -29,7 +34,7 @@ HEADERS = (
     "lab fit is",
     "wanted",
     "",
-    "val/loss",
+    "val. loss",
     "peak MiB",
     "clean blocks",
 )

@@ -51,7 +51,7 @@ class Sample:
         images: Images an epoch, in training and validation.
         blocks: Its epochs after the warm-up.
         parameters: Size of the net.
-        loss: Validation loss after the last epoch, in nats.
+        loss: Validation loss after the last epoch, in nats; the critic's of a GAN.
         peak_mib: The most memory it held.
     """
 

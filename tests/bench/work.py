@@ -22,7 +22,7 @@ class Work:
     """One training run.
 
     Attributes:
-        net: `mlp` or `conv`.
+        net: `mlp` or `conv`, of a VAE; `gan` or `dcgan`.
         epochs: How many.
         train: Training images.
         val: Validation images, all of them once an epoch.
