@@ -233,10 +233,10 @@ def test_an_average_follows_weights():
     start = [w.clone() for w in average.parameters()]
     for part in net.parameters():
         part.data += 1
-    follow(average, net, 0.9, 10_000, codes)
+    follow(average, net, 0.9, 10_000, lambda: codes)
     for before, now in zip(start, average.parameters(), strict=True):
         torch.testing.assert_close(now, before + 0.1)
-    follow(average, net, 0.999, 0, codes)
+    follow(average, net, 0.999, 0, lambda: codes)
     torch.testing.assert_close(average[0].bias, net[0].bias - 0.9 * 0.1)
 
 
@@ -247,9 +247,8 @@ def test_an_averages_statistics_are_its_own_and_not_those_of_what_it_follows():
     average, spread = averaged(net), net[3].running_var
     for step in range(2000):
         net[2].weight.data *= -1
-        codes = torch.randn(32, 4)
-        net(codes)
-        follow(average, net, 0.99, step, codes)
+        net(torch.randn(32, 4))
+        follow(average, net, 0.99, step, lambda: torch.randn(32, 4))
     with torch.no_grad():
         given = average[2](average[1](average[0](torch.randn(2000, 4))))
     assert 0 < average[3].running_var.mean() < 1e-3 * spread.mean()

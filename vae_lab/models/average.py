@@ -1,5 +1,6 @@
 """A network that follows another one slowly."""
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -14,7 +15,9 @@ def averaged(net: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, net: nn.Module, decay: float, steps: int, inputs: Tensor) -> None:
+def follow(
+    average: nn.Module, net: nn.Module, decay: float, steps: int, inputs: Callable[[], Tensor]
+) -> None:
     r"""Move an exponential moving average of weights on.
 
     .. math:: \bar\theta \gets d\, \bar\theta + (1 - d)\, \theta, \quad
@@ -30,10 +33,10 @@ def follow(average: nn.Module, net: nn.Module, decay: float, steps: int, inputs:
         net: What it follows.
         decay: :math:`\delta`.
         steps: The steps t that `net` has made.
-        inputs: What the average is to be shown, if it notes anything.
+        inputs: Gives what the average is to be shown, where it notes anything.
     """
     weight = 1 - min(decay, (1 + steps) / (10 + steps))
     torch._foreach_lerp_([*average.parameters()], [*net.parameters()], weight)
     # Later the average moves so slowly that few looks are enough, at a hundredth of a step's cost.
     if (steps < 100 or steps % 10 == 0) and any(True for _ in average.buffers()):
-        average(inputs)
+        average(inputs())

@@ -1,6 +1,7 @@
 """Generative adversarial networks."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +156,7 @@ class GAN(Adversarial):
     def moved(self, batch: Batch) -> None:
         if self.averaged is not None:
             steps = self.global_step // self.critic_steps
-            codes = self.draw_codes(len(batch.x))
+            codes = partial(self.draw_codes, len(batch.x))
             follow(self.averaged, self.generator, self.average, steps, codes)
 
     def score(self, said: Tensor) -> Tensor:

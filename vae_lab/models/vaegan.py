@@ -219,7 +219,7 @@ class VAEGAN(GAN):
         super().moved(batch)
         if self.averaged_encoder is not None:
             steps = self.global_step // self.critic_steps
-            follow(self.averaged_encoder, self.encoder, self.average, steps, batch.x)
+            follow(self.averaged_encoder, self.encoder, self.average, steps, lambda: batch.x)
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the critic says of images at its layer l, and their scores (B,)."""
