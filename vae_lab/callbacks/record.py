@@ -5,9 +5,10 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -31,18 +32,14 @@ class Record(Callback):
         self._begun = time.time()
         self._seen = _images_seen(pl_module)
         for logger in trainer.loggers:
-            if not isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(settings(trainer))
+            logger.log_hyperparams(settings(trainer))
+        _tell_boards(trainer, "start")
         self._write(trainer, {"finished": False})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.time() - self._begun
         images = _images_seen(pl_module) - self._seen
-        final = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                last = {f"final/{name}": value for name, value in final.items()}
-                logger.log_hyperparams(settings(trainer), last)
+        _tell_boards(trainer, "end")
         cost = {
             "seconds": round(seconds + self._earlier.get("seconds", 0), 1),
             "images_per_second": round(images / seconds),
@@ -82,6 +79,30 @@ class Record(Callback):
             "threads": torch.get_num_threads(),
             "tuned": process.applied(),
         }
+
+
+def _tell_boards(trainer: Trainer, moment: Literal["start", "end"]) -> None:
+    """Tell TensorBoard's table of hyperparameters that this run begins, or is finished.
+
+    Lightning would also describe the table's columns, which TensorBoard then takes from one run
+    for all of them: settings and metrics of other models would be missing.
+    """
+    from torch.utils.tensorboard.summary import hparams
+
+    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    known = dict(_flat(settings(trainer)))
+    _, start, end = hparams(known, {})  # type: ignore[no-untyped-call]  # torch does not type it
+    for board in boards if trainer.is_global_zero else ():
+        board.experiment.file_writer.add_summary(start if moment == "start" else end)
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting by its path, as what the table can hold; None is no setting."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}/{name}".strip("/"))
+    elif value is not None:
+        yield key, value if isinstance(value, int | float | str) else str(value)
 
 
 def _images_seen(model: LightningModule) -> int:
