@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo format lint type test test-all bench clean
+.PHONY: help install demo format lint type test test-all bench results clean
 
 help:  ## list these verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -44,6 +44,9 @@ test-all: .venv/dev  ## run every test, the slow ones too
 
 bench: .venv/dev  ## measure training and evaluation against bare PyTorch and the peers
 	$(BIN)/python -m tests.bench
+
+results: .venv/bin/lab  ## train what the published table lacks, and write RESULTS.md and its figures
+	$(BIN)/lab results
 
 clean:  ## remove what the tools left behind, but no run and no data
 	rm -rf .venv .bench .pytest_cache .mypy_cache .ruff_cache dist

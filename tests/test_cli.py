@@ -275,7 +275,14 @@ def test_pictures_ask_a_model_for_what_it_can_do(refused):
     assert "needs a 2-dimensional code; this VAE has 20" in refused(*FIT, *words)
 
 
-SWITCHES = [("evaluate", "ais"), ("evaluate", "parzen"), ("scatter", "prior"), ("explore", "serve")]
+SWITCHES = [
+    ("evaluate", "ais"),
+    ("evaluate", "parzen"),
+    ("scatter", "prior"),
+    ("explore", "serve"),
+    ("results", "quick"),
+    ("results", "page_only"),
+]
 
 
 @pytest.mark.parametrize(("verb", "switch"), SWITCHES)

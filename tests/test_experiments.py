@@ -8,19 +8,12 @@ import pytest
 import yaml
 
 from vae_lab import training
+from vae_lab.verbs.results_digits import on_digits
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("larsen/larsen_*.yaml")])
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
 OVERLAYS = sorted([*FOLDER.glob("full/*.yaml"), FOLDER / "larsen/celeba.yaml"])
-
-# Sizes that a source of colour or of another shape stands for.
-SIZES = {
-    "frey": ["--data.resize=[28,20]"],
-    "cifar10": ["--data.resize=32", "--data.channels=3"],
-    "celeba": ["--data.resize=32", "--data.channels=3"],
-    "folder": ["--data.resize=32", "--data.channels=3"],
-}
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 every_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -33,7 +26,7 @@ def one_batch(tmp_path, monkeypatch):
     """Run one batch of an experiment in an empty folder, which it leaves empty."""
 
     def fit(path, *arguments):
-        argv = ["fit", f"--config={path}", *arguments, "--data=Digits", "--trainer.fast_dev_run=1"]
+        argv = ["fit", f"--config={path}", *arguments, "--trainer.fast_dev_run=1"]
         monkeypatch.setattr(sys, "argv", ["lab", *argv])
         training.run(argv)
         assert not any(tmp_path.iterdir())
@@ -73,8 +66,7 @@ def test_it_is_named_after_its_model_and_data(path):
 
 @every_experiment
 def test_it_runs_one_batch_on_the_embedded_digits(path, one_batch):
-    data = path.stem.rpartition("_")[2]
-    one_batch(path, *SIZES.get(data, ["--data.resize=28"]))
+    one_batch(path, *on_digits(path.stem))
 
 
 @every_overlay
@@ -86,7 +78,7 @@ def test_an_overlay_goes_over_the_experiment_that_it_names(path, one_batch):
     )
     assert named
     assert FOLDER.parent / named[2] == path
-    one_batch(FOLDER / f"{named[1]}.yaml", f"--config={path}", "--data.resize=28")
+    one_batch(FOLDER / f"{named[1]}.yaml", f"--config={path}", *on_digits(named[1]))
 
 
 @every_sweep
@@ -103,4 +95,4 @@ def test_the_first_run_of_a_sweep_runs_one_batch(path, one_batch):
     sweep = yaml.safe_load(path.read_text())
     config = FOLDER.parent / sweep["command"][sweep["command"].index("--config") + 1]
     first = [f"--{name}={given['values'][0]}" for name, given in sweep["parameters"].items()]
-    one_batch(config, *first, "--data.resize=28")
+    one_batch(config, *first, *on_digits(config.stem))

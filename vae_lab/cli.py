@@ -40,6 +40,7 @@ A run folder or a checkpoint is all that these need:
 
   lab sweep FILE         train all that a W&B sweep file describes, without W&B
   lab dashboard --wandb  the view of `lab compare` as a W&B workspace
+  lab results [ROW...]   re-make the published table and its figures; --quick on embedded digits
 
 `lab VERB --help` says more; `lab fit --model.help VAE` lists what a model can be told.
 """
@@ -65,6 +66,13 @@ VERBS = {
     "compare": "vae_lab.verbs.compare",
     "sweep": "vae_lab.verbs.sweep",
     "dashboard": "vae_lab.verbs.dashboard",
+    "results": "vae_lab.verbs.results",
+}
+
+# How many words an annotation takes, and what they are.
+_COUNTS: dict[object, tuple[str, str]] = {
+    list[str]: ("+", "Run folders, experiments or globs."),
+    tuple[str, ...]: ("*", "Names, or all."),
 }
 
 
@@ -103,7 +111,7 @@ def _dispatch(verb: str, argv: list[str]) -> None:
         import_module("vae_lab.training").run(argv)
     elif verb in VERBS:
         # Tuning loads torch, which no table of runs and no page of help waits for.
-        if verb not in ("compare", "sweep") and not {"-h", "--help"} & set(argv):
+        if verb not in ("compare", "sweep", "results") and not {"-h", "--help"} & set(argv):
             process.tune()
         _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
     else:
@@ -120,11 +128,11 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     # Annotations may be there as strings only.
     parameters = signature(function, eval_str=True).parameters.values()
     kinds: dict[str | int, object] = {p.name: p.annotation for p in parameters}
-    lists = {name for name, kind in kinds.items() if kind == list[str]}
+    counts = {name: _COUNTS[kind] for name, kind in kinds.items() if kind in _COUNTS}
     files = {name for name, kind in kinds.items() if kind == list[str] | None}
-    for name in lists:
-        parser.add_argument(name, nargs="+", type=str, help="Run folders, experiments or globs.")
-    parser.add_function_arguments(function, as_positional=True, skip=lists | files)
+    for name, (count, what) in counts.items():
+        parser.add_argument(name, nargs=count, type=str, help=what)
+    parser.add_function_arguments(function, as_positional=True, skip=counts.keys() | files)
     for name in files:
         parser.add_argument(f"--{name}", nargs="+", type=str, help="Files.")
     args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]

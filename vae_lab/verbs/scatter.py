@@ -1,5 +1,7 @@
 """Codes of a trained model in the plane."""
 
+from typing import Any, Literal
+
 from vae_lab.verbs.picture import Split, one_name, picture, positive, save
 
 __all__ = ["scatter"]
@@ -8,6 +10,7 @@ __all__ = ["scatter"]
 def scatter(
     runs: list[str],
     prior: bool = False,
+    projection: Literal["pca", "tsne"] = "pca",
     n: int = 2000,
     split: Split = "val",
     output: str = "scatter.png",
@@ -20,6 +23,7 @@ def scatter(
     Args:
         runs: Run folders or checkpoints.
         prior: Draw each run's prior beside its aggregate posterior instead, runs below one another.
+        projection: How codes of more dimensions than two get into the plane, but beside a prior.
         n: How many images.
         split: Where the images come from.
         output: PNG to write.
@@ -27,6 +31,7 @@ def scatter(
     from vae_lab.pictures import beside, stacked
 
     images = (split, positive("n", n))
-    kind = "beside_prior" if prior else "scatter"
-    drawn = [picture(kind, run, images, name=one_name(run)) for run in runs]
+    kind: str = "beside_prior" if prior else "scatter"
+    options: dict[str, Any] = {} if prior else {"projection": projection}
+    drawn = [picture(kind, run, images, name=one_name(run), **options) for run in runs]
     save(stacked(drawn) if prior else beside(drawn), output)

@@ -13,7 +13,10 @@ from typing import Any
 
 from vae_lab.errors import LabError
 
-__all__ = ["Workers", "last_line"]
+__all__ = ["LAB", "Workers", "last_line"]
+
+LAB = (sys.executable, "-m", "vae_lab")
+"""What calls this very `lab`."""
 
 
 class Workers:

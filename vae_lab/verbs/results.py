@@ -1,0 +1,81 @@
+"""`lab results`: the published table and its figures, re-made from the experiments."""
+
+import os
+import sys
+from pathlib import Path
+
+from vae_lab.errors import LabError
+from vae_lab.files import atomic
+
+__all__ = ["results"]
+
+
+def results(
+    names: tuple[str, ...] = (),
+    quick: bool = False,
+    page_only: bool = False,
+    workers: int | None = None,
+    root: str | None = None,
+    output: str | None = None,
+    figures: str | None = None,
+    index: str = "experiments/results",
+) -> None:
+    """Train and evaluate what the published table lacks, and write the table and its figures.
+
+    A run counts for a row if its settings are the row's as they are today, whoever made it, and
+    its evaluation if it is of the run's own weights; the commit stands beside each number. Killed
+    trainings go on from their last checkpoint at the next call, and what fails is written down as
+    failed.
+
+    Args:
+        names: Rows, or groups of rows, and with them what they need; all by default.
+        quick: Train a few epochs on the embedded digits instead, in a folder and on pages of their
+            own, and hold nothing against what is published.
+        page_only: Train and evaluate nothing.
+        workers: How many train at once, one thread each; by default one a core.
+        root: Folder of the runs; by default runs/results, or runs/quick.
+        output: The table's page; by default RESULTS.md, with `quick` among the runs.
+        figures: The figures' page; by default docs/figures.md, with `quick` among the runs. The
+            pictures go to a folder of its name beside it.
+        index: Folder that says what the rows and figures are.
+
+    Raises:
+        LabError: If the index is wrong, there is no such row, or a page cannot be written.
+    """
+    from vae_lab.verbs.results_digits import quick as on_digits
+    from vae_lab.verbs.results_figures import draw, figures_page
+    from vae_lab.verbs.results_index import read
+    from vae_lab.verbs.results_page import page
+    from vae_lab.verbs.results_runs import Shelf
+    from vae_lab.verbs.results_training import Queue, wanted
+
+    table = read(index)
+    chosen = table.chosen(names)
+    place = Path(root or ("runs/quick" if quick else "runs/results"))
+    pages = [
+        Path(output or (place / "RESULTS.md" if quick else "RESULTS.md")),
+        Path(figures or (place / "figures.md" if quick else "docs/figures.md")),
+    ]
+    if workers is not None and workers < 1:
+        raise LabError(f"--workers is at least 1; got {workers}.")
+    workers = workers or os.cpu_count() or 1
+    shelf = Shelf(on_digits(table) if quick else table, place)
+    try:
+        if not page_only and (jobs := wanted(shelf, chosen)):
+            print(f"{len(jobs)} trainings or evaluations are missing", file=sys.stderr)
+            Queue(shelf, jobs).run(workers)
+    finally:
+        # What was reached before Ctrl-C is worth a page.
+        _write(pages[0], page(shelf, quick, os.path.relpath(pages[1], pages[0].parent)))
+    folder = pages[1].with_suffix("")
+    missing = draw(shelf, folder, workers)
+    _write(pages[1], figures_page(shelf, missing, folder.name, quick))
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    """Write a page, but not over one of another kind: digits say nothing of real data."""
+    if path.exists() and path.read_text(encoding="utf-8").partition("\n")[0] != lines[0]:
+        raise LabError(f"{path} is no page called {lines[0]!r}: name another file.")
+    with atomic(path) as file:
+        file.write("\n".join([*lines, ""]).encode())
+    print(path)

@@ -1,0 +1,259 @@
+"""The published table's index: rows and figures, each of what it is made of."""
+
+from argparse import ArgumentError
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from vae_lab.errors import LabError
+
+__all__ = ["METRICS", "Figure", "Index", "Mark", "Row", "read"]
+
+METRICS = {
+    "nll": "negative log-likelihood",
+    "mc_nll": "negative log-likelihood by Monte Carlo",
+    "elbo": "ELBO",
+    "log_density": "log-density",
+    "nll_bits_per_dim": "bits a value",
+    "active_units": "active units",
+    "squared_error": "squared error an image",
+    "pca_squared_error": "squared error of PCA",
+    "restored_squared_error": "squared error of what is restored",
+    "corrupted_squared_error": "squared error of what was damaged",
+    "error": "share of wrong classes",
+    "label_nll": "negative log-likelihood of labels",
+    "linear_probe_accuracy": "linear probe of the codes",
+    "knn_accuracy": "5 nearest neighbours of the codes",
+    "kmeans_accuracy": "k-means of the codes, matched",
+    "cluster_accuracy": "clusters, matched",
+    "mean_activation": "mean activation",
+    "dead_units": "share of dead units",
+    "saturated": "share of saturated activations",
+    "jacobian_norm": "squared norm of the Jacobian",
+    "jacobian_per_entry": "squared entry of the Jacobian",
+    "frechet_distance": "Fréchet distance",
+    "kernel_distance": "kernel distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "classes_covered": "classes among samples",
+    "class_entropy": "entropy of the samples' classes",
+    "label_agreement": "samples that agree with their class",
+    "parzen_log_density": "Parzen window",
+    "c1_error": "share of wrong classes by c1",
+    "c1_information": "information on c1 in an image",
+}
+"""What a row may be judged by, and how the page calls it."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A published number for one metric, or nothing but the wish to see the metric.
+
+    Attributes:
+        published: The number, if there is one.
+        goal: Which way ours is held against it.
+        tolerance: By how much ours may miss it.
+        over: What is taken over seeds to be held against it.
+        source: Where it was read.
+        protocol: How they measured.
+        budget: What they trained for.
+        caveat: Why ours is not held against it, if it is not.
+    """
+
+    published: float | None = None
+    goal: Literal["at most", "at least", "about"] | None = None
+    tolerance: float = 0.0
+    over: Literal["mean", "median"] = "mean"
+    source: str = ""
+    protocol: str = ""
+    budget: str = ""
+    caveat: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system of the table.
+
+    Attributes:
+        system: What it is.
+        metrics: What it is judged by, and the marks.
+        experiment: The file that trains it; by default of the row's own name.
+        overrides: More words of `lab fit`.
+        seeds: Which seeds it is trained with.
+        needs: Options of `lab fit` that take the runs of other rows.
+        evaluate: Arguments of `lab evaluate`; `judge` may be a row.
+        quick: More words of `lab fit` on the embedded digits.
+        groups: Names that stand for this row among others.
+        by_name: Whether it is trained only where it is named, for what it costs.
+    """
+
+    system: str
+    metrics: dict[str, Mark]
+    experiment: str = ""
+    overrides: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    needs: dict[str, str] = field(default_factory=dict)
+    evaluate: dict[str, bool | int | float | str] = field(default_factory=dict)
+    quick: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    by_name: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page.
+
+    Attributes:
+        title: What it shows.
+        verb: The verb that draws it.
+        rows: Whose runs it is drawn of.
+        arguments: More words of the verb.
+        output: The verb's option that takes the PNG.
+        source: Which published figure it follows.
+    """
+
+    title: str
+    verb: str
+    rows: list[str]
+    arguments: list[str] = field(default_factory=list)
+    output: str = "output"
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Index:
+    """All rows and all figures.
+
+    Attributes:
+        folder: Where the index lies, beside the experiments.
+        rows: By name, in the table's order.
+        figures: By name, in the page's order.
+    """
+
+    folder: Path
+    rows: dict[str, Row]
+    figures: dict[str, Figure]
+
+    def experiment(self, name: str) -> Path:
+        """Return the file that trains a row."""
+        return self.folder.parent / f"{self.rows[name].experiment or name}.yaml"
+
+    def needed(self, name: str) -> list[str]:
+        """Return the rows without which a row can be neither trained nor evaluated."""
+        row = self.rows[name]
+        judge = row.evaluate.get("judge")
+        judges = [judge] if isinstance(judge, str) and judge in self.rows else []
+        return [*row.needs.values(), *judges]
+
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """Return the rows that are named, by themselves or as a group, after what they need.
+
+        Raises:
+            LabError: If a name is neither a row's nor a group's, or rows need each other.
+        """
+        known = {name: [name] for name in self.rows}
+        for name, row in self.rows.items():
+            for group in row.groups:
+                known.setdefault(group, []).append(name)
+        found: dict[str, None] = {}
+        for name in names or [name for name, row in self.rows.items() if not row.by_name]:
+            if name not in known:
+                _refuse("row or group", name, known)
+            for row_name in known[name]:
+                self._add(row_name, found, ())
+        return list(found)
+
+    def _add(self, name: str, found: dict[str, None], above: tuple[str, ...]) -> None:
+        if name in above:
+            raise LabError(f"The rows {' and '.join(above)} need each other; mend their `needs`.")
+        for other in self.needed(name):
+            self._add(other, found, (*above, name))
+        found[name] = None
+
+
+def read(folder: str | Path) -> Index:
+    """Read `table.yaml` and `figures.yaml`.
+
+    Raises:
+        LabError: If one is missing, or says something unknown, wrong or without a source.
+    """
+    folder = Path(folder)
+    rows = {name: _row(name, given) for name, given in _entries(folder / "table.yaml", Row)}
+    figures = {n: Figure(**given) for n, given in _entries(folder / "figures.yaml", Figure)}
+    index = Index(folder, rows, figures)
+    for name in rows:
+        _check(index, name)
+    for name, figure in figures.items():
+        _check_figure(name, figure, rows)
+    index.chosen([*rows])
+    return index
+
+
+def _entries(path: Path, kind: type[Row] | type[Figure]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each entry and what it says, its types checked."""
+    import yaml
+
+    from vae_lab.parsing import LabParser, brief
+
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabError(f"There is no {path}, which says what the results are.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LabError(f"{path} is not YAML.") from error
+    if not isinstance(given, dict):
+        raise LabError(f"{path} holds no `name: entry` lines.")
+    # Its own way out would import every class there is, to look for the name that was meant.
+    parser = LabParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
+    known = [part.name for described in (kind, Mark) for part in fields(described)]
+    for name, entry in given.items():
+        try:
+            yield name, parser.parse_object(entry if isinstance(entry, dict) else {}).as_dict()
+        except ArgumentError as error:
+            raise LabError(f"{path}, {name}: {brief(str(error), known)}") from error
+
+
+def _row(name: str, given: dict[str, Any]) -> Row:
+    marks = {
+        key: mark if isinstance(mark, Mark) else Mark(**mark)
+        for key, mark in given["metrics"].items()
+    }
+    return Row(**{**given, "metrics": marks})
+
+
+def _check(index: Index, name: str) -> None:
+    row = index.rows[name]
+    if not index.experiment(name).is_file():
+        known = [path.stem for path in index.folder.parent.glob("*.yaml")]
+        _refuse("experiment", row.experiment or name, known, f"row {name}")
+    for key, mark in row.metrics.items():
+        if key not in METRICS:
+            _refuse("metric", key, METRICS, f"row {name}")
+        if mark.published is not None and not (mark.source and mark.goal):
+            raise LabError(f"row {name}: {key} is published, so it needs a source and a goal.")
+    for other in row.needs.values():
+        if other not in index.rows:
+            _refuse("row", other, index.rows, f"row {name} needs one")
+    if not row.seeds or len({*row.seeds}) < len(row.seeds):
+        raise LabError(f"row {name}: seeds are a list of at least one, each once.")
+
+
+def _check_figure(name: str, figure: Figure, rows: Mapping[str, Row]) -> None:
+    from vae_lab.cli import VERBS
+
+    if figure.verb not in VERBS:
+        _refuse("verb", figure.verb, VERBS, f"figure {name}")
+    for row in figure.rows:
+        if row not in rows:
+            _refuse("row", row, rows, f"figure {name}")
+
+
+def _refuse(kind: str, name: str, known: Iterable[str], where: str = "") -> None:
+    near = get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise LabError(f"{where}{': ' if where else ''}there is no {kind} {name!r}{hint}")

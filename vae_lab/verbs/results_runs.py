@@ -1,0 +1,168 @@
+"""Which run is a row's: the one whose settings are the row's, wherever and whenever it was made."""
+
+import io
+import json
+import threading
+import warnings
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+from vae_lab.errors import LabError
+from vae_lab.files import digest
+from vae_lab.runs import Run, expand
+from vae_lab.verbs.comparison import JUDGED
+from vae_lab.verbs.results_index import Index
+from vae_lab.verbs.settings import settings_of
+
+__all__ = ["Shelf", "finished", "record"]
+
+_ELSEWHERE = (
+    *("data.root", "data.eval_batch_size", "last.minutes", "weights_only"),
+    *(
+        f"trainer.{name}"
+        for name in (
+            *("accelerator", "devices", "num_nodes", "default_root_dir", "profiler", "plugins"),
+            *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),
+            *("log_every_n_steps", "num_sanity_val_steps", "model_registry", "barebones"),
+        )
+    ),
+)
+"""Settings of the machine and of what is shown, which leave a run the same experiment."""
+
+
+class Shelf:
+    """The runs below one folder, looked up by what they are.
+
+    Args:
+        index: The rows.
+        root: The folder; it need not exist yet.
+    """
+
+    def __init__(self, index: Index, root: Path) -> None:
+        self.index, self.root = index, root
+        self._wanted: dict[str, dict[str, str]] = {}
+        self._read: dict[tuple[Path, int, bool], dict[str, str]] = {}
+        self._lock = threading.RLock()
+        self._runs: list[Run] = []
+        self.look()
+
+    def look(self) -> None:
+        """See which runs there are by now, and what they hold."""
+        with self._lock, suppress(LabError):  # at first nothing was trained yet
+            self._runs = expand([f"{self.root}/**"])
+
+    def words(self, name: str) -> list[str]:
+        """Return what follows `lab fit` for a row, but for its seed and the runs that it needs."""
+        file = self.index.experiment(name)
+        return ["--config", str(file), *self.index.rows[name].overrides]
+
+    def find(self, name: str, seed: int) -> Run | None:
+        """Return the run of a row and a seed, a finished one if there is one, or None."""
+        with self._lock:
+            wanted = self._settings_of(name)
+            runs = [run for run in self._runs if self._is(run, name, seed, wanted)]
+        return next((run for run in runs if finished(run)), runs[-1] if runs else None)
+
+    def first(self, name: str) -> Run | None:
+        """Return the finished run of a row's first seed, which stands for it, or None."""
+        run = self.find(name, self.index.rows[name].seeds[0])
+        return run if run and finished(run) else None
+
+    def evaluated(self, name: str, run: Run) -> bool:
+        """Tell whether a run has all the numbers that its row asks for, as it asks for them."""
+        return all(self.measured(name, run, key) for key in self.index.rows[name].metrics)
+
+    def measured(self, name: str, run: Run, key: str) -> bool:
+        """Tell whether a run has a number, by the row's protocol and of its own weights."""
+        row, protocol = self.index.rows[name], run.evaluation["protocol"].get("test", {})
+        if f"test/{key}" not in run.scores:
+            return False
+        with suppress(LabError):  # weights may stay where they were trained
+            if protocol.get("checkpoint_sha256") != digest(run.checkpoint()):
+                return False
+        samples = row.evaluate.get("importance_samples", 5000)
+        if "nll" in key and protocol.get("importance_samples", samples) < samples:
+            return False
+        judge = self._judge(name) if key in JUDGED else None
+        return judge is None or judge in protocol.get("judge", "")
+
+    def _judge(self, name: str) -> str | None:
+        """Return the digest of a row's judge, if that is another row's run."""
+        judge = self.index.rows[name].evaluate.get("judge")
+        run = self.first(judge) if isinstance(judge, str) and judge in self.index.rows else None
+        with suppress(LabError):
+            return digest(run.checkpoint()) if run else None
+        return None
+
+    def _is(self, run: Run, name: str, seed: int, wanted: dict[str, str]) -> bool:
+        needs = {option: self.first(row) for option, row in self.index.rows[name].needs.items()}
+        with suppress(LabError):  # a damaged run is no row's
+            own = self._settings(run)
+            shared = own.keys() & wanted.keys() - {"seed_everything", *needs}
+            if any(own[key] != wanted[key] for key in shared):
+                return False
+            if own.keys() != wanted.keys():
+                # It may know fewer settings than there are today: read as one of today's.
+                own = self._settings(run, today=True)
+            return (
+                own.get("seed_everything") == str(seed)
+                and own.keys() == wanted.keys()
+                and all(_made_from(own[option], needs[option]) for option in needs)
+            )
+        return False
+
+    def _settings(self, run: Run, today: bool = False) -> dict[str, str]:
+        """Return the settings of a run as it saved them, or with those that it knew nothing of."""
+        path = run.path / "config.yaml"
+        key = (path, path.stat().st_mtime_ns if path.exists() else 0, today)
+        if key not in self._read:
+            config = _resolved(["--config", str(path)]) if today else run.config
+            self._read[key] = settings_of(config, _ELSEWHERE)
+        return self._read[key]
+
+    def _settings_of(self, name: str) -> dict[str, str]:
+        if name not in self._wanted:
+            needs = self.index.rows[name].needs.items()
+            words = [*self.words(name), *(f"--{option}={self.root}/{row}" for option, row in needs)]
+            try:
+                self._wanted[name] = settings_of(_resolved(words), _ELSEWHERE)
+            except LabError as error:
+                raise LabError(f"row {name}: {error}") from error
+        return self._wanted[name]
+
+
+def finished(run: Run) -> bool:
+    """Tell whether a training came to its end."""
+    return record(run).get("finished") is True
+
+
+def record(run: Run) -> dict[str, Any]:
+    """Return a run's `run.json`: what it was made with and what it cost; empty if there is none."""
+    with suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
+        return found
+    return {}
+
+
+def _resolved(words: list[str]) -> dict[str, Any]:
+    """Return the whole configuration that these words of `lab fit` stand for.
+
+    Raises:
+        LabError: If they stand for none.
+    """
+    import yaml
+
+    from vae_lab.training import run
+
+    said = io.StringIO()
+    with redirect_stdout(said), suppress(SystemExit), warnings.catch_warnings():
+        # Lightning expects the words of the command line, which here are another command's.
+        warnings.simplefilter("ignore")
+        run(["fit", *words, "--print_config"])
+    return dict(yaml.safe_load(said.getvalue()))
+
+
+def _made_from(checkpoint: str, run: Run | None) -> bool:
+    """Tell whether a setting names the checkpoint of a run, on whichever machine that was."""
+    return run is not None and Path(checkpoint).parts[-4:-2] == run.path.resolve().parts[-2:]

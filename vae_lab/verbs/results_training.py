@@ -1,0 +1,191 @@
+"""What `lab results` trains and evaluates: a queue in which rows wait for those that they need."""
+
+import fcntl
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from vae_lab.errors import LabError
+from vae_lab.files import atomic
+from vae_lab.runs import Run
+from vae_lab.verbs import workers
+from vae_lab.verbs.results_runs import Shelf, finished
+
+__all__ = ["Job", "Queue", "failure", "wanted"]
+
+
+class Job(NamedTuple):
+    """One row, trained with one seed."""
+
+    name: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, seed {self.seed}"
+
+
+class _Failed(Exception):
+    """A command of a job did not end well."""
+
+
+def wanted(shelf: Shelf, names: Sequence[str]) -> list[Job]:
+    """Return what is missing of some rows for the settings that they have today."""
+    jobs = [Job(name, seed) for name in names for seed in shelf.index.rows[name].seeds]
+    return [job for job in jobs if not _done(shelf, job)]
+
+
+def failure(root: Path, job: Job) -> str:
+    """Return why a job failed when it was last tried; nothing if it did not."""
+    try:
+        return _note(root, job).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+class Queue:
+    """Jobs, each done once what its row needs is done.
+
+    Args:
+        shelf: Where runs are found, and go.
+        jobs: What is missing.
+    """
+
+    def __init__(self, shelf: Shelf, jobs: Sequence[Job]) -> None:
+        self.shelf, self.index, self.root = shelf, shelf.index, shelf.root
+        self._waiting, self._running = list(jobs), list[Job]()
+        self._workers, self._changed = workers.Workers(), threading.Condition()
+
+    def run(self, count: int) -> None:
+        """Train and evaluate, so many at a time; what fails is noted and the rest goes on.
+
+        Raises:
+            LabError: If the folder cannot be written to, or trainings of before still run there.
+        """
+        with _locked(self.root) as self._lock:
+            self._workers.run(count, self._work)
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            _note(self.root, job).unlink(missing_ok=True)
+            try:
+                self._do(job)
+            except (_Failed, LabError) as error:
+                if not self._workers.stopped:
+                    self._fail(job, str(error))
+            finally:
+                with self._changed:
+                    self._running.remove(job)
+                    self._changed.notify_all()
+
+    def _next(self) -> Job | None:
+        """Return a job that needs nothing any more, after a wait for one if there must be."""
+        with self._changed:
+            while self._waiting and not self._workers.stopped:
+                busy = {job.name for job in (*self._waiting, *self._running)}
+                ready = (j for j in self._waiting if not busy & {*self.index.needed(j.name)})
+                if job := next(ready, None):
+                    self._waiting.remove(job)
+                    self._running.append(job)
+                    return job
+                # Ctrl-C reaches the main thread alone, which then stops the workers.
+                self._changed.wait(1)
+        return None
+
+    def _do(self, job: Job) -> None:
+        run = self.shelf.find(*job)
+        if run is None or not finished(run):
+            _say(f"{job}: {'goes on' if run else 'trains'}")
+            self._call(job, self._fit(job, run))
+            run = self.shelf.find(*job)
+        if run is None:
+            raise _Failed("the training left no run of the row's settings")
+        if not self.shelf.evaluated(job.name, run):
+            _say(f"{job}: is evaluated")
+            self._call(job, ["evaluate", str(run.path), *self._evaluation(job.name)], append=True)
+            run = self.shelf.find(*job) or run
+        self._check(job.name, run)
+        _say(f"{job}: done")
+
+    def _fit(self, job: Job, run: Run | None) -> list[str]:
+        """Return the command that trains, from where a run was left if there is one."""
+        words = ["fit", *self.shelf.words(job.name), f"--seed_everything={job.seed}"]
+        needs = self.index.rows[job.name].needs.items()
+        words += [f"--{option}={self._run_of(row).path}" for option, row in needs]
+        if run is None or not (run.path / "checkpoints/last.ckpt").is_file():
+            return [*words, f"--runs={self.root}", f"--name={job.name}"]
+        folder = run.path.parent
+        place = [f"--runs={folder.parent}", f"--name={folder.name}"]
+        return [*words, *place, f"--ckpt_path={run.path}"]
+
+    def _evaluation(self, name: str) -> list[str]:
+        given = self.index.rows[name].evaluate
+        judge = given.get("judge")
+        if isinstance(judge, str) and judge in self.index.rows:
+            given = given | {"judge": str(self._run_of(judge).path)}
+        return [f"--{key}={value}" for key, value in given.items()]
+
+    def _run_of(self, name: str) -> Run:
+        if run := self.shelf.first(name):
+            return run
+        raise _Failed(f"it needs a run of {name}, and there is none")
+
+    def _call(self, job: Job, words: list[str], append: bool = False) -> None:
+        command, log = [*workers.LAB, *words], _log(self.root, job)
+        kept = [self._lock]
+        with self._workers.process(command, log, kept, append) as process:
+            status = process.wait()
+        self.shelf.look()
+        if status:
+            raise _Failed(workers.last_line(log) or f"lab {words[0]} ended with status {status}")
+
+    def _check(self, name: str, run: Run) -> None:
+        for key in self.index.rows[name].metrics:
+            if f"test/{key}" not in run.scores:
+                near = get_close_matches(f"test/{key}", run.scores, 1)
+                hint = f"; there is {near[0]}" if near else ""
+                raise _Failed(f"lab evaluate measured no test/{key}{hint}")
+
+    def _fail(self, job: Job, reason: str) -> None:
+        _say(f"{job}: FAILED, {reason}")
+        with atomic(_note(self.root, job)) as file:
+            file.write(reason.encode())
+
+
+def _done(shelf: Shelf, job: Job) -> bool:
+    run = shelf.find(*job)
+    return run is not None and finished(run) and shelf.evaluated(job.name, run)
+
+
+def _note(root: Path, job: Job) -> Path:
+    return root / f"{job.name}_{job.seed}.failed"
+
+
+def _log(root: Path, job: Job) -> Path:
+    return root / f"{job.name}_{job.seed}.log"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[int]:
+    """Hold a folder of runs for this process and those that it starts, which may outlive it."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / ".lock").open("wb")
+    except OSError as error:
+        raise LabError(f"{root} cannot hold runs: {error.strerror}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LabError(
+                f"another `lab results`, or what a killed one began, still trains in {root}: "
+                "wait for it, or end it."
+            ) from error
+        yield file.fileno()
