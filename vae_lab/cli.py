@@ -25,6 +25,7 @@ A run folder or a checkpoint is all that these need:
   lab transfer RUN       the codes of images under every class
   lab complete RUN       what is drawn given a part of an image
   lab reconstruct RUN    images and what is left of them after encoding
+  lab gallery RUN...     both for several runs in one figure, and their scores in a table
   lab denoise RUN        images, the same corrupted, and what is restored
   lab filters RUN...     what the first layer of each encoder looks for
   lab traverse RUN...    move along one latent dimension at a time, runs side by side
@@ -52,6 +53,7 @@ VERBS = {
     "transfer": "vae_lab.verbs.draw",
     "complete": "vae_lab.verbs.draw",
     "reconstruct": "vae_lab.verbs.draw",
+    "gallery": "vae_lab.verbs.gallery",
     "denoise": "vae_lab.verbs.draw",
     "filters": "vae_lab.verbs.draw",
     "traverse": "vae_lab.verbs.draw",

@@ -18,6 +18,7 @@ from vae_lab.pictures.filters import filters, first_layer
 from vae_lab.pictures.plane import beside_pca, project, scatter
 from vae_lab.pictures.prior import beside_prior
 from vae_lab.pictures.sheets import (
+    gallery,
     interpolation,
     inversions,
     manifold,
@@ -43,6 +44,7 @@ __all__ = [
     "curve",
     "filters",
     "first_layer",
+    "gallery",
     "grid",
     "interpolation",
     "inversions",

@@ -12,6 +12,7 @@ from vae_lab.pictures.canvas import WIDTH, captioned, grid
 __all__ = [
     "Decode",
     "columns_of",
+    "gallery",
     "interpolation",
     "inversions",
     "manifold",
@@ -83,6 +84,25 @@ def inversions(target: Tensor, found: Mapping[str, Tensor]) -> Tensor:
         rows |= {name: images, f"{name} - target": 0.5 + 0.5 * (images - target)}
     title = "differences: grey where a pixel is as it should be, white where it is too bright"
     return _rows(rows, title)
+
+
+def gallery(x: Tensor, restored: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> Tensor:
+    """Draw rows of images, of what each model restores of them, and of what each draws itself.
+
+    Args:
+        x: Images, shape (N, C, H, W).
+        restored: By a model's name: its reconstructions of them, same shape.
+        drawn: By a model's name: its samples, same shape.
+
+    Raises:
+        LabError: If the shapes differ.
+
+    References:
+        Larsen et al. (2016). Autoencoding beyond pixels using a learned similarity metric.
+        Figures 3 and 4.
+    """
+    rows = {f"{name} draws": images for name, images in drawn.items()}
+    return _rows({"input": x, **restored, **rows}, "images, their reconstructions, and samples")
 
 
 def _rows(named: Mapping[str, Tensor], title: str = "") -> Tensor:

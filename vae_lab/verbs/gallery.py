@@ -1,0 +1,205 @@
+"""`lab gallery`: models of the same images in one figure, and how they score in one table."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from vae_lab.errors import LabError
+from vae_lab.files import atomic, digest
+from vae_lab.runs import Run, checkpoint_of, find
+from vae_lab.verbs.picture import Split, positive, save
+
+if TYPE_CHECKING:
+    from vae_lab.contracts import Images
+    from vae_lab.verbs.comparison import Column
+
+__all__ = ["gallery"]
+
+_METRICS = {
+    "frechet_distance": "Fréchet distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "classes_covered": "classes",
+    "squared_error": "pixel error",
+    "judge_feature_error": "feature error",
+}
+
+
+def gallery(
+    runs: list[str],
+    n: int = 10,
+    split: Split = "val",
+    seed: int = 0,
+    table: str = "gallery.md",
+    output: str = "gallery.png",
+) -> None:
+    """Draw images, what each run restores of them and what it draws itself, and tabulate scores.
+
+    The numbers are those of `lab evaluate RUN --judge JUDGE` on the test images: what samples are
+    like, the squared error of reconstructions in pixels and in the judge's features, and the time
+    that training took.
+
+    Args:
+        runs: Runs of the same images, in the order of the rows.
+        n: How many images, and how many samples of each run.
+        split: Where the images come from.
+        seed: The same seed draws the same samples.
+        table: Markdown file for the numbers.
+        output: PNG to write.
+
+    Raises:
+        LabError: If a run cannot be loaded, can neither restore nor draw images or is of other
+            images than the first, or if its numbers are of other weights than it has now.
+    """
+    import torch
+
+    from vae_lab import pictures
+    from vae_lab.randomness import reseed
+    from vae_lab.runs import load_data, load_model
+
+    positive("n", n)
+    found = [find(run) for run in runs]
+    for word, run in zip(runs, found, strict=True):
+        _check_numbers(word, run)
+    # Grey where black and white was drawn: what is drawn and restored are means.
+    data = [load_data(run).undrawn() for run in runs]
+    _check_images(runs, data, split)
+    models: list[Any] = [load_model(run) for run in runs]
+    names = _names(models, found)
+    images = data[0].images(split, n)
+    restored, drawn = {}, {}
+    with torch.inference_mode():
+        for name, model in zip(names, models, strict=True):
+            able = _able(model)
+            if "reconstructions" in able:
+                restored[name] = model.decode(model.encode(*images), images.y)
+            if "samples" in able:
+                reseed(seed)
+                drawn[name] = model.sample(len(images.x))
+    save(pictures.gallery(images.x, restored, drawn), output)
+    drawing = [run for run, name in zip(found, names, strict=True) if name in drawn]
+    _tabulate([type(model).__name__ for model in models], found, drawing, table)
+
+
+def _able(model: Any) -> set[str]:
+    """Return which of reconstructions and samples can be drawn of a model.
+
+    Raises:
+        LabError: If it is none.
+    """
+    from vae_lab.callbacks.drawings import DRAWINGS
+
+    able = set()
+    for kind in ("reconstructions", "samples"):
+        with suppress(LabError):
+            DRAWINGS[kind].check(model, "`lab gallery`")
+            able.add(kind)
+    if not able:
+        raise LabError(f"A {type(model).__name__} neither restores images nor draws new ones.")
+    return able
+
+
+def _names(models: Sequence[Any], runs: Sequence[Run]) -> list[str]:
+    """Call each model by its class, and by its run too where that is not enough."""
+    classes = [type(model).__name__ for model in models]
+    counts = Counter(classes)
+    return [
+        name if counts[name] == 1 else f"{name} {run.name}"
+        for name, run in zip(classes, runs, strict=True)
+    ]
+
+
+def _check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> None:
+    """Refuse runs of other images than those of the first."""
+    trained_on = ("limit", "limit_seed", "shift")
+    about = [{k: v for k, v in d.protocol(split).items() if k not in trained_on} for d in data]
+    for word, other in zip(runs, about, strict=True):
+        if different := [key for key in about[0] | other if about[0].get(key) != other.get(key)]:
+            raise LabError(
+                f"{runs[0]} and {word} are of different images: {different[0]} is "
+                f"{about[0].get(different[0])} and {other.get(different[0])}."
+            )
+
+
+def _check_numbers(word: str, run: Run) -> None:
+    """Refuse numbers that were measured on other weights than are drawn."""
+    known = run.evaluation["protocol"].get("test", {}).get("checkpoint_sha256")
+    if known not in (None, digest(checkpoint_of(word))):
+        raise LabError(
+            f"The numbers of {run.path} are of other weights than those of {word}: "
+            f"`lab evaluate {word} --judge JUDGE` measures these."
+        )
+
+
+def _tabulate(
+    classes: Sequence[str], runs: Sequence[Run], drawing: Sequence[Run], path: str
+) -> None:
+    """Print the table and its notes, and write them down."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = _columns(runs)
+    heads = ["model", "run", *(_METRICS[key] for key in columns), "training"]
+    notes = list(_notes(runs, drawing, columns))
+    printed = Table(*heads, box=SIMPLE_HEAD)
+    for row in _rows(classes, runs, list(columns.values()), "[bold]{}[/]"):
+        printed.add_row(*row)
+    Console(highlight=False).print(printed, *notes, sep="\n")
+    lines = [heads, ["---"] * len(heads), *_rows(classes, runs, list(columns.values()), "**{}**")]
+    text = [f"| {' | '.join(line)} |" for line in lines]
+    with atomic(path) as file:
+        # A blank line between notes makes each a paragraph.
+        file.write("\n".join([*text, "", "\n\n".join(notes), ""]).encode())
+    print(path)
+
+
+def _columns(runs: Sequence[Run]) -> "dict[str, Column]":
+    """Return what was measured of any run, its values in the order of the runs."""
+    from dataclasses import replace
+
+    from vae_lab.verbs.comparison import Comparison
+
+    comparison = Comparison(runs)
+    places = [[run.path for run in comparison.runs].index(run.path) for run in runs]
+    known = {column.key: column for column in comparison.columns}
+    return {
+        key: replace(column, values=tuple(column.values[i] for i in places))
+        for key in _METRICS
+        if (column := known.get(f"test/{key}"))
+    }
+
+
+def _rows(
+    classes: Sequence[str], runs: Sequence[Run], columns: "Sequence[Column]", bold: str
+) -> Iterator[list[str]]:
+    """Yield the cells of each run, the best numbers in bold."""
+    from vae_lab.verbs.results_runs import record
+
+    for i, (name, run) in enumerate(zip(classes, runs, strict=True)):
+        best = [c.values[i] is not None and c.values[i] == c.best for c in columns]
+        texts = [c.texts[i] for c in columns]
+        numbers = [bold.format(t) if b else t for t, b in zip(texts, best, strict=True)]
+        seconds = record(run).get("seconds")
+        yield [name, run.name, *numbers, "" if seconds is None else f"{seconds / 60:.1f} min"]
+
+
+def _notes(
+    runs: Sequence[Run], drawing: Sequence[Run], columns: "dict[str, Column]"
+) -> Iterator[str]:
+    """Say what the numbers rest on, and which of them are missing or cannot be compared."""
+    keys, alike = ("data", "images", "binarize", "seed", "judge"), defaultdict(list)
+    for run in runs:
+        if about := run.evaluation["protocol"].get("test"):
+            said = ", ".join(f"{key} {about[key]}" for key in keys if key in about)
+            alike[said].append(f"{run.name} (weights {about['checkpoint_sha256']})")
+    for said, measured in alike.items():
+        yield f"Measured on test, {said}: {', '.join(measured)}."
+    for run in drawing:
+        if "judge" not in run.evaluation["protocol"].get("test", {}):
+            yield f"No judge has seen these samples yet: `lab evaluate {run.path} --judge JUDGE`."
+    if apart := [_METRICS[key] for key, column in columns.items() if not column.comparable]:
+        yield f"Not measured alike, and so not to be compared: {', '.join(apart)}."
