@@ -129,6 +129,10 @@ def test_columns_sort_by_number_and_back_with_what_is_missing_last(page):
             assert numbers == sorted(numbers, key=lambda v: sign * v)
             assert cells[-1] == ""
             assert await tab.ask(f"{button}.ariaSort") == way
+        means = ["-94.1 ± 0.2", "-100.3 ± 0.1 (n = 2)", "", "nan", "9 ± 1"]
+        assert await tab.ask(f"{json.dumps(means)}.sort((a, b) => before(a, b, 1))") == [
+            means[k] for k in (1, 0, 4, 3, 2)
+        ]
         # Names have numbers in them, words have none.
         await tab.ask("document.querySelector('table thead button').click()")
         names = await column(tab, 0, 0)

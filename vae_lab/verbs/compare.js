@@ -99,7 +99,7 @@ for (const table of document.querySelectorAll("table")) {
 }
 
 // Curves, one chart a metric.
-const W = 460, H = 280, LEFT = 58, RIGHT = 22, TOP = 8, BOTTOM = 40;
+const W = 460, H = 280, LEFT = 58, RIGHT = 28, TOP = 8, BOTTOM = 40;
 
 function range(curves) {
   const far = Math.max(...curves.flatMap(c => c.map(p => p[0])));

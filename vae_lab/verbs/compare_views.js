@@ -1,6 +1,6 @@
 // Parallel coordinates: an axis a setting, and a metric's at the end.
 const parallel = document.getElementById("parallel");
-const AXIS = {top: 64, height: 260, left: 40, right: 46, pitch: 118};
+const AXIS = {top: 64, height: 260, left: 60, right: 60, pitch: 118};
 const FEW = 8; // axes to begin with
 
 function numeric(texts) {
@@ -46,7 +46,7 @@ function drawAxis(root, axis, x, y, last) {
   const height = y(0);
   svg("line", {x1: x, x2: x, y1: y(1), y2: height, stroke: "#888"}, root);
   const head = [...lines(axis.name), ...(axis.better ? [axis.better > 0 ? "higher is better" : "lower is better"] : [])];
-  head.forEach((text, k) => svg("text", {x, y: y(1) - 12 - 13 * (head.length - 1 - k), "text-anchor": last ? "end" : "middle"}, root, text));
+  head.forEach((text, k) => svg("text", {x, y: y(1) - 12 - 13 * (head.length - 1 - k), "text-anchor": "middle"}, root, text));
   let free = Infinity;
   for (const [place, text] of axis.marks.toSorted((a, b) => a[0] - b[0])) {
     svg("line", {x1: x - 3, x2: x + 3, y1: y(place), y2: y(place), stroke: "#888"}, root);
@@ -91,7 +91,7 @@ function drawParallel() {
   const y = at => AXIS.top + (at === null ? AXIS.height + 20 : (1 - at) * AXIS.height);
   const root = svg("svg", {width, height: AXIS.top + AXIS.height + 40, role: "group", "aria-label": "Parallel coordinates"}, place);
   shown.forEach(run => drawLine(root, axes, run, x, y));
-  axes.forEach((axis, k) => drawAxis(root, axis, x(k), y, k > 0 && k === axes.length - 1));
+  axes.forEach((axis, k) => drawAxis(root, axis, x(k), y, k === axes.length - 1));
   label(shown.map(run => ({x: x(axes.length - 1) + 8, y: y(axes.at(-1).at[run]), run})), root, y(null), 11);
 }
 
@@ -164,8 +164,10 @@ document.addEventListener("keydown", event => {
   if (event.key === "Escape") document.querySelector("figure.large")?.classList.remove("large");
 });
 
-offerAxes();
-views.push(drawParallel);
+if (runs.length > 1 && Object.keys(data.settings).length) {
+  offerAxes();
+  views.push(drawParallel);
+} else parallel.hidden = true;
 if (stops.length) {
   framePictures();
   slider.max = slider.value = stops.length - 1;
