@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -201,10 +202,19 @@ def test_a_turn_is_one_processes_alone_and_taken_from_the_dead(here, monkeypatch
         order.append("ours")
     other.join()
     assert order == ["ours", "theirs"]
-    monkeypatch.setattr(storage, "PATIENCE", 0.2)
-    ours._take()  # and dies
+    killed = get_context("fork").Process(target=_take_and_die, args=(STORAGES[kind],))
+    killed.start()
+    killed.join()
     wait()
-    assert len(order) == 3
+    monkeypatch.setattr(storage, "PATIENCE", 0.2)
+    ours._take()  # on a machine that went down
+    wait()
+    assert len(order) == 4
+
+
+def _take_and_die(kept):
+    Turns(open_storage(kept), "s")._take()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_journal_cut_off_in_a_line_is_mended(write):
@@ -215,6 +225,29 @@ def test_a_journal_cut_off_in_a_line_is_mended(write):
     sweep("s.yaml", trials=2)
     assert [trial.state.name for trial in found()] == ["COMPLETE"] * 2
     assert all(json.loads(line) for line in journal.read_text().splitlines())
+
+
+def test_a_full_disk_is_named_and_nothing_finished_is_lost(write, monkeypatch):
+    # A turn that could not be given back is waited for.
+    monkeypatch.setattr(storage, "PATIENCE", 0.5)
+    path = write()
+    Path("runs/s").mkdir(parents=True)
+    queue = trials.Trials(sweep_file.read(path), "runs/s/sweep.journal", Path("runs/s"))
+    queue.fill(None)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = Path("runs/s/sweep.journal").stat().st_size + 4000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(LabError, match=r"runs/s/sweep\.journal cannot hold the trials"):
+            queue.run(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    done = [trial.params for trial in found() if trial.state.name == "COMPLETE"]
+    assert 0 < len(done) < 6
+    sweep(path)
+    again = [trial.params for trial in found() if trial.state.name == "COMPLETE"]
+    assert again[: len(done)] == done
+    assert sorted(params["x"] for params in again) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_damaged_journal_is_named(write):

@@ -1,6 +1,7 @@
 """Where a sweep's trials are kept, shared by processes that may be on several machines."""
 
 import os
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,10 +14,10 @@ from vae_lab.errors import LabError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-__all__ = ["Turns", "keeping", "open_storage"]
+__all__ = ["Turns", "gone", "keeping", "open_storage"]
 
-PATIENCE = 60.0
-"""Seconds after which whoever still has the turn is taken for dead; a turn takes milliseconds."""
+PATIENCE = 300.0
+"""Seconds after which whoever still has the turn is taken for dead; a thousand points take 50."""
 
 
 KINDS = (OSError, ImportError, JSONDecodeError)
@@ -105,7 +106,8 @@ class Turns:
         while True:
             try:
                 held = self._storage.create_new_study([StudyDirection.MINIMIZE], self._name)
-                self._storage.set_study_user_attr(held, "holder", str(uuid.uuid4()))
+                holder = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4()}"
+                self._storage.set_study_user_attr(held, "holder", holder)
                 return held
             except DuplicatedStudyError:
                 time.sleep(0.05)
@@ -114,5 +116,23 @@ class Turns:
                 holder = str(self._storage.get_study_user_attrs(other).get("holder"))
                 if holder != seen:
                     seen, since = holder, time.monotonic()
-                elif time.monotonic() - since > PATIENCE:
+                if time.monotonic() - since > PATIENCE or _died(holder):
                     self._storage.delete_study(other)
+
+
+def _died(holder: str) -> bool:
+    host, _, rest = holder.partition(" ")
+    return bool(rest) and gone(host, int(rest.partition(" ")[0]))
+
+
+def gone(host: str, pid: int) -> bool:
+    """Tell whether a process of this machine is no more; of another machine's nobody knows."""
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from vae_lab.errors import LabError
-from vae_lab.verbs.storage import keeping, open_storage
+from vae_lab.verbs.storage import gone, keeping, open_storage
 from vae_lab.verbs.sweep_file import Sweep
 
 if TYPE_CHECKING:
@@ -86,8 +86,11 @@ def fill(study: "Study", sweep: Sweep, wanted: int | None, folder: Path) -> None
     if not grid and wanted is None:
         raise LabError(f"{sweep.path} says nothing of how many trials; add --trials or a run_cap.")
     again = _requeue(study, folder)
+    # Optuna's own look for a point reads all trials again for each.
+    known = [trial.system_attrs.get("fixed_params", trial.params) for trial in study.trials]
     for point in points:
-        study.enqueue_trial(point, skip_if_exists=True)
+        if point not in known:
+            study.enqueue_trial(point)
     for _ in range(len(study.trials) - again, 0 if grid else wanted or 0):
         study.enqueue_trial({})
 
@@ -133,19 +136,10 @@ def _alive(trial: "FrozenTrial") -> bool:
     given = trial.user_attrs
     if given.get("left") or time.time() - float(given.get("seen", 0)) > SILENCE:
         return False
+    host, parent = str(given.get("host")), int(given.get("parent", os.getpid()))
     # A container gives its processes the same numbers each time.
-    parent = int(given.get("parent", os.getpid()))
-    return given.get("host") != socket.gethostname() or (parent != os.getpid() and _exists(parent))
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    repeated = host == socket.gethostname() and parent == os.getpid()
+    return not (repeated or gone(host, parent))
 
 
 def _end(trial: "FrozenTrial", folder: Path) -> None:

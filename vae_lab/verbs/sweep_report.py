@@ -66,7 +66,7 @@ def _table(study: "Study", rows: int) -> "Table":
     for head in ("trial", "", study.user_attrs["sweep"]["metric"], *map(_short, names), "minutes"):
         table.add_column(head, justify="right")
     for trial in trials[:rows]:
-        chosen = (Text(str(trial.params.get(name, ""))) for name in names)
+        chosen = (Text(_short_value(trial.params.get(name, ""))) for name in names)
         table.add_row(str(trial.number), _state(trial), _number(trial), *chosen, _minutes(trial))
     return table
 
@@ -95,6 +95,10 @@ def _state(trial: "FrozenTrial") -> str:
 
 def _short(name: str) -> str:
     return name.rpartition(".")[2]
+
+
+def _short_value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _number(trial: "FrozenTrial") -> str:
