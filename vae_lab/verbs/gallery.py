@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
@@ -34,6 +33,7 @@ def gallery(
     n: int = 10,
     split: Split = "val",
     seed: int = 0,
+    table: str = "gallery.md",
     output: str = "gallery.png",
 ) -> None:
     """Draw images, what each run restores of them and what it draws itself, and tabulate scores.
@@ -47,7 +47,8 @@ def gallery(
         n: How many images, and how many samples of each run.
         split: Where the images come from.
         seed: The same seed draws the same samples.
-        output: PNG to write; the table goes to a Markdown file of its name beside it.
+        table: Markdown file for the numbers.
+        output: PNG to write.
 
     Raises:
         LabError: If a run cannot be loaded, can neither restore nor draw images or is of other
@@ -80,9 +81,7 @@ def gallery(
                 drawn[name] = model.sample(len(images.x))
     save(pictures.gallery(images.x, restored, drawn), output)
     drawing = [run for run, name in zip(found, names, strict=True) if name in drawn]
-    _tabulate(
-        [type(model).__name__ for model in models], found, drawing, Path(output).with_suffix(".md")
-    )
+    _tabulate([type(model).__name__ for model in models], found, drawing, table)
 
 
 def _able(model: Any) -> set[str]:
@@ -136,7 +135,7 @@ def _check_numbers(word: str, run: Run) -> None:
 
 
 def _tabulate(
-    classes: Sequence[str], runs: Sequence[Run], drawing: Sequence[Run], path: Path
+    classes: Sequence[str], runs: Sequence[Run], drawing: Sequence[Run], path: str
 ) -> None:
     """Print the table and its notes, and write them down."""
     from rich.box import SIMPLE_HEAD
