@@ -173,6 +173,14 @@ def test_gradients_are_clipped_and_their_norms_are_those_before():
     assert min(model._measure_gradients().values()) > 10 * clip
 
 
+@pytest.mark.parametrize("kind", [GAN, InfoGAN])
+def test_one_pass_of_the_generator_serves_a_step(kind):
+    model, passes = build(kind), []
+    model.generator.register_forward_hook(lambda *_: passes.append(1))
+    fit(model, 16 * 3)
+    assert len(passes) == 3
+
+
 # where gradients go
 
 
@@ -308,6 +316,14 @@ def test_mixed_precision_trains_and_half_is_refused(monkeypatch):
 def test_the_trainers_clipping_and_accumulation_are_refused(flag):
     with pytest.raises(LabError, match=r"--model\.clip and --model\.accumulate"):
         fit(build(), **flag)
+
+
+def test_an_unknown_code_is_refused_in_a_sentence(lab, capfd):
+    with pytest.raises(SystemExit):
+        lab("fit", "--data=Digits", "--model=InfoGAN", "--model.codes=[Categorical, Unifrom]")
+    said = capfd.readouterr().err
+    assert said.endswith("there is no class 'Unifrom'; did you mean 'Uniform'?\n")
+    assert said.count("\n") == 1
 
 
 def test_one_image_left_for_batch_norm_is_refused():

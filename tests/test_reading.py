@@ -9,10 +9,12 @@ import torch
 from vae_lab.codes import Categorical, Normal, Uniform
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
+from vae_lab.metrics import reading
 from vae_lab.metrics.reading import code_errors, code_meanings
 from vae_lab.metrics.strokes import correlations, height, slant, stroke_width
 from vae_lab.metrics.suite import measure
 from vae_lab.models import InfoGAN
+from vae_lab.verbs.evaluate import _reading
 
 
 def bar(width, tall, shear=0.0):
@@ -139,3 +141,47 @@ def test_codes_that_cannot_be_told_apart_are_refused(codes, why):
 def test_a_code_that_cannot_be_is_refused(make, why):
     with pytest.raises(LabError, match=why):
         make()
+
+
+class Sheared(Perfect):
+    """Draws a bar that leans as its number says, thicker for a larger category."""
+
+    latent_dim = 3
+
+    def __init__(self):
+        self.codes = {"kind": Categorical(2), "lean": Uniform()}
+        self.places = {"kind": slice(0, 2), "lean": slice(2, 3)}
+
+    def decode(self, z):
+        return torch.stack([bar(3 + 3 * int(kind), 30, lean) for _, kind, lean in z.tolist()])
+
+    def read(self, x):
+        return {"kind": torch.zeros(len(x), 2), "lean": 2 * slant(x)[:, None]}
+
+
+def test_what_a_number_does_is_its_correlation_within_each_category(monkeypatch):
+    monkeypatch.setattr(reading, "SAMPLES", 300)
+    found = code_meanings(Sheared(), 0)
+    assert found["lean_slant"].value > 0.99
+    assert abs(found["lean_height"].value) < 0.2
+    assert "within each category" in found["lean_slant"].note
+    assert not {"kind_slant", "kind_height"} & found.keys()
+
+
+def test_values_are_matched_on_validation_and_scored_on_test():
+    """The labels of validation are moved by one, so whoever matched on test would never err."""
+    model = Perfect()
+
+    class Data:
+        splits = ("train", "val", "test")
+
+        def images(self, split, n=None):
+            z = torch.eye(5)[:4]
+            return Batch(model.decode(z), (torch.arange(4) + (split == "val")) % 4)
+
+    images = Data().images("test")
+    found = _reading(model, Data(), "test", images, 0)
+    assert found["kind_error"].value == 1
+    assert "on 4 val images" in found["kind_error"].note
+    # What is tried out on validation is matched on train: no image is both.
+    assert _reading(model, Data(), "val", Data().images("val"), 0)["kind_error"].value == 1
