@@ -51,8 +51,8 @@ def opened(page, visit, width="desktop"):
 
 
 async def press(tab, key):
-    # A button hears Enter by the sign that it types.
-    typed = {"text": "\r"} if key == "Enter" else {}
+    # A button hears a key by the sign that it types.
+    typed = {"text": sign} if (sign := {"Enter": "\r", " ": " "}.get(key)) else {}
     await tab.send("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **typed)
     await tab.send("Input.dispatchKeyEvent", type="keyUp", key=key, code=key)
 
@@ -205,6 +205,16 @@ def test_a_hidden_run_is_nowhere(page):
         drawn = "[...new Set([...document.querySelectorAll('{} g')].map(g => +g.dataset.run))]"
         for place in (".chart", "#parallel"):
             assert sorted(await tab.ask(drawn.format(place))) == [0, 1]
+        # Neither a hidden run nor what is drawn anew leaves the others faint.
+        bright = "[...document.querySelectorAll('svg g[data-run]')].filter(g => " + (
+            "!document.body.matches('.marking') || g.matches('.marked')).length"
+        )
+        await tab.ask("document.querySelector(`.legend input[value='1']`).focus()")
+        for shown in (False, True):
+            await press(tab, " ")
+            assert (1 in await reds(tab)) == shown
+            assert await tab.ask(bright) > 0
+        assert await tab.ask("document.body.matches('.marking')")
         await tab.ask("document.querySelector(`.legend input[value='5']`).click()")
         assert sorted(await reds(tab)) == [0, 1, 5]
 

@@ -53,9 +53,19 @@ let marked = null, pinned = null;
 function mark(run) {
   if (run === marked) return;
   marked = run;
-  document.body.classList.toggle("marking", run !== null);
-  for (const node of document.querySelectorAll("[data-run]")) node.classList.toggle("marked", +node.dataset.run === run);
+  stress();
   describe(run);
+}
+
+// Others fade unless the run is hidden, which would leave nothing to see.
+function stress() {
+  document.body.classList.toggle("marking", marked !== null && !hidden.has(marked));
+  for (const node of document.querySelectorAll("[data-run]")) node.classList.toggle("marked", +node.dataset.run === marked);
+}
+
+function redraw(chosen = views) {
+  chosen.forEach(draw => draw());
+  stress();
 }
 
 function runAt(event) {
@@ -73,7 +83,7 @@ document.addEventListener("click", event => {
 for (const box of document.querySelectorAll(".legend input")) {
   box.addEventListener("change", () => {
     box.checked ? hidden.delete(+box.value) : hidden.add(+box.value);
-    views.forEach(draw => draw());
+    redraw();
   });
 }
 // A dozen names would take a phone's screen.

@@ -67,7 +67,8 @@ function drawLine(root, axes, run, x, y) {
 }
 
 function said(run, axes) {
-  const parts = axes.filter(axis => axis.at[run] !== null).map(axis => `${axis.name} ${axis.texts[run]}`);
+  const text = value => typeof value === "number" ? exact(value) : value;
+  const parts = axes.filter(axis => axis.at[run] !== null).map(axis => `${axis.name} ${text(axis.texts[run])}`);
   return `${data.names[run]}: ${parts.join(", ")}`;
 }
 
@@ -107,12 +108,12 @@ function offerAxes() {
   const rank = name => name.startsWith("evaluation.") ? 1e6 : data.settings[name].filter(t => t === "").length;
   const first = new Set(names.toSorted((a, b) => rank(a) - rank(b)).slice(0, FEW));
   for (const name of names) {
-    const label = html("label", {}, parallel.querySelector(".axes"));
-    html("input", {type: "checkbox", value: name, checked: first.has(name)}, label);
-    label.append(` ${name}`);
+    const choice = html("label", {}, parallel.querySelector(".axes"));
+    html("input", {type: "checkbox", value: name, checked: first.has(name)}, choice);
+    choice.append(` ${name}`);
   }
-  parallel.addEventListener("change", drawParallel);
-  addEventListener("resize", drawParallel);
+  parallel.addEventListener("change", () => redraw([drawParallel]));
+  addEventListener("resize", () => redraw([drawParallel]));
 }
 
 // Pictures: all runs at one point of their training.
@@ -178,4 +179,4 @@ if (stops.length) {
   document.getElementById("pictures").querySelector(".note").textContent = "None yet.";
   document.querySelector(".slider").remove();
 }
-views.forEach(draw => draw());
+redraw();
