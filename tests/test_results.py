@@ -217,8 +217,9 @@ def test_everything_missing_is_trained_once_and_the_pages_say_so(trains, here):
     assert calls("fit")[-1] == "heir"
     page = Path("RESULTS.md").read_text()
     # 19 and 22, of two seeds: 20.5 and sqrt(4.5)
-    assert "20.5 ± 2.1 (2 seeds) | at most 20 | **MISSED** by 0.5 | 10 epochs, 13,500" in page
-    assert "0.25 ± 0.50 (1 seed) | at most 0.1 | **MISSED** by 0.15" in page
+    ours, held = "20.5 ± 2.1 (2 seeds)", "at most 20, Someone, 2014 | **MISSED** by 0.5"
+    assert f"| {ours} | {held} | 10 epochs, 13,500 images | 61 s a seed |" in page
+    assert "0.25 ± 0.50 (1 seed) | at most 0.1, Someone, 2016 | **MISSED** by 0.15" in page
     assert "3 numbers: 2 **MISSED**, 1 without a published number." in page
     assert "commit abc; torch 2.11" in page
     assert "61 s a seed; on a machine, threads: 1" in page
@@ -264,8 +265,8 @@ def test_what_was_never_run_says_so(trains):
     trains()
     results(page_only=True)
     page = Path("RESULTS.md").read_text()
-    assert "3 numbers: 3 not run or not finished." in page
-    assert "| not run | at most 20 |  |  |  |" in page
+    assert "3 numbers: 3 not run." in page
+    assert "| not run | at most 20, Someone, 2014 |  |  |  |" in page
     assert not calls("fit")
 
 
@@ -399,6 +400,17 @@ def test_no_number_is_quoted_without_a_protocol_or_the_say_that_it_is_ours(publi
         for key, mark in row.metrics.items():
             ours = "this suite" in mark.source
             assert mark.published is None or ours or mark.protocol or key == "active_units", name
+
+
+@pytest.mark.slow
+def test_the_digits_fill_a_table_for_real(here, capfd):
+    results(("vae_digits", "pca_2d_mnist"), quick=True, index=str(ROOT / "experiments/results"))
+    page = Path("runs/quick/RESULTS.md").read_text()
+    assert page.count(" (1 seed) |") == 4
+    assert "FAILED" not in page
+    capfd.readouterr()
+    results(("vae_digits",), quick=True, index=str(ROOT / "experiments/results"))
+    assert not capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -56,9 +56,12 @@ def results(
         Path(output or (place / "RESULTS.md" if quick else "RESULTS.md")),
         Path(figures or (place / "figures.md" if quick else "docs/figures.md")),
     ]
+    titles = [f"# {what}{' of the embedded digits' * quick}" for what in ("Results", "Figures")]
     if workers is not None and workers < 1:
         raise LabError(f"--workers is at least 1; got {workers}.")
     workers = workers or os.cpu_count() or 1
+    for path, title in zip(pages, titles, strict=True):
+        _check(path, title)
     shelf = Shelf(on_digits(table) if quick else table, place)
     try:
         if not page_only and (jobs := wanted(shelf, chosen)):
@@ -66,16 +69,19 @@ def results(
             Queue(shelf, jobs).run(workers)
     finally:
         # What was reached before Ctrl-C is worth a page.
-        _write(pages[0], page(shelf, quick, os.path.relpath(pages[1], pages[0].parent)))
+        _write(pages[0], page(shelf, titles[0], quick, os.path.relpath(pages[1], pages[0].parent)))
     folder = pages[1].with_suffix("")
     missing = draw(shelf, folder, workers)
-    _write(pages[1], figures_page(shelf, missing, folder.name, quick))
+    _write(pages[1], figures_page(shelf, titles[1], missing, folder.name))
+
+
+def _check(path: Path, title: str) -> None:
+    """Refuse to write over a page of another kind: digits say nothing of real data."""
+    if path.exists() and path.read_text(encoding="utf-8").partition("\n")[0] != title:
+        raise LabError(f"{path} is no page called {title!r}: name another file.")
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """Write a page, but not over one of another kind: digits say nothing of real data."""
-    if path.exists() and path.read_text(encoding="utf-8").partition("\n")[0] != lines[0]:
-        raise LabError(f"{path} is no page called {lines[0]!r}: name another file.")
     with atomic(path) as file:
         file.write("\n".join([*lines, ""]).encode())
     print(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from vae_lab.runs import Run
 from vae_lab.verbs.results_index import Figure
 from vae_lab.verbs.results_runs import Shelf
-from vae_lab.verbs.workers import LAB, Workers, last_line
+from vae_lab.verbs.workers import LAB, Workers, last_words
 
 __all__ = ["draw", "figures_page"]
 
@@ -36,35 +36,32 @@ def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
     def work() -> None:
         while waiting and not pool.stopped:
             name, runs = waiting.pop()
-            words = _words(shelf.index.figures[name], [str(run.path) for run in runs])
-            words += [f"--{shelf.index.figures[name].output}={folder / name}.png"]
+            figure, paths = shelf.index.figures[name], [str(run.path) for run in runs]
+            words = [*_words(figure, paths, str(folder)), f"--{figure.output}={folder / name}.png"]
             log = shelf.root / f"figure_{name}.log"
             with pool.process([*LAB, *words], log) as process:
                 status = process.wait()
             if status:
-                missing[name] = last_line(log) or f"lab {words[0]} ended with status {status}"
+                missing[name] = last_words(status, log)
 
     if waiting:
         pool.run(workers, work)
     return missing
 
 
-def figures_page(
-    shelf: Shelf, missing: Mapping[str, str], folder: str, quick: bool = False
-) -> list[str]:
+def figures_page(shelf: Shelf, title: str, missing: Mapping[str, str], folder: str) -> list[str]:
     """Return the page's lines.
 
     Args:
         shelf: Where the figures and the runs are.
+        title: The first line.
         missing: For each figure that is not there, why.
         folder: Where the pictures are, as seen from the page.
-        quick: Whether the runs are of the embedded digits.
     """
-    command = "lab results --quick" if quick else "lab results"
     return [
-        "# Figures of the embedded digits" if quick else "# Figures",
+        title,
         "",
-        f"Drawn by `{command}`, each by the command below it from the runs of the rows it names.",
+        "Drawn by `lab results`, each by the command below it from the runs of the rows it names.",
         *_entries(shelf.index.figures, missing, folder),
     ]
 
@@ -79,11 +76,11 @@ def _entries(
         else:
             yield f"![{figure.title}]({folder}/{name}.png)"
         after = f". After {figure.source}." if figure.source else ""
-        yield from ("", f"`lab {' '.join(_words(figure, figure.rows))}`{after}")
+        yield from ("", f"`lab {' '.join(_words(figure, figure.rows, folder))}`{after}")
 
 
-def _words(figure: Figure, runs: list[str]) -> list[str]:
-    return [figure.verb, *runs, *figure.arguments]
+def _words(figure: Figure, runs: list[str], folder: str) -> list[str]:
+    return [figure.verb, *runs, *(word.replace("{folder}", folder) for word in figure.arguments)]
 
 
 def _weights(runs: list[Run]) -> list[Path]:

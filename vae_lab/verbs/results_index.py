@@ -42,6 +42,7 @@ METRICS = {
     "classes_covered": "classes among samples",
     "class_entropy": "entropy of the samples' classes",
     "label_agreement": "samples that agree with their class",
+    "judge_feature_error": "error in the judge's features",
     "parzen_log_density": "Parzen window",
     "c1_error": "share of wrong classes by c1",
     "c1_information": "information on c1 in an image",
@@ -111,7 +112,7 @@ class Figure:
         title: What it shows.
         verb: The verb that draws it.
         rows: Whose runs it is drawn of.
-        arguments: More words of the verb.
+        arguments: More words of the verb; `{folder}` is where the pictures go.
         output: The verb's option that takes the PNG.
         source: Which published figure it follows.
     """

@@ -1,5 +1,6 @@
 """`RESULTS.md`: our numbers beside the published ones, all read from run folders and the index."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from statistics import mean, median
@@ -44,11 +45,7 @@ class _Outcome:
         if not entries:
             return self.state
         values = [float(entry["value"]) for entry in entries]
-        whole = entries[0]["unit"] in ("dimensions", "classes")
-        spread = deviation(values) if len(values) > 1 else entries[0]["standard_error"]
-        text = (
-            f"{values[0]:.0f}" if whole and len(values) == 1 else plus_minus(mean(values), spread)
-        )
+        text = _number(values, entries[0]["unit"], entries[0]["standard_error"])
         if self.row.metrics[key].over == "median" and len(values) > 1:
             text += f", median {median(values):.4g}"
         return f"{text} ({self._seeds(len(values))}{self._stopped})"
@@ -101,48 +98,33 @@ class _Outcome:
         return _duration(mean(seconds)) + " a seed" * (len(seconds) > 1) if seconds else ""
 
 
-def page(shelf: Shelf, quick: bool, figures: str) -> list[str]:
+def page(shelf: Shelf, title: str, quick: bool, figures: str) -> list[str]:
     """Return the page's lines.
 
     Args:
         shelf: Where the rows and their runs are.
+        title: The first line.
         quick: Whether the runs are of the embedded digits.
         figures: The figures' page, as seen from this one.
     """
     outcomes = [_Outcome(shelf, name) for name in shelf.index.rows]
-    lines = ["# Results of the embedded digits" if quick else "# Results", ""]
     command = "lab results --quick" if quick else "lab results"
     said = _INTRODUCTION.format(command=command, index=shelf.index.folder, figures=figures)
-    return [
-        *lines,
-        *said.splitlines(),
-        "",
-        _tally(outcomes),
-        "",
-        *_table(outcomes, quick),
-        *_rows(outcomes),
-    ]
+    head = [title, "", *said.splitlines(), "", _tally(outcomes), ""]
+    return [*head, *_table(outcomes, quick), *_rows(outcomes)]
 
 
 def _tally(outcomes: Iterable[_Outcome]) -> str:
     """Count what the table says, so that nobody has to."""
-    states = [
-        o.state if not o.entries(key) else o.verdict(key) for o in outcomes for key in o.row.metrics
+    said = [
+        o.verdict(key) if o.entries(key) else o.state for o in outcomes for key in o.row.metrics
     ]
-    kinds = {
-        "met": sum(s.startswith("met") for s in states),
-        "**MISSED**": sum("MISSED" in s for s in states),
-        "not compared": states.count("not compared"),
-        "without a published number": states.count(""),
-        "**FAILED**": sum("FAILED" in s for s in states),
-        "not run or not finished": sum(s.startswith("not ") for s in states)
-        - states.count("not compared"),
-    }
-    return (
-        f"{len(states)} numbers: "
-        + ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
-        + "."
-    )
+    # A verdict goes on with how far the mark was missed or met.
+    verdicts = ("met", "**MISSED**", "not compared", "**FAILED**")
+    kinds = [next((v for v in verdicts if text.startswith(v)), text) for text in said]
+    counts = Counter(kind or "without a published number" for kind in kinds)
+    order = sorted(counts, key=lambda kind: (*verdicts, kind).index(kind))
+    return f"{len(said)} numbers: {', '.join(f'{counts[kind]} {kind}' for kind in order)}."
 
 
 def _table(outcomes: Iterable[_Outcome], quick: bool) -> Iterator[str]:
@@ -197,11 +179,21 @@ def _details(outcome: _Outcome) -> Iterator[str]:
     yield f"`{' '.join(['lab evaluate RUN', *arguments])}`"
 
 
+def _number(values: list[float], unit: str, standard_error: float | None) -> str:
+    """Write a mean with its spread over seeds, or else over images."""
+    if len(values) == 1 and unit in ("dimensions", "classes"):
+        return f"{values[0]:.0f}"
+    spread = deviation(values) if len(values) > 1 else standard_error
+    if spread and 0 < abs(mean(values)) < 1e-3:
+        return f"{mean(values):.4g} ± {spread:.2g}"
+    return plus_minus(mean(values), spread)
+
+
 def _published(mark: Mark) -> str:
     if mark.published is None:
         return ""
     allowed = f" ± {mark.tolerance:g}" if mark.tolerance else ""
-    return f"{mark.goal} {mark.published:g}{allowed}"
+    return f"{mark.goal} {mark.published:g}{allowed}, {mark.source}"
 
 
 def _verdict(mark: Mark, ours: float) -> str:

@@ -140,7 +140,7 @@ class Queue:
             status = process.wait()
         self.shelf.look()
         if status:
-            raise _Failed(workers.last_line(log) or f"lab {words[0]} ended with status {status}")
+            raise _Failed(workers.last_words(status, log))
 
     def _check(self, name: str, run: Run) -> None:
         for key in self.index.rows[name].metrics:

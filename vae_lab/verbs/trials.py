@@ -1,7 +1,6 @@
 """The trainings of a sweep: workers that empty its queue."""
 
 import math
-import signal
 import subprocess
 import threading
 import time
@@ -16,7 +15,7 @@ from vae_lab.runs import Run
 from vae_lab.verbs.storage import Turns, keeping, open_storage
 from vae_lab.verbs.study import fill, open_study, sampler, sign
 from vae_lab.verbs.sweep_file import Sweep
-from vae_lab.verbs.workers import Workers, last_line
+from vae_lab.verbs.workers import Workers, last_words
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -126,7 +125,7 @@ class Trials:
         if pruned:
             self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         elif process.returncode:
-            self._fail(trial, _reason(process.returncode, self.log(trial.number)))
+            self._fail(trial, last_words(process.returncode, self.log(trial.number)))
         else:
             self._finish(trial)
 
@@ -173,10 +172,3 @@ class Trials:
 
         trial.set_user_attr("reason", reason)
         self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-
-
-def _reason(status: int, log: Path) -> str:
-    """Say why a training has failed: by what ended it, else by the last thing that it said."""
-    if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
-    return last_line(log) or f"status {status}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from vae_lab.errors import LabError
 
-__all__ = ["LAB", "Workers", "last_line"]
+__all__ = ["LAB", "Workers", "last_words"]
 
 LAB = (sys.executable, "-m", "vae_lab")
 """What calls this very `lab`."""
@@ -91,10 +91,12 @@ class Workers:
                 process.terminate()
 
 
-def last_line(log: Path) -> str:
-    """Return the last thing that a command said, if it said anything."""
+def last_words(status: int, log: Path) -> str:
+    """Say why a command has failed: by what ended it, else by the last thing that it said."""
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return lines[-1] if lines else f"status {status}"
 
 
 def _start(
