@@ -13,7 +13,8 @@ from vae_lab.errors import LabError
 from vae_lab.verbs import workers
 from vae_lab.verbs.results import results
 from vae_lab.verbs.results_digits import quick
-from vae_lab.verbs.results_index import METRICS, Mark, read
+from vae_lab.verbs.results_index import Mark, read
+from vae_lab.verbs.results_metrics import METRICS
 from vae_lab.verbs.results_page import _verdict
 from vae_lab.verbs.results_runs import Shelf
 from vae_lab.verbs.results_training import Job, wanted

@@ -8,46 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_lab.errors import LabError
+from vae_lab.verbs.results_metrics import METRICS
 
-__all__ = ["METRICS", "Figure", "Index", "Mark", "Row", "read"]
-
-METRICS = {
-    "nll": "negative log-likelihood",
-    "mc_nll": "negative log-likelihood by Monte Carlo",
-    "elbo": "ELBO",
-    "log_density": "log-density",
-    "nll_bits_per_dim": "bits a value",
-    "active_units": "active units",
-    "squared_error": "squared error an image",
-    "pca_squared_error": "squared error of PCA",
-    "restored_squared_error": "squared error of what is restored",
-    "corrupted_squared_error": "squared error of what was damaged",
-    "error": "share of wrong classes",
-    "label_nll": "negative log-likelihood of labels",
-    "linear_probe_accuracy": "linear probe of the codes",
-    "knn_accuracy": "5 nearest neighbours of the codes",
-    "kmeans_accuracy": "k-means of the codes, matched",
-    "cluster_accuracy": "clusters, matched",
-    "mean_activation": "mean activation",
-    "dead_units": "share of dead units",
-    "saturated": "share of saturated activations",
-    "jacobian_norm": "squared norm of the Jacobian",
-    "jacobian_per_entry": "squared entry of the Jacobian",
-    "frechet_distance": "Fréchet distance",
-    "kernel_distance": "kernel distance",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "classes_covered": "classes among samples",
-    "class_entropy": "entropy of the samples' classes",
-    "label_agreement": "samples that agree with their class",
-    "judge_feature_error": "error in the judge's features",
-    "parzen_log_density": "Parzen window",
-    "c1_error": "share of wrong classes by c1",
-    "c1_information": "information on c1 in an image",
-}
-"""What a row may be judged by, and how the page calls it."""
+__all__ = ["Figure", "Index", "Mark", "Row", "read"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from vae_lab.runs import Run
 from vae_lab.verbs.grouping import deviation, plus_minus
-from vae_lab.verbs.results_index import METRICS, Mark
+from vae_lab.verbs.results_index import Mark
+from vae_lab.verbs.results_metrics import METRICS
 from vae_lab.verbs.results_runs import Shelf, finished, record
 from vae_lab.verbs.results_training import failure, wanted
 
