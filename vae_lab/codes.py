@@ -121,15 +121,7 @@ class Continuous(Code):
 
 
 class Uniform(Continuous):
-    """A number between -1 and 1.
-
-    Args:
-        weight: Of its information in both sides' losses.
-        name: What curves, pictures and metrics call it; by default c1, c2, ... by its place.
-
-    Raises:
-        LabError: See `Code`.
-    """
+    """A number between -1 and 1."""
 
     entropy = math.log(2)
     trained = 1.0
@@ -139,15 +131,7 @@ class Uniform(Continuous):
 
 
 class Normal(Continuous):
-    """A number from the standard normal.
-
-    Args:
-        weight: Of its information in both sides' losses.
-        name: What curves, pictures and metrics call it; by default c1, c2, ... by its place.
-
-    Raises:
-        LabError: See `Code`.
-    """
+    """A number from the standard normal."""
 
     entropy = 0.5 * math.log(2 * math.pi * math.e)
     trained = 2.0
