@@ -21,6 +21,8 @@ from vae_lab.verbs.sweep import sweep
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
+FILES = sorted((Path(__file__).parents[1] / "experiments/sweeps").glob("*.yaml"))
+
 # What stands for a training: its curve falls to (x - 3)^2 + size.
 TRAINER = """
 import os, pathlib, sys, time
@@ -80,6 +82,17 @@ def test_a_grid_is_run_once_each_by_several_workers(write, capsys):
     assert "6 done" in said
     assert "best      trial 3, 0.5: runs/s/trial_3/version_0" in said
     assert len(runs.find_all("runs/s")) == 6
+
+
+def test_a_terminal_shows_a_live_table(write, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    sweep(write(parameters={"x": {"values": [1.123456789, 2.0]}, "pause": {"value": 0.4}}))
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    assert re.search(r"0 +running .*1\.123 ", said)
+    assert "1 running, 1 waiting" in said
+    assert "2 done" in said
+    assert "trial 0  done" not in said  # the line that a pipe gets
 
 
 def test_its_plots_need_no_network(write, capsys):
@@ -342,6 +355,20 @@ def test_a_command_is_what_wandb_would_run(write):
         w for word in create_sweep_command(SWEEP["command"]) for w in macros.get(word, [word])
     ]
     assert given.words({"a.b": "[4, 2]"}) == theirs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_files_first_command_is_what_wandb_would_run(path):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    sweep, given = sweep_file.read(path), yaml.safe_load(path.read_text())
+    first = sweep.points[0]
+    chosen = {"args": {name: {"value": p["values"][0]} for name, p in given["parameters"].items()}}
+    macros = {"${env}": ["/usr/bin/env"], "${program}": [given["program"]]}
+    macros["${args}"] = create_sweep_command_args(chosen)["args"]
+    command = create_sweep_command(given["command"])
+    assert sweep.words(first) == [w for word in command for w in macros.get(word, [word])]
 
 
 @pytest.mark.slow
