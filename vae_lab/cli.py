@@ -26,6 +26,7 @@ A run folder or a checkpoint is all that these need:
   lab complete RUN       what is drawn given a part of an image
   lab reconstruct RUN    images and what is left of them after encoding
   lab gallery RUN...     both for several runs in one figure, and their scores in a table
+  lab attribute RUN      images with more and less of an attribute; how often it was moved
   lab denoise RUN        images, the same corrupted, and what is restored
   lab filters RUN...     what the first layer of each encoder looks for
   lab traverse RUN...    move along one latent dimension at a time, runs side by side
@@ -54,6 +55,7 @@ VERBS = {
     "complete": "vae_lab.verbs.draw",
     "reconstruct": "vae_lab.verbs.draw",
     "gallery": "vae_lab.verbs.gallery",
+    "attribute": "vae_lab.verbs.attribute",
     "denoise": "vae_lab.verbs.draw",
     "filters": "vae_lab.verbs.draw",
     "traverse": "vae_lab.verbs.draw",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vae_lab.metrics.measures import Measure
     from vae_lab.metrics.samples import Drawn
 
-__all__ = ["sampled"]
+__all__ = ["Judge", "load_judge", "sampled"]
 
 
 def sampled(
@@ -53,7 +53,7 @@ def sampled(
     if not (judge or parzen):
         return {}, {}
     _check_samples(model, "--judge" if judge else "--parzen")
-    jury = _load(judge, model, data) if judge else None
+    jury = load_judge(judge, model, data) if judge else None
     samples, grey = draw(model, n, seed), data.undrawn()
     images = grey.images(split, limit)
     found: dict[str, Measure] = {}
@@ -68,7 +68,7 @@ def sampled(
 
 
 def _judged(
-    model: Any, jury: _Judge, samples: Drawn, images: Batch, known: Tensor, seed: int, about: str
+    model: Any, jury: Judge, samples: Drawn, images: Batch, known: Tensor, seed: int, about: str
 ) -> dict[str, Measure]:
     from vae_lab.contracts import Classifies, Conditional, Decodes, Encodes
     from vae_lab.metrics.conditional import agreement
@@ -94,7 +94,7 @@ def _judged(
     return found
 
 
-class _Judge(NamedTuple):
+class Judge(NamedTuple):
     """Who judges, under which name with the digest of its weights, and how often it errs."""
 
     judge: Any
@@ -102,16 +102,17 @@ class _Judge(NamedTuple):
     error: str
 
 
-def _load(path: str, model: Any, data: Images) -> _Judge:
-    """Load what judges samples to the device of the model that it is to judge.
+def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> Judge:
+    """Load what judges images to the device of the model that makes them.
 
     Args:
         path: Its run folder or checkpoint, or `inception`.
         model: What it is to judge.
         data: What the model learned from.
+        classifies: Whether it is to be a classifier; else its features are enough.
 
     Raises:
-        LabError: If it is no classifier of such images, or learned from other data.
+        LabError: If it is none of such images, or learned from other data.
     """
     from vae_lab.contracts import Classifies, Encodes, require
 
@@ -119,11 +120,11 @@ def _load(path: str, model: Any, data: Images) -> _Judge:
         from vae_lab.metrics.inception import Inception
 
         inception = Inception()
-        return _Judge(inception.to(model.device), f"Inception {inception.digest}", "")
+        return Judge(inception.to(model.device), f"Inception {inception.digest}", "")
     # Taken before the model is loaded: training may replace the file in the meantime.
     known = digest(checkpoint_of(path))
     judge: Any = load_model(path)
-    for capability in (Classifies, Encodes):
+    for capability in (Classifies, Encodes) if classifies else (Encodes,):
         require(judge, capability, "--judge")
     if judge.shape != model.shape:
         theirs, ours = (" x ".join(map(str, shape)) for shape in (judge.shape, model.shape))
@@ -131,7 +132,7 @@ def _load(path: str, model: Any, data: Images) -> _Judge:
     theirs, ours = _source(load_data(path)), _source(data)
     if theirs != ours:
         raise LabError(f"The judge learned from {theirs} and knows nothing of {ours}.")
-    return _Judge(judge.to(model.device), f"{type(judge).__name__} {known}", _error(path, known))
+    return Judge(judge.to(model.device), f"{type(judge).__name__} {known}", _error(path, known))
 
 
 def _source(data: Any) -> str:

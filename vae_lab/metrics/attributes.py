@@ -1,0 +1,202 @@
+"""Attribute vectors: the way among codes from images without an attribute to those with it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from vae_lab.contracts import Batch, Classifies, Encodes
+from vae_lab.errors import LabError
+from vae_lab.metrics import strokes
+from vae_lab.metrics.inversion import decoded
+from vae_lab.metrics.measures import Measure, batches, encode
+
+__all__ = ["STROKES", "Attribute", "Labelled", "Stroke", "attribute_vector", "moved"]
+
+
+class Attribute(Protocol):
+    """Tells images that have it, 1, from those that have it not, -1, and from the rest, 0."""
+
+    @property
+    def about(self) -> str:
+        """How images are told apart."""
+
+    def of(self, images: Batch) -> Tensor:
+        """Return what is known of images, by their labels too, shape (N,)."""
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Return what is seen in images (N, C, H, W) that nobody labelled, shape (N,)."""
+
+
+def _width(x: Tensor) -> Tensor:
+    # A shape's spread does not ask which way it lies.
+    return strokes.height(x.mT)
+
+
+STROKES: dict[str, Callable[[Tensor], Tensor]] = {
+    "thickness": strokes.stroke_width,
+    "slant": strokes.slant,
+    "width": _width,
+}
+
+
+class Stroke:
+    """An attribute of handwriting that is measured: its upper third has it, its lower has not.
+
+    Args:
+        name: One of `STROKES`.
+        x: Images whose thirds these are, shape (N, C, H, W).
+    """
+
+    def __init__(self, name: str, x: Tensor) -> None:
+        self.measure = STROKES[name]
+        ends = self.measure(x).double().quantile(torch.tensor([1 / 3, 2 / 3]).double())
+        self.low, self.high = ends.tolist()
+        self.about = f"{name} above {self.high:.3f} or below {self.low:.3f}, the outer thirds"
+        self.about += f" of {len(x)} training images"
+
+    def of(self, images: Batch) -> Tensor:
+        return self.seen(images.x)
+
+    def seen(self, x: Tensor) -> Tensor:
+        values = self.measure(x)
+        signs: Tensor = (values > self.high).int() - (values < self.low).int()
+        return signs
+
+
+class Labelled:
+    """An attribute of labels (N, A), seen in images without one by a held-out classifier.
+
+    That is a logistic regression on a judge's features, which the edited model has no part in.
+
+    Args:
+        name: What it is called.
+        column: Its place among the labels.
+        judge: Gives the features, in evaluation mode.
+        known: Images with labels to learn from.
+        others: Images to count the classifier's own errors on.
+
+    Raises:
+        LabError: If all images have it, or none.
+    """
+
+    def __init__(self, name: str, column: int, judge: Encodes, known: Batch, others: Batch) -> None:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        self.column, self.judge = column, judge
+        truth = self.of(known)
+        if len(torch.unique(truth)) < 2:
+            raise LabError(f"{name} is alike in all of {len(truth)} training images.")
+        self.probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        self.probe.fit(encode(judge, known).numpy(), truth.numpy())
+        missed = (self.seen(others.x) != self.of(others)).double().mean().item()
+        self.about = f"{name} by the labels; of edits by a logistic regression on a judge's "
+        self.about += f"features, learned from {len(truth)} training images, which errs on "
+        self.about += f"{missed:.4f} of {len(others.x)} others"
+
+    def of(self, images: Batch) -> Tensor:
+        return 2 * (images.y[:, self.column] > 0.5).int().cpu() - 1
+
+    def seen(self, x: Tensor) -> Tensor:
+        features = encode(self.judge, Batch(x, torch.zeros(len(x))))
+        return torch.from_numpy(self.probe.predict(features.numpy()))
+
+
+def attribute_vector(model: Encodes, images: Batch, has: Tensor) -> Tensor:
+    r"""Return the mean code of images with an attribute, less that of images without it.
+
+    .. math:: v = \frac{1}{|X_+|} \sum_{x \in X_+} z(x) - \frac{1}{|X_-|} \sum_{x \in X_-} z(x)
+
+    Args:
+        model: In evaluation mode.
+        images: With what their codes are conditioned on.
+        has: 1 for those with it, -1 for those without, shape (N,).
+
+    Returns:
+        Shape (latent_dim,), on the CPU.
+
+    Raises:
+        LabError: If there is no image with it, or none without.
+
+    References:
+        Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016,
+        section 4.2. https://arxiv.org/abs/1512.09300
+    """
+    ends = []
+    for sign, what in ((1, "with"), (-1, "without")):
+        chosen = has == sign
+        if not chosen.any():
+            raise LabError(f"Of {len(has)} training images none is {what} the attribute.")
+        ends.append(encode(model, Batch(images.x[chosen], images.y[chosen])).double().mean(0))
+    return (ends[0] - ends[1]).float()
+
+
+class _Edited(NamedTuple):
+    """Which images had to move, which are past the threshold, and which kept their class."""
+
+    there: Tensor
+    moved: Tensor
+    kept: Tensor | None
+
+
+def moved(
+    model: Any,
+    images: Batch,
+    vector: Tensor,
+    attribute: Attribute,
+    strengths: list[float],
+    judge: Classifies | None = None,
+) -> dict[str, Measure]:
+    """Measure how many images are given an attribute, or rid of it, by a step along its vector.
+
+    A step forward succeeds for an image that has not the attribute if the decoded image has it, a
+    step backward the other way round; of an image that is past the threshold already nothing is
+    asked. Steps of 0 tell what decoding alone does.
+
+    Args:
+        model: What encodes and decodes, in evaluation mode.
+        images: Held-out images, with what their codes are conditioned on.
+        vector: Shape (latent_dim,).
+        attribute: Tells who has it.
+        strengths: Steps, in units of the vector.
+        judge: What is to take edited images for the class of their label, if any.
+
+    Returns:
+        For each strength as `moved_up_1` or `moved_down_1` the share of images past the threshold;
+        with a judge as `kept_...` that of those taken for their class, as `both_...` of both.
+    """
+    codes, had = encode(model, images), attribute.of(images).cpu()
+    found: dict[str, Measure] = {}
+    for strength in strengths:
+        edited = decoded(model, codes + strength * vector, images.y).clamp(0, 1)
+        has = attribute.seen(edited).cpu()
+        kept = None if judge is None else _kept(judge, Batch(edited, images.y))
+        for sign, way in ((1, "up"), (-1, "down")):
+            if strength * sign >= 0:
+                name = f"{way}_{abs(strength):g}"
+                found |= _shares(name, _Edited(had != sign, has == sign, kept))
+    return found
+
+
+def _shares(name: str, edited: _Edited) -> dict[str, Measure]:
+    there = edited.there
+    n = int(there.sum())
+    if not n:
+        return {}
+    parts = {"moved": edited.moved}
+    if edited.kept is not None:
+        parts |= {"kept": edited.kept, "both": edited.moved & edited.kept}
+    note = f"{n} images that were not past the threshold"
+    return {
+        f"{key}_{name}": Measure.share(part[there].double().mean().item(), n, note)
+        for key, part in parts.items()
+    }
+
+
+def _kept(judge: Classifies, edited: Batch) -> Tensor:
+    with torch.inference_mode():
+        seen = torch.cat([judge.log_probs(x).argmax(1).cpu() for x, _ in batches(judge, edited)])
+    return seen == edited.y.cpu()

@@ -1,0 +1,154 @@
+"""`lab attribute`: images with more and with less of an attribute, and how often that succeeds."""
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from vae_lab.errors import LabError
+from vae_lab.files import atomic, digest
+from vae_lab.runs import checkpoint_of, load_data, load_model
+from vae_lab.verbs.picture import positive, save
+
+if TYPE_CHECKING:
+    from vae_lab.contracts import Batch, Images
+    from vae_lab.metrics.attributes import Attribute
+    from vae_lab.metrics.measures import Measure
+    from vae_lab.verbs.judge import Judge
+
+__all__ = ["attribute"]
+
+
+def attribute(
+    run: str,
+    attribute: str = "thickness",
+    strength: float = 2.0,
+    steps: int = 9,
+    n: int = 8,
+    limit: int | None = None,
+    judge: str | None = None,
+    numbers: str = "attribute.json",
+    output: str = "attribute.png",
+) -> None:
+    """Move images' codes along an attribute's vector, and measure how often the attribute follows.
+
+    The vector leads from the mean code of training images without the attribute to that of those
+    with it. Success is judged on test images.
+
+    Args:
+        run: Run folder or checkpoint.
+        attribute: `thickness`, `slant` or `width` of strokes, measured on the images, with the
+            attribute being the upper third and without it the lower one; or the name of one of the
+            data's own attributes, such as CelebA's Smiling.
+        strength: How far to go to either side, in lengths of the vector.
+        steps: Images a row.
+        n: How many images to draw.
+        limit: Learn from the first so many training images, and judge so many test images; by
+            default all.
+        judge: A classifier's run folder or checkpoint, which says whether an image keeps its class;
+            of the data's own attributes, any run that encodes, or `inception`: a classifier of the
+            attribute is trained on its features.
+        numbers: JSON file for the shares and their protocol.
+        output: PNG to write.
+
+    Raises:
+        LabError: If the run cannot be loaded, its model does not both encode and decode, there is
+            no such attribute or a judge is missing, or an option is out of its range.
+    """
+    import torch
+
+    from vae_lab import pictures
+    from vae_lab.contracts import Batch
+    from vae_lab.metrics.attributes import attribute_vector, moved
+    from vae_lab.metrics.classification import have_classes
+    from vae_lab.metrics.inversion import decoded
+    from vae_lab.metrics.measures import encode
+
+    if not 0 < strength < math.inf:
+        raise LabError(f"--strength is above 0; got {strength}.")
+    steps, n = positive("steps", steps), positive("n", n)
+    known = digest(checkpoint_of(run))
+    model: Any = load_model(run)
+    _check(model)
+    # Grey where black and white was drawn: what is decoded are means.
+    data = load_data(run).undrawn()
+    train, test = data.images("train", limit), data.images("test", limit)
+    kind, jury = _kind(attribute, data, train, model, judge)
+    vector = attribute_vector(model, train, kind.of(train))
+    strengths = [share * strength for share in (-1, -0.5, 0, 0.5, 1)]
+    # What has attributes as labels has no class to be kept.
+    keeper = jury.judge if jury and have_classes(test) else None
+    found = moved(model, test, vector, kind, strengths, keeper)
+    shown = Batch(test.x[:n], test.y[:n])
+    ways = torch.linspace(-strength, strength, steps)
+    codes = encode(model, shown)[:, None] + ways[:, None] * vector
+    images = decoded(model, codes.flatten(0, 1), shown.y.repeat_interleave(steps, 0))
+    title = f"{attribute}: an image, and its code moved by so many lengths of the vector"
+    save(pictures.transfer(shown.x, images, [f"{way:.2g}" for way in ways], title), output)
+    about = data.protocol("test") | {
+        "images": len(test.x),
+        "trained_on": len(train.x),
+        "attribute": kind.about,
+        "checkpoint_sha256": known,
+        "judge": jury and f"{jury.name}{jury.error}",
+    }
+    _report(f"{type(model).__name__}, {attribute}", found, about, numbers)
+
+
+def _check(model: Any) -> None:
+    """Refuse a model whose images have no codes that can be moved."""
+    from vae_lab.contracts import Decodes, Encodes, require
+    from vae_lab.metrics.inversion import check_invertible
+
+    require(model, Decodes, "`lab attribute`")
+    if not isinstance(model, Encodes):
+        raise LabError(
+            f"`lab attribute` needs a model that can encode; {type(model).__name__} cannot, and "
+            "`lab invert` finds the codes of single images only."
+        )
+    check_invertible(model, "`lab attribute`")
+
+
+def _kind(
+    name: str, data: "Images", train: "Batch", model: Any, judge: str | None
+) -> "tuple[Attribute, Judge | None]":
+    """Return what tells who has an attribute, and the judge."""
+    from vae_lab.metrics.attributes import STROKES, Labelled, Stroke
+    from vae_lab.verbs.judge import load_judge
+
+    if name in STROKES:
+        return Stroke(name, train.x), load_judge(judge, model, data) if judge else None
+    names = getattr(data, "label_names", ()) if train.y.ndim == 2 else ()
+    if name not in names:
+        raise LabError(
+            f"There is no attribute {name!r}; strokes have {', '.join(STROKES)}"
+            + (f", these images {', '.join(names)}." if names else ", these images no others.")
+        )
+    if judge is None:
+        raise LabError(f"Who sees {name} in an image without a label? Give a --judge.")
+    eye = load_judge(judge, model, data, classifies=False)
+    others = data.images("val" if "val" in data.splits else "test")
+    return Labelled(name, names.index(name), eye.judge, train, others), eye
+
+
+def _report(title: str, found: "dict[str, Measure]", about: dict[str, Any], path: str) -> None:
+    """Print the shares, and write them down with their protocol."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    caption = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
+    kinds = [kind for kind in ("moved", "kept", "both") if any(kind in name for name in found)]
+    table = Table("step", *kinds, "of", box=SIMPLE, title=title, caption=caption)
+    for step in dict.fromkeys(name.partition("_")[2] for name in found):
+        shares = [found[f"{kind}_{step}"] for kind in kinds]
+        table.add_row(step.replace("_", " "), *map(_plus_minus, shares), shares[0].note)
+    Console().print(table)
+    metrics = {name: share._asdict() for name, share in found.items()}
+    with atomic(path) as file:
+        file.write(json.dumps({"protocol": about, "metrics": metrics}, indent=2).encode() + b"\n")
+    print(path)
+
+
+def _plus_minus(share: "Measure") -> str:
+    error = share.standard_error
+    return f"{share.value:.4f}" + ("" if error is None else f" ± {error:.4f}")
