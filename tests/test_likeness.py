@@ -1,5 +1,7 @@
 """The Fréchet distance that training follows is the one that an evaluation finds."""
 
+import re
+
 import pytest
 
 from vae_lab import runs
@@ -45,9 +47,11 @@ def test_it_follows_what_an_evaluation_finds_and_leaves_training_alone(lab, judg
 
 
 def test_it_can_choose_the_checkpoint(lab, judge):
-    monitored = "--checkpoint.monitor=val/frechet_distance"
-    said = lab(*GAN, "--name=gan", *FOLLOWED, f"--trainer.callbacks.judge={judge}", monitored)
-    assert "best      val/frechet_distance" in said
+    monitored = ["--trainer.callbacks.every=2", "--checkpoint.monitor=val/frechet_distance"]
+    words = [*GAN, "--name=gan", *FOLLOWED, f"--trainer.callbacks.judge={judge}", *monitored]
+    said = lab(*words, "--trainer.max_epochs=5")
+    assert re.search(r"best      val/frechet_distance [\d.]+ at step", said)
+    assert len(runs.find("runs/gan").curves()["val/frechet_distance"]) == 2
 
 
 def test_what_is_no_judge_or_draws_nothing_is_refused(lab, judge, capfd):

@@ -1,5 +1,6 @@
 """How like the data a model's samples are, while it trains."""
 
+import math
 from typing import Any, cast
 
 import torch
@@ -38,6 +39,7 @@ class Likeness(Callback):
         if min(every, samples) < 1:
             raise LabError("Likeness needs every >= 1 epoch and at least one sample.")
         self.path, self.every, self.samples, self.seed = judge, every, samples, seed
+        self._found = math.inf
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require(pl_module, Samples, "Likeness")
@@ -51,15 +53,19 @@ class Likeness(Callback):
         self._real = self._features(data.undrawn().images("val").x)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if (trainer.current_epoch + 1) % self.every:
-            return
-        images = draw(cast(Samples, pl_module), self.samples, self.seed).images
-        found = frechet_distance(self._real, self._features(images))
-        pl_module.log("val/frechet_distance", found, logger=False, sync_dist=True)
-        seen = {"epoch": trainer.current_epoch, "images": getattr(pl_module, "images_seen", 0)}
+        if (trainer.current_epoch + 1) % self.every == 0:
+            images = draw(cast(Samples, pl_module), self.samples, self.seed).images
+            self._found = frechet_distance(self._real, self._features(images))
+            self._write(trainer)
+        # What monitors it wants it after every epoch.
+        pl_module.log("val/frechet_distance", self._found, logger=False, sync_dist=True)
+
+    def _write(self, trainer: Trainer) -> None:
+        seen = getattr(trainer.lightning_module, "images_seen", 0)
+        metrics = {"val/frechet_distance": self._found, "images": seen}
         for logger in trainer.loggers:
             step = trainer.fit_loop.total_batch_idx + 1
-            logger.log_metrics({"val/frechet_distance": found, **seen}, step)
+            logger.log_metrics({**metrics, "epoch": trainer.current_epoch}, step)
 
     def _features(self, images: Tensor) -> Tensor:
         return encode(self._judge, Batch(images, torch.zeros(len(images))))
