@@ -108,13 +108,14 @@ def red(sheet):
     return columns.float().mean(0).gt(0.7).nonzero().flatten().tolist()
 
 
-def test_red_lines_stand_around_what_training_has_seen_unless_that_is_all():
+def test_red_lines_stand_around_what_training_has_seen_unless_that_is_all_or_nothing():
     images, values = torch.zeros(5, *SHAPE), [-2.0, -1.0, 0.0, 1.0, 2.0]
     found = red(pictures.code_sweep(images, values, 1.0, ["row"], ""))
     assert len(found) == 6
     width = found[3] - found[0]
     assert width == pytest.approx(3 * 1200 / 5, rel=0.1)
     assert not red(pictures.code_sweep(images, values, 2.0, ["row"], ""))
+    assert not red(pictures.code_sweep(images[:2], [-2.0, 2.0], 1.0, ["row"], ""))
 
 
 def test_the_input_of_a_plain_gan_is_swept_as_an_infogans_codes_are(plain, drawn):

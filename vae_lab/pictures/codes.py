@@ -27,7 +27,9 @@ def code_rows(images: Tensor, rows: Sequence[str], title: str) -> Tensor:
 def code_sweep(
     images: Tensor, values: Sequence[float], trained: float, rows: Sequence[str], title: str
 ) -> Tensor:
-    """Draw one column a value of a code, red lines around those that training has seen, if not all.
+    """Draw one column a value of a code, red lines around those that training has seen.
+
+    Where it has seen all of them, or none, there are no lines.
 
     Args:
         images: Row by row, one a value each, shape (rows * values, C, H, W).
@@ -39,7 +41,7 @@ def code_sweep(
     sheet = grid(images, len(values), _GAP).clone()
     cell = (sheet.shape[2] - _GAP) // len(values)
     inside = [i for i, value in enumerate(values) if abs(value) <= trained + 1e-6]
-    for edge in (inside[0], inside[-1] + 1) if len(inside) < len(values) else ():
+    for edge in (inside[0], inside[-1] + 1) if 0 < len(inside) < len(values) else ():
         sheet[:, :, edge * cell : edge * cell + _GAP] = _LINE
     columns = [f"{round(value, 2) + 0.0:g}" for value in values]  # adding zero turns -0 into 0
     return captioned(sheet, title, rows, columns)
