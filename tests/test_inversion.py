@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from conftest import FIT
 from PIL import Image
 
 from vae_lab.contracts import Batch
@@ -198,3 +199,25 @@ def test_walks_between_images_need_no_encoder():
     batch = Batch(torch.rand(4, *SHAPE), torch.zeros(4))
     with torch.inference_mode():
         assert drawing.draw(gan, batch, pairs=2, steps=3).shape[0] == 3
+
+
+def test_walks_without_an_encoder_end_at_the_images(monkeypatch):
+    from vae_lab.callbacks import codes
+    from vae_lab.callbacks.drawings import DRAWINGS
+
+    gan = build(GAN)
+    _, images = own(gan, 4)
+    ends = []
+    monkeypatch.setattr(codes.pictures, "interpolation", lambda *found: ends.extend(found[1:3]))
+    with torch.inference_mode():
+        DRAWINGS["inverted_walks"].draw(gan, images, pairs=2, steps=3)
+    found = errors(gan, torch.cat(ends), images)
+    assert found.median() < 0.1 * errors(gan, draw_codes(gan, images, 5), images).median()
+
+
+def test_a_gans_images_are_interpolated_by_inversion(lab):
+    fit = [word for word in FIT if not word.startswith("--model")]
+    lab(*fit, "--model=GAN", "--model.latent_dim=3", "--name=gan", "--trainer.max_epochs=1")
+    assert lab("interpolate", "runs/gan", "--pairs=1", "--steps=3") == "interpolate.png\n"
+    image = Image.open("interpolate.png")
+    assert image.width > 2 * image.height
