@@ -43,7 +43,7 @@ def keeping(storage: str) -> Iterator[None]:
 
 def open_storage(storage: str) -> "BaseStorage":
     """Open a journal file in a folder that exists, or an SQL database by its URL."""
-    from optuna.storages import JournalStorage, get_storage
+    from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     class Mending(JournalFileSymlinkLock):
@@ -62,8 +62,23 @@ def open_storage(storage: str) -> "BaseStorage":
             return held
 
     if "://" in storage:
-        return get_storage(storage)
+        return _database(storage)
     return JournalStorage(JournalFileBackend(storage, Mending(storage)))
+
+
+def _database(url: str, attempts: int = 20) -> "BaseStorage":
+    """Open a database, also while another process makes its tables."""
+    from optuna.storages import get_storage
+    from sqlalchemy.exc import DBAPIError
+
+    for _ in range(attempts):
+        try:
+            return get_storage(url)
+        except DBAPIError as error:
+            if not any(word in str(error) for word in ("exists", "UNIQUE", "duplicate")):
+                raise
+            time.sleep(0.5)
+    return get_storage(url)
 
 
 def _cut_torn_line(path: str) -> None:
