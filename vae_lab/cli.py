@@ -48,6 +48,7 @@ A run folder or a checkpoint is all that these need:
 """
 
 LIGHTNING = ("fit", "validate", "test", "predict")
+TORCHLESS = ("compare", "sweep", "dashboard", "results")
 VERBS = {
     "sample": "vae_lab.verbs.draw",
     "neighbours": "vae_lab.verbs.neighbours",
@@ -115,7 +116,7 @@ def _dispatch(verb: str, argv: list[str]) -> None:
         import_module("vae_lab.training").run(argv)
     elif verb in VERBS:
         # Tuning loads torch, which no table of runs and no page of help waits for.
-        if verb not in ("compare", "sweep", "results") and not {"-h", "--help"} & set(argv):
+        if verb not in TORCHLESS and not {"-h", "--help"} & set(argv):
             process.tune()
         _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
     else:
