@@ -127,6 +127,13 @@ def test_what_cannot_be_trained_leaves_no_folder(refused, words, message):
     assert message in refused(*FIT, words)
 
 
+@pytest.mark.parametrize("precision", ["16", "16-mixed"])
+def test_half_precision_is_refused_on_a_cpu_too(refused, precision):
+    # Lightning would turn it into bf16-mixed there, in a warning.
+    words = ("--model=GAN", f"--trainer.precision={precision}")
+    assert "16-mixed scales all losses" in refused("fit", "--data=Digits", *words)
+
+
 def test_nets_refuse_images_they_cannot_take(refused):
     tiny = ["--model.encoder=ConvEncoder", "--data.resize=2"]
     assert "at least 4 x 4" in refused(*FIT, *tiny)

@@ -112,6 +112,9 @@ class LabCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
+        if str(config.trainer.precision) in ("16", "16-mixed"):
+            # On a CPU Lightning would make it bf16-mixed before the model hears of it.
+            self.model.check_precision("16-mixed")
         if config.trainer.logger is None:
             # A run's own loggers wait for its folder.
             kwargs["logger"] = False

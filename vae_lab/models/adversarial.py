@@ -140,14 +140,14 @@ class Adversarial(Model):
             )
         return super().configure_callbacks()
 
-    def setup(self, stage: str) -> None:
-        if self.trainer.precision == "16-mixed":
+    def check_precision(self, precision: str) -> None:
+        super().check_precision(precision)
+        if precision == "16-mixed":
             raise LabError(
                 "16-mixed scales all losses by one factor, which the players' gradients leave "
                 f"in turn, and penalties of gradients overflow: train a {type(self).__name__} by "
                 "--trainer.precision bf16-mixed or 32-true."
             )
-        super().setup(stage)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         self._players = {"critic": list(self.critic.parameters())}

@@ -81,15 +81,23 @@ class Model(L.LightningModule, ABC):
         return super()._apply_batch_transfer_handler(batch, device, dataloader_idx)
 
     def setup(self, stage: str) -> None:
-        if self.trainer.precision not in PRECISIONS:
-            wanted = f"one of {', '.join(PRECISIONS)}, not {self.trainer.precision}"
-            raise LabError(
-                f"Weights are kept in single precision: --trainer.precision is {wanted}."
-            )
+        self.check_precision(self.trainer.precision)
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         # Lightning's Trainer declares no `log_every_n_steps`, so mypy knows of none: its logger
         # connector sets it.
         self._log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+
+    def check_precision(self, precision: str) -> None:
+        """Refuse a precision of the Trainer that this model cannot be trained in.
+
+        Raises:
+            LabError: If it is none of `32-true`, `bf16-mixed` and `16-mixed`.
+        """
+        if precision not in PRECISIONS:
+            wanted = f"one of {', '.join(PRECISIONS)}, not {precision}"
+            raise LabError(
+                f"Weights are kept in single precision: --trainer.precision is {wanted}."
+            )
 
     def on_train_epoch_end(self) -> None:
         if rest := self._read_window():
