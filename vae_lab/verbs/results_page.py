@@ -17,7 +17,7 @@ __all__ = ["page"]
 
 _INTRODUCTION = """\
 Written by `{command}` from the run folders and `{index}`; nothing here is typed by hand.
-`lab results ROW` re-makes a row. A run counts for a row while its settings are the row's; the
+`{command} ROW` re-makes a row. A run counts for a row while its settings are the row's; the
 commit that made it stands below, as later ones may have changed what the same settings do.
 
 Ours is the mean over seeds ± their standard deviation; of a single seed, ± the standard error over
