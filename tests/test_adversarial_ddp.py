@@ -1,10 +1,12 @@
-"""An InfoGAN on two processes, through the real command line."""
+"""An InfoGAN, and a VAE/GAN under a gate, on two processes, through the real command line."""
 
 import json
 
 import pytest
 import torch
 from test_ddp import run
+
+from vae_lab.runs import Run
 
 WORDS = [
     "--model=InfoGAN",
@@ -17,14 +19,48 @@ WORDS = [
     "--model.critic_steps=2",
     "--trainer.max_epochs=2",
 ]
+# At the start cross-entropies are about log 2, above the margin: the generator has to rest.
+GATED = [
+    "--model=VAEGAN",
+    "--model.latent_dim=4",
+    "--model.encoder.hidden=[16]",
+    "--model.generator.hidden=[16]",
+    "--model.critic.hidden=[16,12]",
+    "--model.gate=Gate",
+    "--model.gate.equilibrium=0.6",
+    "--model.gate.margin=0.01",
+    "--trainer.max_epochs=2",
+    "--trainer.log_every_n_steps=5",
+    "--pictures.every=2",
+]
 
 
-@pytest.mark.slow
-def test_processes_keep_the_same_weights_and_never_draw_the_same_noise(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch):
+    """Leave the model to the test."""
     import test_ddp
 
     settings = [word for word in test_ddp.FIT if not word.startswith("--model")]
     monkeypatch.setattr(test_ddp, "FIT", settings)
+
+
+@pytest.mark.slow
+def test_a_gate_decides_for_all_processes_and_its_decisions_are_logged(tmp_path):
+    first, second = run(tmp_path, *GATED)
+    assert first["weights"] == second["weights"]
+    assert first["weights"][0] != first["weights"][1]
+    curves = Run(tmp_path / "runs/run/version_0").curves()
+    moves = {who: [v for _, v in curves[f"train/{who}_moves"]] for who in ("critic", "generator")}
+    assert min(moves["critic"] + moves["generator"]) < 1
+    # Somebody moves at each step: if both were to rest, none does.
+    assert all(a + b >= 1 for a, b in zip(*moves.values(), strict=True))
+    for key in ("real", "fake", "reconstructed", "feature_error", "squared_error"):
+        assert curves[f"train/{key}"]
+        assert curves[f"val/{key}"]
+
+
+@pytest.mark.slow
+def test_processes_keep_the_same_weights_and_never_draw_the_same_noise(tmp_path):
     first, second = run(tmp_path, *WORDS)
     drawn = first["drawn"] + second["drawn"]
     assert len(set(drawn)) == len(drawn) == 40
