@@ -12,7 +12,13 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from vae_lab import runs
 from vae_lab.errors import Diverged, LabError
 
-__all__ = ["checkpoint_for", "experiment_name", "removed_if_refused", "run_folder"]
+__all__ = [
+    "checkpoint_for",
+    "experiment_name",
+    "first_process",
+    "removed_if_refused",
+    "run_folder",
+]
 
 
 def experiment_name(wanted: str | None, configs: list[Any] | None) -> str:
@@ -50,18 +56,23 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
 
     A run goes on from its own last checkpoint; from any other, a new one begins.
 
+    In a run of several processes the first one alone makes the folder, as it alone writes there;
+    what the others are told stands for no folder of theirs.
+
     Raises:
         LabError: If the folder cannot be made.
     """
     if checkpoint is not None and _goes_on(experiment, checkpoint):
         return checkpoint.parent.parent, False
     version = 0
+    if not first_process():
+        # Those of other machines may come here before the first one does.
+        return experiment / f"version_{version}", True
     while True:
         folder = experiment / f"version_{version}"
         try:
-            # Making the folder claims the number, also from runs that start this instant; in a
-            # run of several processes only the first one's folder is ever written to.
-            folder.mkdir(parents=True, exist_ok=not _first_process())
+            # Making the folder claims the number, also from runs that start this instant.
+            folder.mkdir(parents=True)
             return folder, True
         except FileExistsError:
             version += 1
@@ -77,7 +88,7 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
     except Diverged:
         raise
     except (LabError, MisconfigurationException):
-        if _first_process() and not any(folder.glob("checkpoints/*.ckpt")):
+        if first_process() and not any(folder.glob("checkpoints/*.ckpt")):
             shutil.rmtree(folder)
             _remove_empty(folder.parent, folder.parent.parent)
         raise
@@ -89,7 +100,8 @@ def _goes_on(experiment: Path, checkpoint: Path) -> bool:
     return ours and folder.parent == experiment.resolve() and (folder / "config.yaml").is_file()
 
 
-def _first_process() -> bool:
+def first_process() -> bool:
+    """Tell whether this process is the one that writes, of all on all machines."""
     # Lightning keeps the rank as an attribute of its decorator.
     return bool(vars(rank_zero_only)["rank"] == 0)
 

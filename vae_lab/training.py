@@ -41,7 +41,13 @@ from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.models import Model
 from vae_lab.parsing import LabParser
-from vae_lab.run_folder import checkpoint_for, experiment_name, removed_if_refused, run_folder
+from vae_lab.run_folder import (
+    checkpoint_for,
+    experiment_name,
+    first_process,
+    removed_if_refused,
+    run_folder,
+)
 
 __all__ = ["LabCLI", "run"]
 
@@ -212,7 +218,7 @@ def _stopping(folder: Path) -> Iterator[None]:
     try:
         yield
     except SystemExit as stop:  # Lightning turns both into one
-        if (folder / "checkpoints" / "last.ckpt").exists():
+        if first_process() and (folder / "checkpoints" / "last.ckpt").exists():
             print(f"lab fit: the same command with --ckpt_path {folder} goes on.", file=sys.stderr)
         sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
 
