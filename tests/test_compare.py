@@ -11,8 +11,8 @@ import yaml
 
 from vae_lab.errors import LabError
 from vae_lab.runs import find_all
-from vae_lab.verbs.compare import compare
-from vae_lab.verbs.comparison import Comparison, direction
+from vae_lab.verbs.comparing.compare import compare
+from vae_lab.verbs.comparing.comparison import Comparison, direction
 
 
 def make_run(path, model, metrics, scores=None, images=True, **init):
@@ -256,9 +256,8 @@ def test_nothing_found_is_said(tmp_path):
 
 
 def test_it_does_without_torch():
-    code = (
-        "import sys, vae_lab.verbs.compare as c; print({'torch', 'lightning'} & set(sys.modules))"
-    )
+    code = "import sys, vae_lab.verbs.comparing.compare\n"
+    code += "print({'torch', 'lightning'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

@@ -9,7 +9,7 @@ import torch
 from tests.browser import look, needed
 from tests.test_compare import make_run
 from vae_lab.pictures import save_png
-from vae_lab.verbs.compare import compare
+from vae_lab.verbs.comparing.compare import compare
 
 pytestmark = needed
 

@@ -12,9 +12,9 @@ from tests.test_compare import make_run, three
 from vae_lab.errors import LabError
 from vae_lab.pictures import save_png
 from vae_lab.runs import find_all
-from vae_lab.verbs.compare import compare
-from vae_lab.verbs.compare_html import thinned
-from vae_lab.verbs.compare_pictures import timeline
+from vae_lab.verbs.comparing.compare import compare
+from vae_lab.verbs.comparing.page import thinned
+from vae_lab.verbs.comparing.pictures import timeline
 
 __all__ = ["three"]  # a fixture
 
@@ -131,7 +131,7 @@ def test_a_page_holds_no_more_pictures_than_its_limit(long, limit, stops, epochs
 
 
 def test_what_is_left_out_is_said_on_the_page(three, capsys, monkeypatch):
-    monkeypatch.setattr("vae_lab.verbs.compare_html.LIMIT", 5_500)
+    monkeypatch.setattr("vae_lab.verbs.comparing.page.LIMIT", 5_500)
     for version in range(2):
         draw(three / "vae" / f"version_{version}", [1, 2, 3], 2000)
     compare([str(three)], html=str(three / "page.html"))

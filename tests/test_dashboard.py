@@ -6,8 +6,8 @@ import pytest
 
 from vae_lab import runs
 from vae_lab.errors import LabError
-from vae_lab.verbs import dashboard as verb
-from vae_lab.verbs.dashboard import dashboard, workspace
+from vae_lab.verbs.comparing import dashboard as verb
+from vae_lab.verbs.comparing.dashboard import dashboard, workspace
 
 pytest.importorskip("wandb_workspaces")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from vae_lab import training
-from vae_lab.verbs.results_digits import on_digits
+from vae_lab.verbs.results.digits import on_digits
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("larsen/larsen_*.yaml")])

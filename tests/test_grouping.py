@@ -10,9 +10,9 @@ import yaml
 from tests.test_compare import make_run
 from vae_lab.errors import LabError
 from vae_lab.runs import find_all
-from vae_lab.verbs.compare import compare
-from vae_lab.verbs.comparison import Comparison
-from vae_lab.verbs.grouping import Groups, Spread
+from vae_lab.verbs.comparing.compare import compare
+from vae_lab.verbs.comparing.comparison import Comparison
+from vae_lab.verbs.comparing.grouping import Groups, Spread
 
 
 @pytest.fixture

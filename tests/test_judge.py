@@ -14,7 +14,7 @@ from vae_lab.files import digest
 from vae_lab.runs import Run
 from vae_lab.verbs import evaluate as module
 from vae_lab.verbs import judge as judging
-from vae_lab.verbs.comparison import Comparison, direction
+from vae_lab.verbs.comparing.comparison import Comparison, direction
 from vae_lab.verbs.evaluate import evaluate
 from vae_lab.verbs.neighbours import neighbours
 

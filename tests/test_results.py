@@ -11,13 +11,13 @@ import yaml
 
 from vae_lab.errors import LabError
 from vae_lab.verbs import workers
-from vae_lab.verbs.results import results
-from vae_lab.verbs.results_digits import quick
-from vae_lab.verbs.results_index import Mark, read
-from vae_lab.verbs.results_metrics import METRICS
-from vae_lab.verbs.results_page import _verdict
-from vae_lab.verbs.results_runs import Shelf
-from vae_lab.verbs.results_training import Job, wanted
+from vae_lab.verbs.results.digits import quick
+from vae_lab.verbs.results.index import Mark, read
+from vae_lab.verbs.results.metrics import METRICS
+from vae_lab.verbs.results.page import _verdict
+from vae_lab.verbs.results.results import results
+from vae_lab.verbs.results.shelf import Shelf
+from vae_lab.verbs.results.training import Job, wanted
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 ROOT = Path(__file__).parents[1]
@@ -116,7 +116,7 @@ def lay(here, monkeypatch):
 @pytest.fixture
 def trains(lay, here):
     """Lay the index out so that `results` finds what the stand-in for `lab` trains."""
-    from vae_lab.verbs.results_runs import _resolved
+    from vae_lab.verbs.results.shelf import _resolved
 
     def prepare(**changes):
         index = read(lay(**changes))

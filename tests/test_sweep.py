@@ -13,10 +13,11 @@ import yaml
 
 from vae_lab import runs
 from vae_lab.errors import LabError
-from vae_lab.verbs import sweep as verb
-from vae_lab.verbs import sweep_file, trials
-from vae_lab.verbs.study import open_study
-from vae_lab.verbs.sweep import sweep
+from vae_lab.verbs.sweeps import file as sweep_file
+from vae_lab.verbs.sweeps import sweep as verb
+from vae_lab.verbs.sweeps import trials
+from vae_lab.verbs.sweeps.study import open_study
+from vae_lab.verbs.sweeps.sweep import sweep
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

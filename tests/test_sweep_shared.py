@@ -19,10 +19,11 @@ import yaml
 
 from vae_lab.errors import LabError
 from vae_lab.run_folder import run_folder
-from vae_lab.verbs import launcher, storage, study, sweep_file, trials
-from vae_lab.verbs.storage import Turns, open_storage
-from vae_lab.verbs.study import open_study
-from vae_lab.verbs.sweep import sweep
+from vae_lab.verbs.sweeps import file as sweep_file
+from vae_lab.verbs.sweeps import launcher, storage, study, trials
+from vae_lab.verbs.sweeps.storage import Turns, open_storage
+from vae_lab.verbs.sweeps.study import open_study
+from vae_lab.verbs.sweeps.sweep import sweep
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

@@ -68,10 +68,10 @@ VERBS = {
     "export": "vae_lab.verbs.export",
     "explore": "vae_lab.verbs.explore",
     "evaluate": "vae_lab.verbs.evaluate",
-    "compare": "vae_lab.verbs.compare",
-    "sweep": "vae_lab.verbs.sweep",
-    "dashboard": "vae_lab.verbs.dashboard",
-    "results": "vae_lab.verbs.results",
+    "compare": "vae_lab.verbs.comparing.compare",
+    "sweep": "vae_lab.verbs.sweeps.sweep",
+    "dashboard": "vae_lab.verbs.comparing.dashboard",
+    "results": "vae_lab.verbs.results.results",
 }
 
 # How many words an annotation takes, and what they are.

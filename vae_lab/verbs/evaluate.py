@@ -212,7 +212,7 @@ def _merge(
 
 def _judged(split: str, key: str) -> bool:
     """Tell whether a metric of a split is what a judge made of so many samples."""
-    from vae_lab.verbs.comparison import JUDGED
+    from vae_lab.verbs.comparing.comparison import JUDGED
 
     return key in {f"{split}/{prefix}{name}" for name in JUDGED for prefix in ("", "real_")}
 

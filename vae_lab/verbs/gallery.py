@@ -12,7 +12,7 @@ from vae_lab.verbs.picture import Split, positive, save
 
 if TYPE_CHECKING:
     from vae_lab.contracts import Images
-    from vae_lab.verbs.comparison import Column
+    from vae_lab.verbs.comparing.comparison import Column
 
 __all__ = ["gallery"]
 
@@ -161,7 +161,7 @@ def _columns(runs: Sequence[Run]) -> "dict[str, Column]":
     """Return what was measured of any run, its values in the order of the runs."""
     from dataclasses import replace
 
-    from vae_lab.verbs.comparison import Comparison
+    from vae_lab.verbs.comparing.comparison import Comparison
 
     comparison = Comparison(runs)
     places = [[run.path for run in comparison.runs].index(run.path) for run in runs]
@@ -177,7 +177,7 @@ def _rows(
     classes: Sequence[str], runs: Sequence[Run], columns: "Sequence[Column]", bold: str
 ) -> Iterator[list[str]]:
     """Yield the cells of each run, the best numbers in bold."""
-    from vae_lab.verbs.results_runs import record
+    from vae_lab.verbs.results.shelf import record
 
     for i, (name, run) in enumerate(zip(classes, runs, strict=True)):
         best = [c.values[i] is not None and c.values[i] == c.best for c in columns]

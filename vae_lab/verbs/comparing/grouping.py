@@ -8,8 +8,8 @@ from functools import cached_property
 
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
-from vae_lab.verbs.comparison import Column, Comparison, order
-from vae_lab.verbs.settings import differences, protocols, settings
+from vae_lab.verbs.comparing.comparison import Column, Comparison, order
+from vae_lab.verbs.comparing.settings import differences, protocols, settings
 
 __all__ = ["Groups", "Spread", "deviation", "plus_minus"]
 

@@ -13,7 +13,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.runs import Run
 from vae_lab.verbs import workers
-from vae_lab.verbs.results_runs import Shelf, finished
+from vae_lab.verbs.results.shelf import Shelf, finished
 
 __all__ = ["Job", "Queue", "failure", "wanted"]
 

@@ -11,9 +11,9 @@ from typing import Any
 from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import Run, expand
-from vae_lab.verbs.comparison import JUDGED
-from vae_lab.verbs.results_index import Index
-from vae_lab.verbs.settings import settings_of
+from vae_lab.verbs.comparing.comparison import JUDGED
+from vae_lab.verbs.comparing.settings import settings_of
+from vae_lab.verbs.results.index import Index
 
 __all__ = ["Shelf", "finished", "record"]
 

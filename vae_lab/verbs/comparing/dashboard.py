@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
 from vae_lab.runs import Run, expand
-from vae_lab.verbs.comparison import direction
-from vae_lab.verbs.settings import union
+from vae_lab.verbs.comparing.comparison import direction
+from vae_lab.verbs.comparing.settings import union
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import ParallelCoordinatesPlotColumn

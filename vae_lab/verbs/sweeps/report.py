@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from rich.table import Table
 
-    from vae_lab.verbs.trials import Trials
+    from vae_lab.verbs.sweeps.trials import Trials
 
 __all__ = ["shown", "summarise"]
 

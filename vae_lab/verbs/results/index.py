@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_lab.errors import LabError
-from vae_lab.verbs.results_metrics import METRICS
+from vae_lab.verbs.results.metrics import METRICS
 
 __all__ = ["Figure", "Index", "Mark", "Row", "read"]
 

@@ -11,8 +11,8 @@ from rich.text import Text
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.runs import Run, expand
-from vae_lab.verbs.comparison import Comparison
-from vae_lab.verbs.grouping import Groups
+from vae_lab.verbs.comparing.comparison import Comparison
+from vae_lab.verbs.comparing.grouping import Groups
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def compare(
     groups = None if over is None else Groups(comparison, over.split(","))
     _print(groups or comparison)
     if html is not None:
-        from vae_lab.verbs.compare_html import page
+        from vae_lab.verbs.comparing.page import page
 
         with atomic(html) as file:
             file.write(page(comparison, groups).encode())
@@ -86,7 +86,7 @@ def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:
 def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
     """Draw the bound or the loss, a panel a run."""
     from vae_lab.pictures import Panel, panels
-    from vae_lab.verbs.compare_html import curves_of
+    from vae_lab.verbs.comparing.page import curves_of
 
     drawn, axis = curves_of(comparison.runs)
     name = "elbo" if all(drawn.get("val/elbo", [[]])) else "loss"

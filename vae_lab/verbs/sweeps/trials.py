@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
-from vae_lab.verbs.storage import Turns, keeping, open_storage
-from vae_lab.verbs.study import fill, open_study, sampler, sign
-from vae_lab.verbs.sweep_file import Sweep
+from vae_lab.verbs.sweeps.file import Sweep
+from vae_lab.verbs.sweeps.storage import Turns, keeping, open_storage
+from vae_lab.verbs.sweeps.study import fill, open_study, sampler, sign
 from vae_lab.verbs.workers import Workers, last_words
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Trials:
         self._workers = Workers()
 
     def fill(self, wanted: int | None) -> None:
-        """Queue what is missing of so many trials, see `vae_lab.verbs.study.fill`."""
+        """Queue what is missing of so many trials, see `vae_lab.verbs.sweeps.study.fill`."""
         with keeping(self.storage), self._turns.turn():
             fill(self.study, self.sweep, wanted, self.folder)
 

@@ -8,9 +8,9 @@ from importlib.resources import files
 from typing import Any
 
 from vae_lab.runs import Run
-from vae_lab.verbs.compare_pictures import LIMIT, timeline
-from vae_lab.verbs.comparison import Comparison
-from vae_lab.verbs.grouping import Groups
+from vae_lab.verbs.comparing.comparison import Comparison
+from vae_lab.verbs.comparing.grouping import Groups
+from vae_lab.verbs.comparing.pictures import LIMIT, timeline
 
 __all__ = ["curves_of", "page", "thinned"]
 
@@ -18,7 +18,7 @@ __all__ = ["curves_of", "page", "thinned"]
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("", "7 3", "2 2", "9 3 2 3")
 
-_SCRIPTS = ("compare.js", "compare_views.js")
+_SCRIPTS = ("page.js", "views.js")
 
 
 def page(comparison: Comparison, groups: Groups | None = None) -> str:
@@ -41,7 +41,7 @@ def page(comparison: Comparison, groups: Groups | None = None) -> str:
         "data": _json(data),
         "scripts": "".join(map(_packaged, _SCRIPTS)),
     }
-    head, *rest = _packaged("compare.html").split("<!--")
+    head, *rest = _packaged("page.html").split("<!--")
     # Splitting first keeps a name that looks like a mark from being taken for one.
     return head + "".join(
         parts[mark] + after for mark, _, after in (piece.partition("-->") for piece in rest)
@@ -191,4 +191,4 @@ def _json(data: dict[str, Any]) -> str:
 
 
 def _packaged(name: str) -> str:
-    return files("vae_lab.verbs").joinpath(name).read_text(encoding="utf-8")
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
-from vae_lab.verbs.settings import differences, flatten, protocol, union
+from vae_lab.verbs.comparing.settings import differences, flatten, protocol, union
 
 __all__ = ["JUDGED", "Column", "Comparison", "direction", "order"]
 

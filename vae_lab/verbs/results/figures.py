@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vae_lab.runs import Run
-from vae_lab.verbs.results_index import Figure
-from vae_lab.verbs.results_runs import Shelf
+from vae_lab.verbs.results.index import Figure
+from vae_lab.verbs.results.shelf import Shelf
 from vae_lab.verbs.workers import LAB, Workers, last_words
 
 __all__ = ["draw", "figures_page"]

@@ -42,12 +42,12 @@ def results(
     Raises:
         LabError: If the index is wrong, there is no such row, or a page cannot be written.
     """
-    from vae_lab.verbs.results_digits import quick as on_digits
-    from vae_lab.verbs.results_figures import draw, figures_page
-    from vae_lab.verbs.results_index import read
-    from vae_lab.verbs.results_page import page
-    from vae_lab.verbs.results_runs import Shelf
-    from vae_lab.verbs.results_training import Queue, wanted
+    from vae_lab.verbs.results.digits import quick as on_digits
+    from vae_lab.verbs.results.figures import draw, figures_page
+    from vae_lab.verbs.results.index import read
+    from vae_lab.verbs.results.page import page
+    from vae_lab.verbs.results.shelf import Shelf
+    from vae_lab.verbs.results.training import Queue, wanted
 
     table = read(index)
     chosen = table.chosen(names)

@@ -7,11 +7,11 @@ from statistics import mean, median
 from typing import Any
 
 from vae_lab.runs import Run
-from vae_lab.verbs.grouping import deviation, plus_minus
-from vae_lab.verbs.results_index import Mark
-from vae_lab.verbs.results_metrics import METRICS
-from vae_lab.verbs.results_runs import Shelf, finished, record
-from vae_lab.verbs.results_training import failure, wanted
+from vae_lab.verbs.comparing.grouping import deviation, plus_minus
+from vae_lab.verbs.results.index import Mark
+from vae_lab.verbs.results.metrics import METRICS
+from vae_lab.verbs.results.shelf import Shelf, finished, record
+from vae_lab.verbs.results.training import failure, wanted
 
 __all__ = ["page"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from vae_lab.errors import LabError
 
 if TYPE_CHECKING:
-    from vae_lab.verbs.trials import Trials
+    from vae_lab.verbs.sweeps.trials import Trials
 
 __all__ = ["sweep"]
 
@@ -42,9 +42,9 @@ def sweep(
         LabError: If the file is no sweep, a package is missing, no trial succeeds, the metric is
             none that a trial writes, or there is no cluster.
     """
-    from vae_lab.verbs.sweep_file import read
-    from vae_lab.verbs.sweep_report import summarise
-    from vae_lab.verbs.trials import Trials
+    from vae_lab.verbs.sweeps.file import read
+    from vae_lab.verbs.sweeps.report import summarise
+    from vae_lab.verbs.sweeps.trials import Trials
 
     wanted = read(file)
     trials = wanted.run_cap if trials is None else trials
@@ -70,7 +70,7 @@ def sweep(
 
 
 def _run(queue: "Trials", workers: int) -> None:
-    from vae_lab.verbs.sweep_report import shown
+    from vae_lab.verbs.sweeps.report import shown
 
     try:
         with shown(queue.study) as ended:
@@ -81,8 +81,8 @@ def _run(queue: "Trials", workers: int) -> None:
 
 
 def _launch(cluster: str, queue: "Trials", words: list[str], workers: int) -> None:
-    from vae_lab.verbs.launcher import submit, wait
-    from vae_lab.verbs.sweep_report import shown
+    from vae_lab.verbs.sweeps.launcher import submit, wait
+    from vae_lab.verbs.sweeps.report import shown
 
     # What a job runs is what a user would type on its machine.
     command = [sys.executable, "-m", "vae_lab", "sweep", *words]

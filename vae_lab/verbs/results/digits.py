@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vae_lab.verbs.results_index import Index, Mark, Row
+from vae_lab.verbs.results.index import Index, Mark, Row
 
 __all__ = ["on_digits", "quick"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
-from vae_lab.verbs.sweep_space import GRID, described, distribution, is_whole, one_of, values
+from vae_lab.verbs.sweeps.space import GRID, described, distribution, is_whole, one_of, values
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from vae_lab.errors import LabError
-from vae_lab.verbs.storage import gone, keeping, open_storage
-from vae_lab.verbs.sweep_file import Sweep
+from vae_lab.verbs.sweeps.file import Sweep
+from vae_lab.verbs.sweeps.storage import gone, keeping, open_storage
 
 if TYPE_CHECKING:
     from optuna import Study
