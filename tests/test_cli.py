@@ -283,6 +283,7 @@ def test_pictures_ask_a_model_for_what_it_can_do(refused):
 
 
 SWITCHES = [
+    ("dashboard", "wandb"),
     ("evaluate", "ais"),
     ("evaluate", "parzen"),
     ("scatter", "prior"),
@@ -299,7 +300,8 @@ def test_a_switch_needs_no_value(lab, monkeypatch, verb, switch):
     # What is called in its place has its signature.
     noted = wraps(function)(lambda **arguments: given.update(arguments))
     monkeypatch.setattr(f"{cli.VERBS[verb]}.{verb}", noted)
-    lab(verb, "somewhere", f"--{switch}")
+    words = [] if verb == "dashboard" else ["somewhere"]  # all others take a run or a row
+    lab(verb, *words, f"--{switch}")
     assert given[switch] is True
 
 
