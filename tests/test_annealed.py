@@ -20,15 +20,15 @@ from vae_lab.metrics.annealed import (
     check_annealing,
     sigmoid_schedule,
 )
+from vae_lab.metrics.evidence import annealing, bounds
 from vae_lab.metrics.hamiltonian import State, move
 from vae_lab.metrics.likelihood import importance_nll
-from vae_lab.metrics.suite import annealing, bounds
 from vae_lab.models import VAE, Autoencoder
 from vae_lab.nets import MLPDecoder, MLPEncoder
 from vae_lab.posteriors import GumbelSoftmax
 from vae_lab.priors import Uniform
-from vae_lab.verbs import evaluate as module
-from vae_lab.verbs.evaluate import evaluate
+from vae_lab.verbs.evaluating import evaluate as module
+from vae_lab.verbs.evaluating.evaluate import evaluate
 
 SHAPE, LATENT, SCALE = (1, 2, 4), 3, 1.0
 HOW = Annealing(chains=16, temperatures=100)

@@ -13,8 +13,8 @@ from vae_lab.errors import LabError
 from vae_lab.metrics.attributes import STROKES, Labelled, Stroke, attribute_vector, moved
 from vae_lab.models import GAN
 from vae_lab.verbs import attribute as module
-from vae_lab.verbs import judge as judging
-from vae_lab.verbs.judge import Judge
+from vae_lab.verbs.evaluating import judge as judging
+from vae_lab.verbs.evaluating.judge import Judge
 
 SHAPE = (1, 8, 8)
 

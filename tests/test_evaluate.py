@@ -16,9 +16,9 @@ from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.models import VAE, Autoencoder
-from vae_lab.verbs import evaluate as module
 from vae_lab.verbs.encode import encode
-from vae_lab.verbs.evaluate import evaluate
+from vae_lab.verbs.evaluating import evaluate as module
+from vae_lab.verbs.evaluating.evaluate import evaluate
 
 BOUNDS = {"elbo", "reconstruction", "kl", "nll", "active_units"}
 CODES = {"knn_accuracy", "linear_probe_accuracy", "kmeans_accuracy", "kmeans_nmi"}
@@ -311,7 +311,7 @@ def test_codes_that_are_not_numbers_are_refused(run):
 
 
 def test_importing_the_verb_imports_no_torch():
-    code = "import sys, vae_lab.verbs.evaluate; sys.exit('torch' in sys.modules)"
+    code = "import sys, vae_lab.verbs.evaluating.evaluate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

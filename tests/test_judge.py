@@ -12,10 +12,10 @@ from vae_lab.data import Digits, FashionMNIST, ImageFolder
 from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import Run
-from vae_lab.verbs import evaluate as module
-from vae_lab.verbs import judge as judging
 from vae_lab.verbs.comparing.comparison import Comparison, direction
-from vae_lab.verbs.evaluate import evaluate
+from vae_lab.verbs.evaluating import evaluate as module
+from vae_lab.verbs.evaluating import judge as judging
+from vae_lab.verbs.evaluating.evaluate import evaluate
 from vae_lab.verbs.neighbours import neighbours
 
 pytestmark = pytest.mark.filterwarnings(

@@ -21,9 +21,10 @@ from vae_lab.metrics.codes import (
     squared_error,
     squared_error_per_image,
 )
+from vae_lab.metrics.evidence import bounds
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure
-from vae_lab.metrics.suite import bounds, measure
+from vae_lab.metrics.suite import measure
 from vae_lab.models import VAE
 
 

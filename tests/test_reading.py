@@ -14,7 +14,7 @@ from vae_lab.metrics.reading import code_errors, code_meanings
 from vae_lab.metrics.strokes import correlations, height, slant, stroke_width
 from vae_lab.metrics.suite import measure
 from vae_lab.models import InfoGAN
-from vae_lab.verbs.evaluate import _reading
+from vae_lab.verbs.evaluating.evaluate import _reading
 
 
 def bar(width, tall, shear=0.0):

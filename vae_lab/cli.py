@@ -67,7 +67,7 @@ VERBS = {
     "invert": "vae_lab.verbs.invert",
     "export": "vae_lab.verbs.export",
     "explore": "vae_lab.verbs.explore",
-    "evaluate": "vae_lab.verbs.evaluate",
+    "evaluate": "vae_lab.verbs.evaluating.evaluate",
     "compare": "vae_lab.verbs.comparing.compare",
     "sweep": "vae_lab.verbs.sweeps.sweep",
     "dashboard": "vae_lab.verbs.comparing.dashboard",

@@ -14,7 +14,7 @@ from tests.bench.processes import run
 from tests.bench.work import mark
 from vae_lab import process
 from vae_lab.contracts import Batch
-from vae_lab.metrics.suite import bounds
+from vae_lab.metrics.evidence import bounds
 from vae_lab.models import VAE
 
 __all__ = ["Evaluation", "measure_evaluation"]

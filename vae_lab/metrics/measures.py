@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from vae_lab.contracts import Batch, Encodes
+from vae_lab.errors import LabError
 
-__all__ = ["Measure", "batches", "device_of", "encode", "seeded"]
+__all__ = ["Measure", "batches", "device_of", "encode", "finite", "seeded"]
 
 
 class Measure(NamedTuple):
@@ -43,6 +44,17 @@ class Measure(NamedTuple):
         known = images > 1 and 0 < value < 1
         error = math.sqrt(value * (1 - value) / images) if known else None
         return cls(value, "share", note, error)
+
+
+def finite(found: dict[str, Measure]) -> dict[str, Measure]:
+    """Return what was measured, if that is a number.
+
+    Raises:
+        LabError: If any of it is not finite.
+    """
+    if wrong := [key for key in found if not math.isfinite(found[key].value)]:
+        raise LabError(f"{', '.join(wrong)} came out as no finite number; the model has diverged.")
+    return found
 
 
 def encode(model: Encodes, images: Batch) -> Tensor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vae_lab.contracts import Batch, Images
     from vae_lab.metrics.attributes import Attribute
     from vae_lab.metrics.measures import Measure
-    from vae_lab.verbs.judge import Judge
+    from vae_lab.verbs.evaluating.judge import Judge
 
 __all__ = ["attribute"]
 
@@ -113,7 +113,7 @@ def _kind(
 ) -> "tuple[Attribute, Judge | None]":
     """Return what tells who has an attribute, and the judge."""
     from vae_lab.metrics.attributes import STROKES, Labelled, Stroke
-    from vae_lab.verbs.judge import load_judge
+    from vae_lab.verbs.evaluating.judge import load_judge
 
     if name in STROKES:
         return Stroke(name, train.x), load_judge(judge, model, data) if judge else None

@@ -7,10 +7,11 @@ from difflib import get_close_matches
 from functools import cached_property
 
 from vae_lab.errors import LabError
+from vae_lab.metrics.judged import JUDGED
 from vae_lab.runs import Run
 from vae_lab.verbs.comparing.settings import differences, flatten, protocol, union
 
-__all__ = ["JUDGED", "Column", "Comparison", "direction", "order"]
+__all__ = ["Column", "Comparison", "direction", "order"]
 
 # Numbers of different images cannot be ranked: what tells those apart in an evaluation's protocol,
 # and for curves in the settings of the data.
@@ -30,13 +31,6 @@ _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "
 _HIGHER = (
     *("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active", "density", "nmi"),
     *("precision", "recall", "coverage", "covered"),
-)
-
-# What a judge says of samples: another one would say something else.
-JUDGED = (
-    *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
-    *("classes_covered", "class_entropy", "label_agreement", "least_label_agreement"),
-    "judge_feature_error",
 )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from vae_lab.errors import LabError
 from vae_lab.files import digest
+from vae_lab.metrics.judged import JUDGED
 from vae_lab.runs import Run, expand
-from vae_lab.verbs.comparing.comparison import JUDGED
 from vae_lab.verbs.comparing.settings import settings_of
 from vae_lab.verbs.results.index import Index
 

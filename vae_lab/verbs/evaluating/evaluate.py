@@ -12,6 +12,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
+from vae_lab.verbs.evaluating.report import merged, show
 
 if TYPE_CHECKING:
     from vae_lab.contracts import Batch, Images
@@ -21,9 +22,6 @@ __all__ = ["evaluate"]
 
 TRAIN_LIMIT = 60_000
 """Images at most that neighbours, probes and PCA learn from: MNIST's, validation's included."""
-
-_SUBJECT = ("data", "binarize", "split_seed", "images", "shape", "checkpoint", "checkpoint_sha256")
-"""Numbers of one split stand side by side in a report only where these agree."""
 
 
 def evaluate(
@@ -89,12 +87,12 @@ def evaluate(
     protocol["checkpoint"] = str(checkpoint.relative_to(folder))
     protocol["checkpoint_sha256"] = sha256
     protocol["seconds"] = round(time.perf_counter() - started, 1)
-    _print(protocol, found)
+    show(protocol, found)
     if limit is not None:
         print(f"A quick look at {protocol['images']} images; metrics.json is left as it was.")
         return
     # Read again: another evaluation may have finished since.
-    report = _merge(Run(folder).evaluation, protocol, found)
+    report = merged(Run(folder).evaluation, protocol, found)
     with atomic(folder / "metrics.json") as file:
         file.write(json.dumps(report, indent=2).encode() + b"\n")
 
@@ -109,12 +107,10 @@ def _measure(
     sampling: tuple[int, str | None, bool],
 ) -> tuple[dict[str, Any], dict[str, Measure]]:
     import torch
-    from tqdm import tqdm
 
     from vae_lab.contracts import Bounds, ReadsCodes
     from vae_lab.metrics.annealed import check_annealing
-    from vae_lab.metrics.suite import measure
-    from vae_lab.verbs.judge import sampled
+    from vae_lab.verbs.evaluating.judge import sampled
 
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = load_model(checkpoint).to(device)
@@ -123,11 +119,7 @@ def _measure(
     data = load_data(checkpoint)
     drawn, judged = sampled(model, data, split, limit, seed, *sampling)
     images = data.images(split, limit)
-    # None shows the bar on a terminal only.
-    disable = None if samples and isinstance(model, Bounds) else True
-    with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
-        found = measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
-    found |= judged
+    found = _allowed(model, data, split, images, samples, seed) | judged
     if isinstance(model, ReadsCodes):
         found |= _reading(model, data, split, images, seed)
     if not found:
@@ -142,15 +134,39 @@ def _measure(
         "split": split,
         "images": len(images.x),
         "seed": seed,
-        "commit": commit(),
-        "torch": torch.__version__,
-        "device": str(device),
-        "threads": torch.get_num_threads(),
+        **_machinery(device),
         **drawn,
     }
     if "nll" in found and isinstance(model, Bounds):
         protocol["importance_samples"] = samples
     return protocol, found
+
+
+def _machinery(device: object) -> dict[str, Any]:
+    """Return what computed the numbers, and leaves them comparable."""
+    import torch
+
+    return {
+        "commit": commit(),
+        "torch": torch.__version__,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _allowed(
+    model: Any, data: Images, split: str, images: Batch, samples: int, seed: int
+) -> dict[str, Measure]:
+    """Measure what the model's capabilities allow, with a bar while likelihoods are sampled."""
+    from tqdm import tqdm
+
+    from vae_lab.contracts import Bounds
+    from vae_lab.metrics.suite import measure
+
+    # None shows the bar on a terminal only.
+    disable = None if samples and isinstance(model, Bounds) else True
+    with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
+        return measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
 
 
 def _anneal(
@@ -160,7 +176,7 @@ def _anneal(
 
     from vae_lab.contracts import Batch
     from vae_lab.metrics.annealed import Annealing
-    from vae_lab.metrics.suite import annealing
+    from vae_lab.metrics.evidence import annealing
 
     some, how = Batch(images.x[:count], images.y[:count]), Annealing(chains, temperatures)
     total = 3 * len(some.x) * temperatures
@@ -192,73 +208,3 @@ def _learned(data: Images, split: str) -> Batch:
     if split == "val" or "val" not in data.splits or limited or not room:
         return train
     return Batch(*map(torch.cat, zip(train, data.images("val", room), strict=True)))
-
-
-def _merge(
-    earlier: dict[str, Any], protocol: dict[str, Any], found: dict[str, Measure]
-) -> dict[str, Any]:
-    """Add to a report what was found, and drop of the same split what no longer belongs there."""
-    split = protocol["split"]
-    before, kept = earlier["protocol"].get(split, {}), earlier["metrics"]
-    if any(before.get(key) != protocol.get(key) for key in _SUBJECT):
-        before = {}
-        kept = {key: entry for key, entry in kept.items() if not key.startswith(f"{split}/")}
-    if any(before.get(key) != protocol.get(key, before.get(key)) for key in ("judge", "samples")):
-        kept = {key: entry for key, entry in kept.items() if not _judged(split, key)}
-    new = {f"{split}/{name}": _entry(measure, protocol) for name, measure in found.items()}
-    protocols = earlier["protocol"] | {split: before | protocol}
-    return {"protocol": protocols, "metrics": kept | new}
-
-
-def _judged(split: str, key: str) -> bool:
-    """Tell whether a metric of a split is what a judge made of so many samples."""
-    from vae_lab.verbs.comparing.comparison import JUDGED
-
-    return key in {f"{split}/{prefix}{name}" for name in JUDGED for prefix in ("", "real_")}
-
-
-def _entry(measure: Measure, protocol: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "value": measure.value,
-        "standard_error": measure.standard_error,
-        "unit": measure.unit,
-        "protocol": f"{measure.note}; {_sentence(protocol)}",
-    }
-
-
-def _sentence(protocol: dict[str, Any]) -> str:
-    """Say what the numbers rest on, without what they merely were made with."""
-    tools = (
-        "importance_samples",
-        "samples",
-        "judge",
-        "commit",
-        "torch",
-        "device",
-        "threads",
-        "seconds",
-    )
-    return ", ".join(f"{key} {value}" for key, value in protocol.items() if key not in tools)
-
-
-def _print(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=SIMPLE, caption=_sentence(protocol), caption_justify="left")
-    table.add_column("metric", no_wrap=True)
-    for header in ("value", "± s.e."):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("how")
-    for name, measure in found.items():
-        digits = {"dimensions": 0, "classes": 0, "share": 4}.get(measure.unit, 3)
-        form = f".{digits}f" if not 0 < abs(measure.value) < 0.01 else ".3g"
-        error = measure.standard_error
-        table.add_row(
-            f"{protocol['split']}/{name}",
-            format(measure.value, form),
-            "" if error is None else format(error, form),
-            f"{measure.unit}: {measure.note}",
-        )
-    Console().print(table)
