@@ -13,7 +13,7 @@ import torch
 from going_on import STATE, last, rows, same
 
 from vae_lab import runs
-from vae_lab.callbacks import AtomicCheckpointIO
+from vae_lab.callbacks import AtomicCheckpointIO, History, Wandb
 from vae_lab.errors import LabError
 from vae_lab.models import VAE
 
@@ -184,6 +184,80 @@ def test_a_full_disk_stops_a_run_in_a_sentence(stopped, monkeypatch, capfd):
     assert stopped(SystemExit, 15, lambda: monkeypatch.setattr(os, "fsync", full_disk)).code == 2
     assert capfd.readouterr().err.startswith("lab fit: runs/run/version_0/checkpoints/")
     assert last()["global_step"] == 10
+
+
+def no_file(name):
+    """Put a folder where the run's file is, which nobody can write to, root included."""
+    path = Path("runs/run/version_0") / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+@pytest.mark.parametrize(("step", "best"), [(15, True), (4, False)])
+def test_a_loggers_file_that_cannot_be_written_stops_a_run_in_a_sentence(
+    stopped, capfd, lab, step, best
+):
+    assert stopped(SystemExit, step, lambda: no_file("metrics.csv")).code == 2
+    name = "runs/run/version_0/metrics.csv"
+    assert f"{name} could not be used: Is a directory." in capfd.readouterr().err
+    assert Path("runs").exists() is best
+    if best:
+        assert last()["global_step"] == 10
+        Path(name).rmdir()
+        lab(*FIT, "--ckpt_path=last")
+        assert last()["global_step"] == 30
+
+
+def test_a_full_disk_takes_no_curve_away(tmp_path, monkeypatch):
+    history = History(tmp_path, "run", 0)
+    history.log_metrics({"a": 1.0}, 1)
+    history.save()
+    file = Path(history.log_dir) / "metrics.csv"
+    before = file.read_bytes()
+    # Another column: Lightning would write the whole file anew, over the old one.
+    history.log_metrics({"b": 2.0}, 2)
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(LabError, match=r"metrics.csv could not be written: No space left"):
+        history.save()
+    assert file.read_bytes() == before
+    monkeypatch.undo()
+    again = History(tmp_path, "run", 0)
+    again.log_metrics({"b": 2.0}, 2)
+    again.save()
+    assert file.read_text().split() == ["a,b,step", "1.0,,1", ",2.0,2"]
+
+
+def test_a_full_disk_that_names_no_file_is_said_of_the_folder(stopped, capfd):
+    assert stopped(SystemExit, 15, full_disk).code == 2
+    assert capfd.readouterr().err.startswith(
+        "lab fit: runs/run/version_0 could not be used: No space left on device."
+    )
+    assert stopped(ConnectionError, 15, no_connection)
+
+
+class Killed:
+    """What is left of a run of W&B whose process was killed."""
+
+    asked = 0
+
+    def log(self, metrics):
+        self.asked += 1
+        raise ConnectionResetError("Connection lost")
+
+
+def test_without_wandb_a_training_goes_on_and_says_so_once(tmp_path, capsys):
+    logger = Wandb("run", tmp_path, offline=True)
+    logger._experiment = Killed()
+    for step in (1, 2):
+        logger.log_metrics({"loss": 1.0}, step)
+    assert capsys.readouterr().err == (
+        "lab fit: W&B is gone (ConnectionResetError: Connection lost); training goes on without.\n"
+    )
+    assert logger._experiment.asked == 1
+
+
+def no_connection():
+    raise ConnectionError("not of a file")
 
 
 def test_the_same_seed_gives_the_same_weights_and_pictures_do_not_matter(lab, whole):

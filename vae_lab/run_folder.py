@@ -89,7 +89,8 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
         raise
     except (LabError, MisconfigurationException):
         if first_process() and not any(folder.glob("checkpoints/*.ckpt")):
-            shutil.rmtree(folder)
+            # Where the disk has just become read-only, that is what is to be said.
+            shutil.rmtree(folder, ignore_errors=True)
             _remove_empty(folder.parent, folder.parent.parent)
         raise
 

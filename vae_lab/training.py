@@ -1,7 +1,9 @@
 """Lightning's four verbs: LightningCLI, told where a run lives and who logs it."""
 
+import errno
 import logging
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from lightning import LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -33,6 +35,7 @@ from vae_lab.callbacks import (
     Progress,
     Projector,
     Record,
+    Wandb,
 )
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import read
@@ -152,7 +155,8 @@ class LabCLI(LightningCLI):
         if not made:
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = None
-        with removed_if_refused(folder) if made else nullcontext(), _stopping(folder):
+        refused = removed_if_refused(folder) if made else nullcontext()
+        with refused, _stopping(folder), _disk(folder):
             self.trainer.loggers = _loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
         _report(folder, self.trainer.checkpoint_callback)
@@ -224,6 +228,18 @@ def _stopping(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """Name the file that a logger, which knows nothing of our sentences, could not write."""
+    try:
+        yield
+    except OSError as error:
+        if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # of no file: a connection's, or a pipe's
+        where = os.fsdecode(error.filename or folder)
+        raise LabError(f"{where} could not be used: {error.strerror}.") from error
+
+
+@contextmanager
 def _sentences() -> Iterator[None]:
     """Make Lightning's own word for a wrong setting one of ours."""
     try:
@@ -270,7 +286,7 @@ def _wandb(folder: Path, offline: bool) -> Logger:
 
     name = f"{folder.parent.name}/{folder.name}"
     settings = wandb.Settings(init_timeout=20)
-    make = partial(WandbLogger, name, folder, project="vae_lab", settings=settings)
+    make = partial(Wandb, name, folder, project="vae_lab", settings=settings)
     try:
         if not offline and wandb.login(prompt=False, verify=False):
             logger = make(mode="online")

@@ -9,6 +9,7 @@ from vae_lab.callbacks.pictures import Pictures
 from vae_lab.callbacks.progress import Progress
 from vae_lab.callbacks.projector import Projector
 from vae_lab.callbacks.record import Record
+from vae_lab.callbacks.wandb import Wandb
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -20,4 +21,5 @@ __all__ = [
     "Progress",
     "Projector",
     "Record",
+    "Wandb",
 ]

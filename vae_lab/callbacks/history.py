@@ -1,6 +1,7 @@
 """The run folder's `metrics.csv`."""
 
 import csv
+import io
 import os
 from pathlib import Path
 from typing import cast
@@ -8,6 +9,8 @@ from typing import cast
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from vae_lab.files import atomic
 
 __all__ = ["History"]
 
@@ -33,3 +36,14 @@ class _Writer(ExperimentWriter):
             os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
             with file.open(newline="") as lines:
                 self.metrics_keys = next(csv.reader(lines), [])
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        # Lightning empties the file first, and a disk that is full by then keeps nothing of it.
+        with open(self.metrics_file_path, newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames)
+        writer.writeheader()
+        writer.writerows(rows)
+        with atomic(self.metrics_file_path) as file:
+            file.write(text.getvalue().encode())

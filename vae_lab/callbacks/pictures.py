@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning import LightningModule, Trainer
@@ -137,8 +137,8 @@ def _log(logger: Logger, drawn: dict[str, Tensor], encoded: dict[str, bytes], st
     elif isinstance(logger, WandbLogger):
         import wandb
 
-        images = {f"pictures/{kind}": wandb.Image(picture) for kind, picture in drawn.items()}
-        logger.experiment.log({**images, "trainer/global_step": step})
+        images: dict[str, Any] = {f"pictures/{k}": wandb.Image(p) for k, p in drawn.items()}
+        logger.log_metrics(images, step)
 
 
 def _summary(drawn: dict[str, Tensor], encoded: dict[str, bytes]) -> "Summary":
