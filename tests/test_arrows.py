@@ -1,0 +1,87 @@
+"""Imports point one way: from the front door down to what knows nothing of the house."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import vae_lab
+
+HOUSE = Path(vae_lab.__file__).parent
+
+# A room may use those of lower floors, and of its own floor only itself.
+FLOORS = (
+    {"errors"},
+    {"checkpoints", "contracts", "fetch", "files", "image_files", "parsing", "precision"}
+    | {"process", "provenance", "randomness"},
+    {"adversarial_losses", "codes", "corruptions", "likelihoods", "losses", "nets"},
+    {"conditions", "penalties", "posteriors"},
+    {"priors"},
+    {"data", "metrics", "models", "pictures"},
+    {"runs"},
+    {"callbacks", "run_folder"},
+    {"training"},
+    {"verbs"},
+    {"cli"},
+    {"__main__"},
+)
+HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+
+# What points upwards, and why it may.
+EXCEPTIONS = {
+    ("verbs.results.index", "cli"): "a figure of the published page names the verb that draws it",
+}
+
+# Runs name their data in the checkpoint; a verb that imported data could read no one else's.
+USERS_OF_DATA = {"training"}
+
+
+def modules():
+    for path in HOUSE.rglob("*.py"):
+        parts = path.relative_to(HOUSE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+NAMES = {name for name, _ in modules()}
+
+
+def imported(path):
+    """Return the files that a file imports, wherever in it, as names without `vae_lab`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            # What is imported from a package may be one of its files, or something in it.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {n if n[8:] in NAMES else node.module for n in names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name[8:] for name in found if name.startswith("vae_lab.")}
+
+
+IMPORTS = {name: imported(path) for name, path in modules() if name}
+
+
+def room(name):
+    return name.partition(".")[0]
+
+
+def test_every_room_has_its_floor():
+    assert {room(name) for name in IMPORTS} == set(HEIGHT)
+
+
+def test_imports_point_downwards():
+    upwards = {
+        (name, other)
+        for name, others in IMPORTS.items()
+        for other in others
+        if room(other) != room(name) and HEIGHT[room(other)] >= HEIGHT[room(name)]
+    }
+    assert upwards == EXCEPTIONS.keys()
+
+
+def test_data_are_named_not_imported():
+    users = {room(name) for name, others in IMPORTS.items() if "data" in map(room, others)}
+    assert users == USERS_OF_DATA | {"data"}
+
+
+def test_no_file_needs_itself():
+    TopologicalSorter(IMPORTS).prepare()  # raises of a circle, and names it
