@@ -320,3 +320,18 @@ def test_patterns_find_runs_at_any_depth_and_only_those(three, capsys):
     assert [row[0] for row in cells(capsys.readouterr().out)] == ["vae/version_1"]
     with pytest.raises(LabError, match="matches no run"):
         compare([f"{three}/*.journal"])
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("metrics.csv", "step,a\n1,abc\n"), ("metrics.json", '{"metrics"'), ("config.yaml", "a: [")],
+)
+def test_a_damaged_run_is_left_out_and_named(three, capsys, file, text):
+    (three / "vae/version_0" / file).write_text(text)
+    compare([str(three)])
+    said = capsys.readouterr()
+    assert [line[0] for line in cells(said.out)] == ["vae/version_1", "ae/version_0"]
+    assert "vae/version_0 is left out: " in said.err
+    assert file in said.err
+    with pytest.raises(LabError, match="No run is left"):
+        compare([str(three / "vae/version_0")])

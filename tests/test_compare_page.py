@@ -14,7 +14,7 @@ from vae_lab.pictures import save_png
 from vae_lab.runs import find_all
 from vae_lab.verbs.comparing.compare import compare
 from vae_lab.verbs.comparing.page import thinned
-from vae_lab.verbs.comparing.pictures import timeline
+from vae_lab.verbs.comparing.pictures import SIGNATURE, timeline
 
 __all__ = ["three"]  # a fixture
 
@@ -77,7 +77,7 @@ def test_an_unwritable_page_is_said(three, capsys):
 def draw(path, epochs, size=1000):
     """Make pictures of a run, each of so many bytes."""
     for epoch in epochs:
-        (path / "pictures" / f"samples_{epoch:04d}.png").write_bytes(b"\0" * size)
+        (path / "pictures" / f"samples_{epoch:04d}.png").write_bytes(SIGNATURE.ljust(size))
 
 
 def shown(found):
@@ -152,3 +152,17 @@ def test_a_long_curve_keeps_its_ends_peaks_and_gaps():
     assert {curve[5_001], curve[8_005]} <= {*kept}
     assert sum(math.isnan(y) for _, y in kept) == 1
     assert thinned(curve[:800]) == curve[:800]
+
+
+def test_what_is_no_picture_is_left_out_and_named(three, capsys):
+    folder = three / "vae/version_0/pictures"
+    save_png(torch.rand(3, 4, 4), folder / "samples_0001.png")
+    (folder / "samples_0002.png").write_text("no picture")
+    (folder / "samples_0003.png").mkdir()
+    compare([str(three)], html=str(three / "page.html"))
+    said = capsys.readouterr().err
+    assert "samples_0002.png is left out: it is no PNG." in said
+    assert "samples_0003.png is left out: Is a directory." in said
+    page = (three / "page.html").read_text()
+    (kept,) = (p for p in data_of(page)["pictures"]["kinds"]["samples"] if p)
+    assert [epoch for _, epoch, _ in kept] == [1]

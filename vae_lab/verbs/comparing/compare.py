@@ -1,5 +1,6 @@
 """`lab compare`: runs side by side, in the terminal or on one page."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -48,9 +49,11 @@ def compare(
 
     Raises:
         LabError: If there is no such run, metric, setting or curve, no metric says which runs are
-            best, a file of a run is damaged, or a file cannot be written.
+            best, every run has a damaged file, or a file cannot be written.
     """
-    found = expand(runs)
+    found = list(_sound(expand(runs)))
+    if not found:
+        raise LabError("No run is left to compare.")
     comparison = Comparison(found, metric)
     if best is not None:
         found = _best(comparison, best, found)
@@ -66,6 +69,16 @@ def compare(
         from vae_lab.verbs.picture import save
 
         save(_curves(comparison, found), curves)
+
+
+def _sound(found: Sequence[Run]) -> Iterator[Run]:
+    """Leave out the runs of which a file is damaged, and say so: the others are as good as ever."""
+    for run in found:
+        try:
+            _ = run.config, run.evaluation, run.epoch_ends
+            yield run
+        except LabError as error:
+            print(f"lab compare: {run.path} is left out: {error}", file=sys.stderr)
 
 
 def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:

@@ -1,5 +1,6 @@
 """The pictures of runs along their training, as many of them as one page can hold."""
 
+import sys
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,10 @@ from typing import Any, NamedTuple
 
 from vae_lab.runs import Run
 
-__all__ = ["LIMIT", "Picture", "Timeline", "timeline"]
+__all__ = ["LIMIT", "SIGNATURE", "Picture", "Timeline", "timeline"]
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""What each PNG begins with."""
 
 LIMIT = 24 * 2**20
 """Bytes of pictures on a page, which base64 makes a third more: what a phone still opens."""
@@ -76,7 +80,7 @@ def timeline(runs: Sequence[Run], limit: int) -> Timeline:
 
 
 def _placed(runs: Sequence[Run]) -> tuple[str, Series]:
-    drawn = [run.drawn for run in runs]
+    drawn = [_sound(run.drawn) for run in runs]
     ends = [run.epoch_ends for run in runs]
     by_step = all(
         epoch in end
@@ -92,6 +96,26 @@ def _placed(runs: Sequence[Run]) -> tuple[str, Series]:
         for kinds, end in zip(drawn, ends, strict=True)
     ]
     return "step" if by_step else "epoch", series
+
+
+def _sound(drawn: dict[str, dict[int, Path]]) -> dict[str, dict[int, Path]]:
+    """Leave out the files that are no pictures, and say so."""
+    return {
+        kind: {epoch: path for epoch, path in epochs.items() if _is_png(path)}
+        for kind, epochs in drawn.items()
+    }
+
+
+def _is_png(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+            reason = "it is no PNG"
+    except OSError as error:
+        reason = str(error.strerror)
+    print(f"lab compare: {path} is left out: {reason}.", file=sys.stderr)
+    return False
 
 
 def _all(pictures: dict[str, list[Picture]]) -> Iterator[Picture]:
