@@ -10,6 +10,8 @@ from vae_lab.runs import checkpoint_of, load_data, load_model
 from vae_lab.verbs.picture import positive, save
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vae_lab.contracts import Batch, Images
     from vae_lab.metrics.attributes import Attribute
     from vae_lab.metrics.measures import Measure
@@ -56,12 +58,9 @@ def attribute(
     """
     import torch
 
-    from vae_lab import pictures
     from vae_lab.contracts import Batch
     from vae_lab.metrics.attributes import attribute_vector, moved
     from vae_lab.metrics.classification import have_classes
-    from vae_lab.metrics.inversion import decoded
-    from vae_lab.metrics.measures import encode
 
     if not 0 < strength < math.inf:
         raise LabError(f"--strength is above 0; got {strength}.")
@@ -78,12 +77,8 @@ def attribute(
     # What has attributes as labels has no class to be kept.
     keeper = jury.judge if jury and have_classes(test) else None
     found = moved(model, test, vector, kind, strengths, keeper)
-    shown = Batch(test.x[:n], test.y[:n])
     ways = torch.linspace(-strength, strength, steps)
-    codes = encode(model, shown)[:, None] + ways[:, None] * vector
-    images = decoded(model, codes.flatten(0, 1), shown.y.repeat_interleave(steps, 0))
-    title = f"{attribute}: an image, and its code moved by so many lengths of the vector"
-    save(pictures.transfer(shown.x, images, [f"{way:.2g}" for way in ways], title), output)
+    _draw(model, Batch(test.x[:n], test.y[:n]), vector, ways, attribute, output)
     about = data.protocol("test") | {
         "images": len(test.x),
         "trained_on": len(train.x),
@@ -92,6 +87,20 @@ def attribute(
         "judge": jury and f"{jury.name}{jury.error}",
     }
     _report(f"{type(model).__name__}, {attribute}", found, about, numbers)
+
+
+def _draw(
+    model: Any, shown: "Batch", vector: "Tensor", ways: "Tensor", name: str, output: str
+) -> None:
+    """Draw images beside their codes moved by so many lengths of the vector, decoded."""
+    from vae_lab import pictures
+    from vae_lab.metrics.inversion import decoded
+    from vae_lab.metrics.measures import encode
+
+    codes = encode(model, shown)[:, None] + ways[:, None] * vector
+    images = decoded(model, codes.flatten(0, 1), shown.y.repeat_interleave(len(ways), 0))
+    title = f"{name}: an image, and its code moved by so many lengths of the vector"
+    save(pictures.transfer(shown.x, images, [f"{way:.2g}" for way in ways], title), output)
 
 
 def _check(model: Any) -> None:
