@@ -20,7 +20,7 @@ lab: train, measure and look at small generative models
   lab validate|test|predict --config FILE --ckpt_path CKPT
 
 A run folder or a checkpoint is all that these need:
-  lab sample RUN         draw new images; --y 7 or --y all of a class, if it can be given one
+  lab sample RUN...      draw new images; --y 7 or --y all of a class, if it can be given one
   lab neighbours RUN     new images over the training images nearest to them
   lab transfer RUN       the codes of images under every class
   lab complete RUN       what is drawn given a part of an image
