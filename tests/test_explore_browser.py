@@ -129,6 +129,21 @@ def test_the_page_draws_what_python_does(kind, trained, pages):
     look(visit, Explorer)
 
 
+def test_a_mlp_is_decoded_thirty_times_a_second(pages):
+    async def visit(tab):
+        await tab.open(pages / "plane")
+        times = await tab.ask(
+            "(async () => { const times = [];"
+            "for (let i = 0; i < 60; i++) { const start = performance.now();"
+            "brush.putImageData(await decode([i / 30 - 1, 0.5], y), 0, 0);"
+            "times.push(performance.now() - start); } return times; })()"
+        )
+        # The median: other programs may hold a few of them up.
+        assert sorted(times)[30] < 1000 / 30
+
+    look(visit, Explorer)
+
+
 def test_pointer_and_keys_move_the_point(trained, pages):
     model = runs.load_model(trained / "plane")
 

@@ -95,6 +95,7 @@ def test_the_verb_says_what_goes_in_and_comes_out(lab, trained, tmp_path):
     about = json.loads((out / "model.json").read_text())
     assert (about["model"], about["prior"], about["latent_dim"]) == ("VAE", "StandardNormal", 3)
     assert about["trained_on"]["data"] == "Digits"
+    assert about["labels"] == [str(k) for k in range(10)]
     encode, decode = about["parts"]["encode"], about["parts"]["decode"]
     assert encode["inputs"]["x"] == {
         "type": "float32",

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-    from vae_lab.contracts import Images
 
 __all__ = ["export", "export_part"]
 
@@ -125,7 +124,7 @@ def _describe(tensor: "Tensor", range: list[int] | None) -> dict[str, Any]:
     return {"type": kind, "shape": shape} | ({} if range is None else {"range": range})
 
 
-def _origin(model: Any, data: "Images", path: Path) -> dict[str, Any]:
+def _origin(model: Any, data: Any, path: Path) -> dict[str, Any]:
     from vae_lab import __version__
     from vae_lab.provenance import commit
 
@@ -135,6 +134,7 @@ def _origin(model: Any, data: "Images", path: Path) -> dict[str, Any]:
         "prior": type(model.prior).__name__ if hasattr(model, "prior") else None,
         "checkpoint": str(path),
         "trained_on": data.protocol("train"),
+        "labels": list(data.label_names),
         "vae_lab": __version__,
         "commit": commit(),
     }
