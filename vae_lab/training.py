@@ -43,6 +43,7 @@ from vae_lab.data import ImageData
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.models import Model
+from vae_lab.nets import Decoder, Encoder
 from vae_lab.parsing import LabParser
 from vae_lab.run_folder import (
     checkpoint_for,
@@ -93,6 +94,12 @@ class LabCLI(LightningCLI):
             type=Literal["offline", "online"] | None,
             help="Log to Weights & Biases too; without a key, online becomes offline.",
         )
+        parser.add_argument(
+            "--compile",
+            type=bool,
+            default=False,
+            help="Compile the networks by torch.compile: minutes at the start, for a GPU.",
+        )
         parser.add_lightning_class_args(Best, "checkpoint")
         # After the best one, whose score it has to remember.
         parser.add_lightning_class_args(Last, "last")
@@ -118,6 +125,8 @@ class LabCLI(LightningCLI):
         model = self.config[self.subcommand].model
         with _settled_start(model.init_args, self.checkpoint):
             super().instantiate_classes()
+        if self.config[self.subcommand].compile:
+            _compile(self.model)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
@@ -269,6 +278,13 @@ def _settled_start(arguments: Namespace, checkpoint: Path | None) -> Iterator[No
         before = runs.Run(folder).config.get("model", {}).get("init_args", {})
         noted = before.get(key, named[key])
         arguments[key] = dict_to_namespace(noted) if isinstance(noted, dict) else noted
+
+
+def _compile(model: LightningModule) -> None:
+    """Compile each network in its place, so that checkpoints are the same with and without."""
+    for net in model.modules():
+        if isinstance(net, Encoder | Decoder):
+            net.compile()
 
 
 def _loggers(folder: Path, wandb: str | None) -> list[Logger]:
