@@ -14,7 +14,7 @@ from vae_lab.verbs import workers
 from vae_lab.verbs.results.digits import quick
 from vae_lab.verbs.results.index import Mark, read
 from vae_lab.verbs.results.metrics import METRICS
-from vae_lab.verbs.results.page import _verdict
+from vae_lab.verbs.results.outcome import _verdict
 from vae_lab.verbs.results.results import results
 from vae_lab.verbs.results.shelf import Shelf
 from vae_lab.verbs.results.training import Job, wanted
@@ -76,7 +76,7 @@ elif verb == "evaluate":
     known = sha256((folder / "checkpoints/best.ckpt").read_bytes()).hexdigest()[:12]
     samples = int(given.get("importance_samples", 5000))
     seed = yaml.safe_load((folder / "config.yaml").read_text())["seed_everything"]
-    entry = {"standard_error": 0.5, "protocol": "how, checkpoint best"}
+    entry = {"standard_error": 0.5, "protocol": "how; seed 0, checkpoint best"}
     metrics = {
         "test/nll": {"value": 19.0 + 3 * seed, "unit": "nats", **entry},
         "test/error": {"value": 0.25, "unit": "share", **entry},

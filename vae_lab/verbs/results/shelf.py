@@ -10,10 +10,10 @@ from typing import Any
 
 from vae_lab.errors import LabError
 from vae_lab.files import digest
-from vae_lab.metrics.judged import JUDGED
-from vae_lab.runs import Run, expand
+from vae_lab.runs import Run, checkpoint_of, expand
 from vae_lab.verbs.comparing.settings import settings_of
 from vae_lab.verbs.results.index import Index
+from vae_lab.verbs.results.protocol import as_asked
 
 __all__ = ["Shelf", "finished", "record"]
 
@@ -42,6 +42,7 @@ class Shelf:
     def __init__(self, index: Index, root: Path) -> None:
         self.index, self.root = index, root
         self._wanted: dict[str, dict[str, str]] = {}
+        self._digests: dict[tuple[Path, int], str] = {}
         self._read: dict[tuple[Path, int, bool], dict[str, str]] = {}
         self._lock = threading.RLock()
         self._runs: list[Run] = []
@@ -75,25 +76,38 @@ class Shelf:
 
     def measured(self, name: str, run: Run, key: str) -> bool:
         """Tell whether a run has a number, by the row's protocol and of its own weights."""
-        row, protocol = self.index.rows[name], run.evaluation["protocol"].get("test", {})
-        if f"test/{key}" not in run.scores:
-            return False
-        with suppress(LabError):  # weights may stay where they were trained
-            if protocol.get("checkpoint_sha256") != digest(run.checkpoint()):
+        asked = self.index.rows[name].evaluate
+        with suppress(LabError):  # a damaged evaluation holds no number
+            protocol = run.evaluation["protocol"].get("test", {})
+            entry = run.evaluation["metrics"].get(f"test/{key}")
+            if entry is None or protocol.get("checkpoint_sha256") != self._weights(run):
                 return False
-        samples = row.evaluate.get("importance_samples", 5000)
-        if "nll" in key and protocol.get("importance_samples", samples) < samples:
-            return False
-        judge = self._judge(name) if key in JUDGED else None
-        return judge is None or judge in protocol.get("judge", "")
+            return as_asked(key, entry, protocol, asked, self._judge(asked.get("judge")))
+        return False
 
-    def _judge(self, name: str) -> str | None:
-        """Return the digest of a row's judge, if that is another row's run."""
-        judge = self.index.rows[name].evaluate.get("judge")
-        run = self.first(judge) if isinstance(judge, str) and judge in self.index.rows else None
+    def _judge(self, judge: object) -> str | None:
+        """Return by what an evaluation names a judge; None if there is none."""
+        if judge in self.index.rows:
+            run = self.first(str(judge))
+            return self._weights(run) if run else None
+        if judge == "inception":
+            return "Inception"
         with suppress(LabError):
-            return digest(run.checkpoint()) if run else None
+            return self._digest(checkpoint_of(str(judge))) if judge else None
         return None
+
+    def _weights(self, run: Run) -> str | None:
+        """Return the digest of a run's weights, by its evaluation if they stayed elsewhere."""
+        with suppress(LabError):
+            return self._digest(run.checkpoint())
+        known: str | None = run.evaluation["protocol"].get("test", {}).get("checkpoint_sha256")
+        return known
+
+    def _digest(self, path: Path) -> str:
+        key = (path, path.stat().st_mtime_ns)
+        if key not in self._digests:
+            self._digests[key] = digest(path)
+        return self._digests[key]
 
     def _is(self, run: Run, name: str, seed: int, wanted: dict[str, str]) -> bool:
         needs = {option: self.first(row) for option, row in self.index.rows[name].needs.items()}

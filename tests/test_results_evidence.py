@@ -1,0 +1,134 @@
+"""What counts for a row of the published table: its own judge, its protocol, every seed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.test_results import lay, trains
+from vae_lab.verbs.results.protocol import as_asked
+from vae_lab.verbs.results.results import results
+
+__all__ = ["lay", "trains"]  # fixtures
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+RUNS = Path("runs/results/vae_digits")
+JUDGED = {"judge": "Classifier 93a72468fcb7, 10000 samples"}
+WINDOW = "log p(x) by a Parzen window around 10000 samples, sigma 0.2; data MNIST, seed 0"
+
+
+def rewrite(path, **changes):
+    """Change a JSON file: a dictionary is merged, None removes a key."""
+    held = json.loads(path.read_text())
+    for key, value in changes.items():
+        if value is None:
+            del held[key]
+        else:
+            held[key] = held[key] | value if isinstance(value, dict) else value
+    path.write_text(json.dumps(held))
+
+
+def measure(seed, **metrics):
+    """Put other numbers into the evaluation of a seed's run."""
+    entry = {"unit": "", "standard_error": None, "protocol": "how; data Digits, seed 0"}
+    found = {f"test/{key}": {"value": value, **entry} for key, value in metrics.items()}
+    rewrite(RUNS / f"version_{seed}/metrics.json", metrics=found)
+
+
+def page():
+    results(page_only=True)
+    return Path("RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "protocol", "asked", "judge", "counts"),
+    [
+        ("squared_error", "how; seed 0", {}, {}, None, True),
+        ("squared_error", "how; split_seed 0, seed 1", {}, {}, None, False),
+        ("squared_error", "how; split_seed 0, seed 1", {}, {"seed": 1}, None, True),
+        ("squared_error", "", {}, {}, None, False),
+        ("nll", "how; seed 0", {"importance_samples": 500}, {}, None, False),
+        ("nll", "how; seed 0", {"importance_samples": 5000}, {}, None, True),
+        ("mc_nll", "how; seed 0", {"importance_samples": 99}, {"importance_samples": 100}, None, 0),
+        ("nll", "exact; seed 0", {}, {}, None, True),
+        ("recall", "how; seed 0", JUDGED, {}, "93a72468fcb7", True),
+        ("recall", "how; seed 0", JUDGED, {}, "93a72468", False),
+        ("recall", "how; seed 0", JUDGED, {}, None, False),
+        ("recall", "how; seed 0", JUDGED, {"samples": 1000}, "93a72468fcb7", False),
+        ("recall", "how; seed 0", JUDGED, {"samples": 20000}, "93a72468fcb7", False),
+        ("recall", "how; seed 0", {"judge": "Inception 1, 10000 samples"}, {}, "Inception", True),
+        ("parzen_log_density", WINDOW, {}, {}, None, True),
+        ("parzen_log_density", WINDOW, {}, {"samples": 1000}, None, False),
+    ],
+)
+def test_a_number_counts_if_it_rests_on_what_its_row_asks(
+    key, said, protocol, asked, judge, counts
+):
+    assert as_asked(key, {"protocol": said}, protocol, asked, judge) == bool(counts)
+
+
+MARK = {"published": 20.0, "goal": "at most", "source": "Someone, 2014"}
+
+
+def test_a_judge_that_was_never_trained_judges_nothing(trains, lay):
+    trains()
+    results(("vae_digits",))
+    asked = {"importance_samples": 10, "judge": "judge", "samples": 300}
+    lay(vae_digits={"metrics": {"frechet_distance": MARK}, "evaluate": asked, "seeds": [0]})
+    measure(0, frechet_distance=3.0)
+    path = RUNS / "version_0/metrics.json"
+    protocol = json.loads(path.read_text())["protocol"]["test"]
+    rewrite(path, protocol={"test": protocol | {"judge": "Classifier 93a72468fcb7, 300 samples"}})
+    assert "| Fréchet distance | not evaluated |" in page()
+    results(("judge",))
+    assert "| Fréchet distance | not evaluated |" in page()
+    rewrite(path, protocol={"test": protocol | {"judge": f"Classifier {weights()}, 300 samples"}})
+    assert "met by 17" in page()
+
+
+def weights():
+    from vae_lab.files import digest
+
+    return digest(Path("runs/results/judge/version_0/checkpoints/best.ckpt"))
+
+
+def test_the_page_says_how_each_seed_was_measured(trains):
+    trains()
+    results(("vae_digits",))
+    entry = {"value": 3.0, "protocol": "5000 samples an image; seed 0"}
+    rewrite(RUNS / "version_1/metrics.json", metrics={"test/nll": entry})
+    text = page()
+    assert "negative log-likelihood, seed 0: nats, how" in text
+    assert "negative log-likelihood, seed 1: , 5000 samples an image" in text
+
+
+@pytest.mark.parametrize("what", ["absent", "unfinished", "failed"])
+def test_some_of_the_seeds_meet_no_mark(trains, what):
+    shelf = trains()
+    results(("vae_digits",))
+    measure(0, nll=3.0), measure(1, nll=3.0)
+    assert "met by 17" in page()
+    if what == "absent":
+        (RUNS / "version_1").rename("elsewhere")
+    elif what == "unfinished":
+        rewrite(RUNS / "version_1/run.json", finished=False)
+    else:
+        from vae_lab.verbs.results.training import Job, Queue
+
+        (RUNS / "version_1/metrics.json").unlink()
+        Queue(shelf, [])._fail(Job("vae_digits", 1), "the disk is full")
+    text = page()
+    assert "| incomplete, 1 of 2 seeds |" in text
+    assert "1 incomplete" in text
+    assert "met by" not in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_finite_number_is_a_failure(trains, value):
+    trains(vae_digits={"metrics": {"nll": MARK | {"goal": "at least"}}, "seeds": [0]})
+    results(("vae_digits",))
+    measure(0, nll=value)
+    text = page()
+    assert "1 **FAILED**" in text
+    assert "met" not in text.partition("###")[0].partition("| row")[2]

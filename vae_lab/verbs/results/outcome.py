@@ -1,0 +1,153 @@
+"""What became of a row: its numbers held against its marks, its state, its cost."""
+
+import math
+from functools import cached_property
+from statistics import mean, median
+from typing import Any
+
+from vae_lab.errors import LabError
+from vae_lab.runs import Run
+from vae_lab.verbs.comparing.grouping import deviation, plus_minus
+from vae_lab.verbs.results.index import Mark
+from vae_lab.verbs.results.shelf import Shelf, finished, record
+from vae_lab.verbs.results.training import failure, wanted
+
+__all__ = ["Outcome"]
+
+
+class Outcome:
+    """What became of a row: a run a seed, or why there is none."""
+
+    def __init__(self, shelf: Shelf, name: str) -> None:
+        self.shelf, self.name, self.row = shelf, name, shelf.index.rows[name]
+        found = {seed: run for seed in self.row.seeds if (run := shelf.find(name, seed))}
+        damage = {seed: note for seed, run in found.items() if (note := _damage(run))}
+        self.runs = {seed: run for seed, run in found.items() if seed not in damage}
+        notes = {job.seed: failure(shelf.root, job) for job in wanted(shelf, [name])}
+        self.failures = {seed: note for seed, note in (notes | damage).items() if note}
+
+    def entries(self, key: str) -> dict[int, dict[str, Any]]:
+        """Return what `metrics.json` says of a metric, seed by seed."""
+        return {
+            seed: run.evaluation["metrics"][f"test/{key}"]
+            for seed, run in self.runs.items()
+            if self.shelf.measured(self.name, run, key)
+        }
+
+    def ours(self, key: str) -> str:
+        """Return the number with its spread, or what there is in its place."""
+        entries = [*self.entries(key).values()]
+        if not entries:
+            return self.state
+        values = [float(entry["value"]) for entry in entries]
+        text = _number(values, entries[0].get("unit", ""), entries[0].get("standard_error"))
+        if self.row.metrics[key].over == "median" and len(values) > 1:
+            text += f", median {median(values):.4g}"
+        return f"{text} ({self._seeds(len(values))}{self._stopped})"
+
+    def _seeds(self, n: int) -> str:
+        several = len(self.row.seeds)
+        count = f"{n} of {several} seeds" if n < several else "1 seed" if n == 1 else f"{n} seeds"
+        return count + f", **FAILED** for {len(self.failures)}" * bool(self.failures)
+
+    @property
+    def _stopped(self) -> str:
+        return "" if all(map(finished, self.runs.values())) else ", stopped early"
+
+    @property
+    def state(self) -> str:
+        """Say why there is no number."""
+        if self.failures:
+            return "**FAILED**"
+        if not self.runs:
+            return "not run"
+        return "not evaluated" if all(map(finished, self.runs.values())) else "not finished"
+
+    def verdict(self, key: str) -> str:
+        """Say whether ours reaches the mark, or by how much not, once every seed has a number."""
+        mark, entries = self.row.metrics[key], self.entries(key)
+        values = [float(entry["value"]) for entry in entries.values()]
+        if not all(map(math.isfinite, values)):
+            return "**FAILED**, no finite number"
+        done = [s for s in entries if finished(self.runs[s]) and s not in self.failures]
+        if values and len(done) < len(self.row.seeds):
+            return f"incomplete, {len(done)} of {_count(len(self.row.seeds), 'seed')}"
+        if mark.published is None or not values:
+            return ""
+        if mark.caveat:
+            return "not compared"
+        return _verdict(mark, median(values) if mark.over == "median" else mean(values))
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        return [record(run) for run in self.runs.values()]
+
+    def recorded(self, key: str, form: str = "{}") -> str:
+        """Return what `run.json` says of something, each different value once."""
+        return ", ".join(dict.fromkeys(form.format(r[key]) for r in self.records if r.get(key)))
+
+    @property
+    def budget(self) -> str:
+        """Epochs and images seen, as `metrics.csv` counts them."""
+        seen = [_seen(run) for run in self.runs.values()]
+        texts = [f"{_count(epochs, 'epoch')}, {_count(images, 'image')}" for epochs, images in seen]
+        return "; ".join(dict.fromkeys(texts))
+
+    @property
+    def time(self) -> str:
+        seconds = [r["seconds"] for r in self.records if "seconds" in r]
+        return _duration(mean(seconds)) + " a seed" * (len(seconds) > 1) if seconds else ""
+
+
+def _damage(run: Run) -> str:
+    """Say what is wrong with a run's files; nothing if they can be read."""
+    try:
+        _ = run.evaluation, run.epoch_ends
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+def _number(values: list[float], unit: str, standard_error: float | None) -> str:
+    """Write a mean with its spread over seeds, or else over images."""
+    if len(values) == 1 and unit in ("dimensions", "classes"):
+        return f"{values[0]:.0f}"
+    spread = deviation(values) if len(values) > 1 else standard_error
+    if spread and 0 < abs(mean(values)) < 1e-3:
+        return f"{mean(values):.4g} ± {spread:.2g}"
+    return plus_minus(mean(values), spread)
+
+
+def _verdict(mark: Mark, ours: float) -> str:
+    """Hold a number against a mark.
+
+    Examples:
+        >>> _verdict(Mark(3.0, "at most"), 3.5)
+        '**MISSED** by 0.5'
+    """
+    difference = ours - (mark.published or 0.0)
+    beyond = {"at most": difference, "at least": -difference}.get(str(mark.goal), abs(difference))
+    if beyond > mark.tolerance:
+        return f"**MISSED** by {beyond:.3g}"
+    if mark.goal == "about":
+        return "met"
+    return "met within its tolerance" if beyond > 0 else f"met by {-beyond or 0.0:.3g}"
+
+
+def _seen(run: Run) -> tuple[float, float]:
+    """Return how many epochs and images a run has seen."""
+    ends = [
+        max((x for curve in run.curves(axis).values() for x, _ in curve), default=-1.0)
+        for axis in ("epoch", "images")
+    ]
+    return ends[0] + 1, max(ends[1], 0.0)
+
+
+def _count(n: float, what: str) -> str:
+    return f"{f'{n / 1e6:.3g} million' if n >= 1e6 else f'{n:,.0f}'} {what}{'s' * (n != 1)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
