@@ -2,12 +2,16 @@
 
 import json
 import shutil
+import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from vae_lab import runs
+from vae_lab.callbacks import Pictures, record
 from vae_lab.models.meter import Meter
 
 FIT = [
@@ -81,6 +85,29 @@ def test_a_finished_run_stays_finished_and_time_adds_up(run, lab):
     after = json.loads((run / "run.json").read_text())
     assert after["seconds"] > before["seconds"]
     assert after["command"] == before["command"]
+
+
+def test_what_a_killed_part_took_and_was_made_of_is_told(lab, monkeypatch):
+    clock, fatal = SimpleNamespace(now=0.0, **vars(time)), {2}
+    clock.time = lambda: clock.now
+
+    def slow(self, trainer, pl_module):
+        clock.now += 10
+        if trainer.current_epoch in fatal:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(record, "time", clock)
+    monkeypatch.setattr(Pictures, "on_train_epoch_end", slow)
+    for part, source in enumerate(("0123", "0123", "4567")):
+        monkeypatch.setattr(record, "commit", lambda source=source: source)
+        with pytest.raises(ZeroDivisionError) if fatal else nullcontext():
+            lab(*FIT, "--trainer.max_epochs=4", *["--ckpt_path=last"] * (part > 0))
+        fatal = {3} if part == 0 else set()
+    told = json.loads(Path("runs/run/version_0/run.json").read_text())
+    # Four epochs led to these weights; two more were lost.
+    assert told["seconds"] == 40
+    assert told["commit"] == "0123, 4567"
+    assert told["images_per_second"] == 20
 
 
 def test_a_learning_rate_that_would_be_ignored_is_refused(run, lab, capfd):

@@ -24,11 +24,27 @@ __all__ = ["Record"]
 
 
 class Record(Callback):
-    """Writes `run.json`: command, commit, versions, hardware, time, speed, peak memory."""
+    """Writes `run.json`: command, commits, versions, hardware, time, speed, peak memory.
+
+    Time and commits travel with each checkpoint, so that a run counts all of its parts that led to
+    its weights, also those that were killed. Speed and memory are those of the latest part.
+    """
+
+    def __init__(self) -> None:
+        self._before, self._commits, self._begun = 0.0, list[str](), time.time()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self._seconds(), "commits": self._commits}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._before, self._commits = state_dict["seconds"], list(state_dict["commits"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._folder = trainer.log_dir if trainer.loggers else None
         self._earlier = self._read()
+        # A part that ended by itself did so after its last checkpoint.
+        self._before = max(self._before, self._earlier.get("seconds", 0.0))
+        self._commits = list(dict.fromkeys([*self._commits, *filter(None, [commit()])]))
         self._begun = time.time()
         self._seen = _images_seen(pl_module)
         for logger in trainer.loggers:
@@ -37,15 +53,17 @@ class Record(Callback):
         self._write(trainer, {"finished": False})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seconds = time.time() - self._begun
         images = _images_seen(pl_module) - self._seen
         _tell_boards(trainer, "end")
         cost = {
-            "seconds": round(seconds + self._earlier.get("seconds", 0), 1),
-            "images_per_second": round(images / seconds),
+            "seconds": round(self._seconds(), 1),
+            "images_per_second": round(images / (time.time() - self._begun)),
             "peak_memory_mib": _peak_memory(),
         }
         self._write(trainer, {"finished": True, **cost})
+
+    def _seconds(self) -> float:
+        return self._before + time.time() - self._begun
 
     def _read(self) -> dict[str, Any]:
         """Return what an earlier part of this run recorded."""
@@ -68,7 +86,7 @@ class Record(Callback):
         return {
             "command": ["lab", *sys.argv[1:]],
             "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._begun)),
-            "commit": commit(),
+            "commit": ", ".join(self._commits) or None,
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
