@@ -19,6 +19,7 @@ FLOORS = (
     {"data", "metrics", "models", "pictures"},
     {"runs"},
     {"callbacks", "run_folder"},
+    {"loggers"},
     {"training"},
     {"verbs"},
     {"cli"},

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -20,7 +19,6 @@ from lightning import LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.trainer import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -29,19 +27,18 @@ from vae_lab import runs
 from vae_lab.callbacks import (
     AtomicCheckpointIO,
     Best,
-    History,
     Last,
     Pictures,
     Progress,
     Projector,
     Record,
-    Wandb,
 )
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import read
 from vae_lab.data import ImageData
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
+from vae_lab.loggers import loggers
 from vae_lab.models import Model
 from vae_lab.nets import Decoder, Encoder
 from vae_lab.parsing import LabParser
@@ -166,7 +163,7 @@ class LabCLI(LightningCLI):
             config.ckpt_path = None
         refused = removed_if_refused(folder) if made else nullcontext()
         with refused, _stopping(folder), _disk(folder):
-            self.trainer.loggers = _loggers(folder, config.wandb)
+            self.trainer.loggers = loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
         _report(folder, self.trainer.checkpoint_callback)
 
@@ -285,35 +282,6 @@ def _compile(model: LightningModule) -> None:
     for net in model.modules():
         if isinstance(net, Encoder | Decoder):
             net.compile()
-
-
-def _loggers(folder: Path, wandb: str | None) -> list[Logger]:
-    root, name, version = folder.parent.parent, folder.parent.name, folder.name
-    # The first logger owns the run's folder.
-    board = TensorBoardLogger(root, name, version, default_hp_metric=False)
-    loggers: list[Logger] = [board, History(root, name, version)]
-    if wandb is not None:
-        loggers.append(_wandb(folder, offline=wandb == "offline"))
-    return loggers
-
-
-def _wandb(folder: Path, offline: bool) -> Logger:
-    import wandb
-
-    name = f"{folder.parent.name}/{folder.name}"
-    settings = wandb.Settings(init_timeout=20)
-    make = partial(Wandb, name, folder, project="vae_lab", settings=settings)
-    try:
-        if not offline and wandb.login(prompt=False, verify=False):
-            logger = make(mode="online")
-            _ = logger.experiment  # connects, or says that it cannot
-            return logger
-        reason = "there is no key on this machine"
-    except wandb.errors.Error as error:
-        reason = shorten(str(error), 100)
-    if not offline:
-        print(f"lab fit: W&B logs offline, for {reason}; `wandb sync` sends it later.")
-    return make(mode="offline")
 
 
 @rank_zero_only

@@ -1,0 +1,41 @@
+"""Where the curves and pictures of a training go."""
+
+from functools import partial
+from pathlib import Path
+from textwrap import shorten
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from vae_lab.callbacks import History, Wandb
+
+__all__ = ["loggers"]
+
+
+def loggers(folder: Path, wandb: str | None) -> list[Logger]:
+    """Return what logs a run in `folder`; W&B too if `wandb` is `online` or `offline`."""
+    root, name, version = folder.parent.parent, folder.parent.name, folder.name
+    # The first logger owns the run's folder.
+    board = TensorBoardLogger(root, name, version, default_hp_metric=False)
+    found: list[Logger] = [board, History(root, name, version)]
+    if wandb is not None:
+        found.append(_wandb(folder, offline=wandb == "offline"))
+    return found
+
+
+def _wandb(folder: Path, offline: bool) -> Logger:
+    import wandb
+
+    name = f"{folder.parent.name}/{folder.name}"
+    settings = wandb.Settings(init_timeout=20)
+    make = partial(Wandb, name, folder, project="vae_lab", settings=settings)
+    try:
+        if not offline and wandb.login(prompt=False, verify=False):
+            logger = make(mode="online")
+            _ = logger.experiment  # connects, or says that it cannot
+            return logger
+        reason = "there is no key on this machine"
+    except wandb.errors.Error as error:
+        reason = shorten(str(error), 100)
+    if not offline:
+        print(f"lab fit: W&B logs offline, for {reason}; `wandb sync` sends it later.")
+    return make(mode="offline")
