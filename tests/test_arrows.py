@@ -18,6 +18,7 @@ FLOORS = (
     {"priors"},
     {"data", "metrics", "models", "pictures"},
     {"runs"},
+    {"judges"},
     {"callbacks", "run_folder"},
     {"loggers"},
     {"training"},

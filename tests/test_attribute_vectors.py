@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning import Trainer, seed_everything
 from PIL import Image
 
+from vae_lab import judges
 from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
+from vae_lab.files import digest
 from vae_lab.metrics.attributes import STROKES, Labelled, Stroke, attribute_vector, moved
-from vae_lab.models import GAN
+from vae_lab.models import GAN, Autoencoder
 from vae_lab.verbs import attribute as module
-from vae_lab.verbs.evaluating import judge as judging
-from vae_lab.verbs.evaluating.judge import Judge
 
 SHAPE = (1, 8, 8)
 
@@ -130,26 +131,44 @@ class Faces(Digits):
         return (x * 255).byte(), y
 
 
-def test_attributes_of_the_data_are_judged_by_a_classifier_on_a_judges_features(
-    here, monkeypatch, capsys
-):
-    monkeypatch.setattr(module, "load_model", lambda path: Pixels())
-    monkeypatch.setattr(module, "load_data", lambda path: Faces())
-    monkeypatch.setattr(module, "checkpoint_of", Path)
-    monkeypatch.setattr(judging, "load_judge", lambda *_, classifies: Judge(Pixels(), "Eye 1", ""))
-    Path("run").write_text("weights")
-    module.attribute("run", "Bright", strength=1.0, n=2, steps=3, judge="eye")
-    report = json.loads(Path("attribute.json").read_text())
-    assert report["metrics"]["moved_up_1"]["value"] == 1
+@pytest.fixture
+def faces(here, monkeypatch):
+    """Checkpoints of a model of faces, of a judge of such, and of a judge of digits."""
+    quiet = {"accelerator": "cpu", "logger": False, "barebones": True}
+    for name, size in (("run", 8), ("eye", 6), ("alien", 5)):
+        seed_everything(size)
+        trainer = Trainer(max_epochs=15, **quiet)
+        trainer.fit(Autoencoder(SHAPE, size, lr=1e-2), Faces(val_size=60))
+        trainer.save_checkpoint(f"{name}.ckpt")
+    # A checkpoint names no class of data that a test made.
+    monkeypatch.setattr(module, "load_data", lambda path: Faces(val_size=60))
+    seen = {"run.ckpt": Faces, "eye.ckpt": Faces, "alien.ckpt": Digits}
+    monkeypatch.setattr(judges, "load_data", lambda path: seen[path]())
+
+
+def test_attributes_of_the_data_are_judged_by_a_classifier_on_a_judges_features(faces, capsys):
+    found = {}
+    for split in ("val", "test"):
+        options = {"strength": 2.0, "n": 2, "steps": 3, "judge": "eye.ckpt", "split": split}
+        module.attribute("run.ckpt", "Bright", **options)
+        found[split] = json.loads(Path("attribute.json").read_text())
+    report = found["val"]
+    assert report["metrics"]["moved_up_2"]["value"] > 0.9
+    assert report["metrics"]["moved_up_0"]["value"] < 0.1
     assert "logistic regression" in report["protocol"]["attribute"]
-    assert "Eye 1" in report["protocol"]["judge"]
+    assert report["protocol"]["judge"].startswith(f"Autoencoder {digest(Path('eye.ckpt'))}")
+    assert [found[split]["protocol"]["split"] for split in found] == ["val", "test"]
+    assert [found[split]["protocol"]["images"] for split in found] == [60, 100]
+    assert report["metrics"] != found["test"]["metrics"]
     assert "moved" in capsys.readouterr().out
     for name, judge, why in (
         ("Bright", None, "Who sees Bright"),
-        ("Bald", "eye", "no attribute 'Bald'; .* these images Noisy, Bright"),
+        ("Bald", "eye.ckpt", "no attribute 'Bald'; .* these images Noisy, Bright"),
+        ("Bright", "run.ckpt", "run.ckpt is the model itself"),
+        ("Bright", "alien.ckpt", "learned from Digits and knows nothing of Faces"),
     ):
         with pytest.raises(LabError, match=why):
-            module.attribute("run", name, judge=judge)
+            module.attribute("run.ckpt", name, judge=judge)
 
 
 def test_strokes_of_a_run_are_moved(lab, run):
@@ -166,7 +185,10 @@ def test_what_cannot_be_moved_is_refused(run, monkeypatch):
     for options, why in (
         ({"attribute": "smile"}, "no attribute 'smile'; strokes have .* no others"),
         ({"strength": 0.0}, "--strength is above 0"),
-        ({"steps": 0}, "--steps is at least 1"),
+        ({"steps": 1}, "--steps is odd and at least 3"),
+        ({"steps": 4}, "--steps is odd and at least 3"),
+        ({"n": 0}, "--n is at least 1"),
+        ({"output": "attribute.json"}, "--numbers and --output are both attribute.json"),
     ):
         with pytest.raises(LabError, match=why):
             module.attribute(str(run), **options)

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from vae_lab import judges
 from vae_lab.data import Digits, FashionMNIST, ImageFolder
 from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import Run
 from vae_lab.verbs.comparing.comparison import Comparison, direction
 from vae_lab.verbs.evaluating import evaluate as module
-from vae_lab.verbs.evaluating import judge as judging
 from vae_lab.verbs.evaluating.evaluate import evaluate
 from vae_lab.verbs.neighbours import neighbours
 
@@ -68,8 +68,8 @@ def staged(tmp_path, monkeypatch):
     loaded["seen"] = Digits(shift=2)
     monkeypatch.setattr(module, "load_model", lambda path: loaded["model"])
     monkeypatch.setattr(module, "load_data", lambda path: loaded["data"])
-    monkeypatch.setattr(judging, "load_model", lambda path: loaded["judge"])
-    monkeypatch.setattr(judging, "load_data", lambda path: loaded["seen"])
+    monkeypatch.setattr(judges, "load_model", lambda path: loaded["judge"])
+    monkeypatch.setattr(judges, "load_data", lambda path: loaded["seen"])
     return tmp_path / "gan", str(tmp_path / "judge"), loaded
 
 

@@ -1,8 +1,11 @@
 """The Fréchet distance that training follows is the one that an evaluation finds."""
 
+import math
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from vae_lab import runs
 from vae_lab.callbacks import Likeness
@@ -46,19 +49,80 @@ def test_it_follows_what_an_evaluation_finds_and_leaves_training_alone(lab, judg
     assert curves["val/critic_loss"] == others["val/critic_loss"]
 
 
-def test_it_can_choose_the_checkpoint(lab, judge):
+def test_it_chooses_the_checkpoint_looks_at_the_last_epoch_and_goes_on(lab, judge, monkeypatch):
     monitored = ["--trainer.callbacks.every=2", "--checkpoint.monitor=val/frechet_distance"]
     words = [*GAN, "--name=gan", *FOLLOWED, f"--trainer.callbacks.judge={judge}", *monitored]
-    said = lab(*words, "--trainer.max_epochs=5")
+    said = lab(*words, "--trainer.max_epochs=3")
     assert re.search(r"best      val/frechet_distance [\d.]+ at step", said)
-    assert len(runs.find("runs/gan").curves()["val/frechet_distance"]) == 2
+    first = [value for _, value in runs.find("runs/gan").curves()["val/frechet_distance"]]
+    assert len(first) == 2
+
+    told, look = [], Likeness.on_validation_epoch_end
+
+    def followed(callback, trainer, model):
+        look(callback, trainer, model)
+        told.append(trainer.callback_metrics["val/frechet_distance"].item())
+
+    monkeypatch.setattr(Likeness, "on_validation_epoch_end", followed)
+    lab(*words, "--trainer.callbacks.every=5", "--trainer.max_epochs=5", "--ckpt_path=last")
+    # No look is due in the fourth epoch: what stands there was found in the third.
+    assert told[0] == pytest.approx(first[-1])
+    assert told[1] != pytest.approx(first[-1])
+    lab("evaluate", "runs/gan", "--split=val", "--samples=150", f"--judge={judge}")
+    found = runs.find("runs/gan").scores["val/frechet_distance"]
+    assert found == pytest.approx(min([*first, told[1]]), rel=1e-5)
 
 
-def test_what_is_no_judge_or_draws_nothing_is_refused(lab, judge, capfd):
+def test_no_more_samples_are_compared_than_there_are_training_images(lab, judge):
+    few = ["--data.limit=100", "--data.batch_size=50", f"--trainer.callbacks.judge={judge}"]
+    lab(*GAN, "--name=gan", *FOLLOWED, *few)
+    lab("evaluate", "runs/gan", "--split=val", "--samples=150", f"--judge={judge}")
+    run = runs.find("runs/gan")
+    last = run.curves()["val/frechet_distance"][-1][1]
+    assert last == pytest.approx(run.scores["val/frechet_distance"], rel=1e-5)
+
+
+def test_a_validation_measures_it_too(lab, judge):
+    every = ["--trainer.callbacks.every=2", f"--trainer.callbacks.judge={judge}"]
+    lab(*GAN, "--name=gan", *FOLLOWED, *every)
+    followed = runs.find("runs/gan").curves()["val/frechet_distance"][-1][1]
+    said = lab("validate", "--config=runs/gan/version_0/config.yaml", "--ckpt_path=runs/gan")
+    assert f"val/frechet_distance   {followed:.4f}" in said
+
+
+def test_a_number_of_another_judge_is_not_taken_over():
+    first, second = Likeness("a"), Likeness("b")
+    for callback, name in ((first, "One 0123"), (second, "Two 4567")):
+        callback._name, callback._compared = name, 100
+    first._found = 3.0
+    second.load_state_dict(first.state_dict())
+    assert second.state_dict()["found"] == math.inf
+
+
+def test_a_sweep_by_it_keeps_the_weights_that_a_trial_is_known_by():
+    # An adversarial run keeps its latest weights, a trial counts by its best number.
+    path = Path(__file__).parents[1] / "experiments/sweeps/gan_rates.yaml"
+    sweep = yaml.safe_load(path.read_text())
+    assert f"--checkpoint.monitor={sweep['metric']['name']}" in sweep["command"]
+
+
+def test_what_is_no_judge_or_draws_nothing_is_refused(lab, judge, folder, capfd):
+    photos = [
+        f"--data.folder={folder}",
+        "--data.resize=8",
+        "--data.channels=1",
+        "--data.batch_size=8",
+    ]
     words = [*FIT, *FOLLOWED, f"--trainer.callbacks.judge={judge}"]
     for model, message in (
         (["--model=Autoencoder"], "Likeness needs a model that can sample"),
         (["--model=GAN", "--data.resize=12"], "The judge takes images of"),
+        (["--model=GAN", "--trainer.callbacks.every=3"], "every 3 epochs, and"),
+        (["--model=GAN", "--trainer.callbacks.samples=8"], "8 features, and Likeness needs more"),
+        (
+            ["--model=GAN", "--data=ImageFolder", *photos, "--data.val_size=12"],
+            "learned from Digits and knows nothing of ImageFolder",
+        ),
     ):
         with pytest.raises(SystemExit):
             lab(*words, *model)

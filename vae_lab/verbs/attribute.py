@@ -2,20 +2,20 @@
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import checkpoint_of, load_data, load_model
-from vae_lab.verbs.picture import positive, save
+from vae_lab.verbs.picture import distinct, positive, save
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vae_lab.contracts import Batch, Images
+    from vae_lab.judges import Judge
     from vae_lab.metrics.attributes import Attribute
     from vae_lab.metrics.measures import Measure
-    from vae_lab.verbs.evaluating.judge import Judge
 
 __all__ = ["attribute"]
 
@@ -26,6 +26,7 @@ def attribute(
     strength: float = 2.0,
     steps: int = 9,
     n: int = 8,
+    split: Literal["val", "test"] = "val",
     limit: int | None = None,
     judge: str | None = None,
     numbers: str = "attribute.json",
@@ -34,7 +35,7 @@ def attribute(
     """Move images' codes along an attribute's vector, and measure how often the attribute follows.
 
     The vector leads from the mean code of training images without the attribute to that of those
-    with it. Success is judged on test images.
+    with it. Success is judged on images that nothing was learned from.
 
     Args:
         run: Run folder or checkpoint.
@@ -42,19 +43,22 @@ def attribute(
             attribute being the upper third and without it the lower one; or the name of one of the
             data's own attributes, such as CelebA's Smiling.
         strength: How far to go to either side, in lengths of the vector.
-        steps: Images a row.
+        steps: Images a row, an odd number: the middle one is moved by nothing.
         n: How many images to draw.
-        limit: Learn from the first so many training images, and judge so many test images; by
+        split: Where the images come from that are moved and drawn; `val` while strength, attribute
+            or judge may still be changed by the result.
+        limit: Learn from the first so many training images, and judge so many of the others; by
             default all.
         judge: A classifier's run folder or checkpoint, which says whether an image keeps its class;
-            of the data's own attributes, any run that encodes, or `inception`: a classifier of the
-            attribute is trained on its features.
+            of the data's own attributes, any other run that encodes, or `inception`: a classifier
+            of the attribute is trained on its features.
         numbers: JSON file for the shares and their protocol.
         output: PNG to write.
 
     Raises:
         LabError: If the run cannot be loaded, its model does not both encode and decode, there is
-            no such attribute or a judge is missing, or an option is out of its range.
+            no such attribute, a judge is missing or the model itself, or an option is out of its
+            range.
     """
     import torch
 
@@ -64,23 +68,28 @@ def attribute(
 
     if not 0 < strength < math.inf:
         raise LabError(f"--strength is above 0; got {strength}.")
-    steps, n = positive("steps", steps), positive("n", n)
+    if steps < 3 or steps % 2 == 0:
+        raise LabError(f"--steps is odd and at least 3, as many to either side; got {steps}.")
+    positive("n", n)
+    distinct(numbers=numbers, output=output)
     known = digest(checkpoint_of(run))
+    if judge not in (None, "inception") and digest(checkpoint_of(judge)) == known:
+        raise LabError(f"{judge} is the model itself, which judges no edits of its own.")
     model: Any = load_model(run)
     _check(model)
     # Grey where black and white was drawn: what is decoded are means.
     data = load_data(run).undrawn()
-    train, test = data.images("train", limit), data.images("test", limit)
-    kind, jury = _kind(attribute, data, train, model, judge)
+    train, others = data.images("train", limit), data.images(split, limit)
+    kind, jury = _kind(attribute, data, train, others, model, judge)
     vector = attribute_vector(model, train, kind.of(train))
     strengths = [share * strength for share in (-1, -0.5, 0, 0.5, 1)]
     # What has attributes as labels has no class to be kept.
-    keeper = jury.judge if jury and have_classes(test) else None
-    found = moved(model, test, vector, kind, strengths, keeper)
+    keeper = jury.judge if jury and have_classes(others) else None
+    found = moved(model, others, vector, kind, strengths, keeper)
     ways = torch.linspace(-strength, strength, steps)
-    _draw(model, Batch(test.x[:n], test.y[:n]), vector, ways, attribute, output)
-    about = data.protocol("test") | {
-        "images": len(test.x),
+    _draw(model, Batch(others.x[:n], others.y[:n]), vector, ways, attribute, output)
+    about = data.protocol(split) | {
+        "images": len(others.x),
         "trained_on": len(train.x),
         "attribute": kind.about,
         "checkpoint_sha256": known,
@@ -118,11 +127,11 @@ def _check(model: Any) -> None:
 
 
 def _kind(
-    name: str, data: "Images", train: "Batch", model: Any, judge: str | None
+    name: str, data: "Images", train: "Batch", others: "Batch", model: Any, judge: str | None
 ) -> "tuple[Attribute, Judge | None]":
     """Return what tells who has an attribute, and the judge."""
+    from vae_lab.judges import load_judge
     from vae_lab.metrics.attributes import STROKES, Labelled, Stroke
-    from vae_lab.verbs.evaluating.judge import load_judge
 
     if name in STROKES:
         return Stroke(name, train.x), load_judge(judge, model, data) if judge else None
@@ -135,7 +144,6 @@ def _kind(
     if judge is None:
         raise LabError(f"Who sees {name} in an image without a label? Give a --judge.")
     eye = load_judge(judge, model, data, classifies=False)
-    others = data.images("val" if "val" in data.splits else "test")
     return Labelled(name, names.index(name), eye.judge, train, others), eye
 
 

@@ -11,7 +11,7 @@ from vae_lab.runs import find
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Split", "one_name", "picture", "positive", "save"]
+__all__ = ["Split", "distinct", "one_name", "picture", "positive", "save"]
 
 Split = Literal["train", "val", "test"]
 
@@ -85,6 +85,17 @@ def positive(name: str, value: int) -> int:
     if value < 1:
         raise LabError(f"--{name} is at least 1; got {value}.")
     return value
+
+
+def distinct(**outputs: str) -> None:
+    """Refuse two options of which the later would write over what the earlier has written.
+
+    Raises:
+        LabError: If both name one file.
+    """
+    (first, path), (second, other) = outputs.items()
+    if Path(path).resolve() == Path(other).resolve():
+        raise LabError(f"--{first} and --{second} are both {other}; give one another name.")
 
 
 def one_name(run: str) -> str:

@@ -1,13 +1,12 @@
-"""What a model samples, and the classifier or other network that judges it."""
+"""What a judge says of the samples that a model draws."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import digest
-from vae_lab.runs import Run, checkpoint_of, load_data, load_model
+from vae_lab.judges import Judge, load_judge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from vae_lab.metrics.measures import Measure
     from vae_lab.metrics.samples import Drawn
 
-__all__ = ["Judge", "load_judge", "sampled"]
+__all__ = ["sampled"]
 
 
 def sampled(
@@ -94,53 +93,6 @@ def _judged(
     return found
 
 
-class Judge(NamedTuple):
-    """Who judges, under which name with the digest of its weights, and how often it errs."""
-
-    judge: Any
-    name: str
-    error: str
-
-
-def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> Judge:
-    """Load what judges images to the device of the model that makes them.
-
-    Args:
-        path: Its run folder or checkpoint, or `inception`.
-        model: What it is to judge.
-        data: What the model learned from.
-        classifies: Whether it is to be a classifier; else its features are enough.
-
-    Raises:
-        LabError: If it is none of such images, or learned from other data.
-    """
-    from vae_lab.contracts import Classifies, Encodes, require
-
-    if path == "inception":
-        from vae_lab.metrics.inception import Inception
-
-        inception = Inception()
-        return Judge(inception.to(model.device), f"Inception {inception.digest}", "")
-    # Taken before the model is loaded: training may replace the file in the meantime.
-    known = digest(checkpoint_of(path))
-    judge: Any = load_model(path)
-    for capability in (Classifies, Encodes) if classifies else (Encodes,):
-        require(judge, capability, "--judge")
-    if judge.shape != model.shape:
-        theirs, ours = (" x ".join(map(str, shape)) for shape in (judge.shape, model.shape))
-        raise LabError(f"The judge takes images of {theirs}; these are {ours}.")
-    theirs, ours = _source(load_data(path)), _source(data)
-    if theirs != ours:
-        raise LabError(f"The judge learned from {theirs} and knows nothing of {ours}.")
-    return Judge(judge.to(model.device), f"{type(judge).__name__} {known}", _error(path, known))
-
-
-def _source(data: Any) -> str:
-    """Name what images are of, however they were prepared."""
-    folder = data.hparams.get("folder")
-    return type(data).__name__ + (f" {folder}" if folder else "")
-
-
 def _check_samples(model: Any, user: str) -> None:
     """Refuse a model that draws nothing, or nothing without a condition that is no class."""
     from vae_lab.contracts import Conditional, Samples, require
@@ -152,13 +104,3 @@ def _check_samples(model: Any, user: str) -> None:
             f"{user} needs a model of classes; this {type(model).__name__}'s condition is a "
             f"{type(condition).__name__}."
         )
-
-
-def _error(path: str, known: str) -> str:
-    """Say how often the judge itself errs, if that was measured on this very checkpoint."""
-    folder = checkpoint_of(path).absolute().parent
-    report = Run(folder.parent if folder.name == "checkpoints" else folder).evaluation
-    found = report["metrics"].get("test/error")
-    if found is None or report["protocol"].get("test", {}).get("checkpoint_sha256") != known:
-        return ", whose test error was not measured"
-    return f", whose test error is {found['value']:.4f} by its metrics.json"
