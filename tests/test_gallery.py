@@ -63,6 +63,20 @@ def test_numbers_of_two_judges_are_told_apart_and_none_is_asked_for(lab, two):
     assert f"`lab evaluate {two[1]} --judge JUDGE`" in Path("gallery.md").read_text()
 
 
+def test_runs_of_one_name_in_two_folders_have_a_row_each(lab, two):
+    elsewhere = Path("elsewhere/VAE/version_0")
+    shutil.copytree(two[0], elsewhere)
+    measured(two[0], frechet_distance=3.0)
+    lab("gallery", two[0], two[1], "--n=2")
+    height = Image.open("gallery.png").height
+    lab("gallery", two[0], elsewhere, "--n=2")
+    assert Image.open("gallery.png").height == height
+    page = Path("gallery.md").read_text()
+    assert f"| VAE | {two[0]} | 3 |" in page
+    assert f"| VAE | {elsewhere} |" in page
+    assert f"{two[0]} (weights" in page
+
+
 def test_the_seed_decides_on_the_samples(lab, run):
     def drawn(*words):
         lab("gallery", run, "--n=3", *words)
@@ -79,6 +93,8 @@ def test_what_cannot_stand_side_by_side_is_refused(lab, two, capfd, monkeypatch)
     for words, message in (
         (two, f"The numbers of {two[1]} are of other weights"),
         ([two[0], "--n=0"], "--n is at least 1"),
+        ([two[0], f"{two[0]}/checkpoints/last.ckpt"], "version_0 is given twice"),
+        ([two[0], "--output=g.png", "--table=./g.png"], "--table and --output are both g.png"),
         ([two[0], "runs/nowhere"], "There is no runs/nowhere"),
     ):
         capfd.readouterr()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import Run, checkpoint_of, find
-from vae_lab.verbs.picture import Split, positive, save
+from vae_lab.verbs.picture import Split, distinct, positive, save
 
 if TYPE_CHECKING:
     from vae_lab.contracts import Images
@@ -51,8 +51,9 @@ def gallery(
         output: PNG to write.
 
     Raises:
-        LabError: If a run cannot be loaded, can neither restore nor draw images or is of other
-            images than the first, or if its numbers are of other weights than it has now.
+        LabError: If a run cannot be loaded, can neither restore nor draw images, is of other
+            images than the first or is given twice, if its numbers are of other weights than it
+            has now, or if both outputs are one file.
     """
     import torch
 
@@ -61,7 +62,9 @@ def gallery(
     from vae_lab.runs import load_data, load_model
 
     positive("n", n)
+    distinct(table=table, output=output)
     found = [find(run) for run in runs]
+    _check_twice(found)
     for word, run in zip(runs, found, strict=True):
         _check_numbers(word, run)
     # Grey where black and white was drawn: what is drawn and restored are means.
@@ -103,13 +106,26 @@ def _able(model: Any) -> set[str]:
 
 
 def _names(models: Sequence[Any], runs: Sequence[Run]) -> list[str]:
-    """Call each model by its class, and by its run too where that is not enough."""
+    """Call each model by its class, and by its run too where that is not enough, or its path."""
     classes = [type(model).__name__ for model in models]
     counts = Counter(classes)
     return [
-        name if counts[name] == 1 else f"{name} {run.name}"
-        for name, run in zip(classes, runs, strict=True)
+        name if counts[name] == 1 else f"{name} {place}"
+        for name, place in zip(classes, _places(runs), strict=True)
     ]
+
+
+def _places(runs: Sequence[Run]) -> list[str]:
+    """Call each run by experiment and version, or by its path where those are not its own."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
+
+
+def _check_twice(runs: Sequence[Run]) -> None:
+    """Refuse a run that is given twice: it would stand in one row."""
+    counts = Counter(run.path.resolve() for run in runs)
+    if twice := [path for path, count in counts.items() if count > 1]:
+        raise LabError(f"The run {twice[0]} is given twice; name each once.")
 
 
 def _check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> None:
@@ -179,12 +195,12 @@ def _rows(
     """Yield the cells of each run, the best numbers in bold."""
     from vae_lab.verbs.results.shelf import record
 
-    for i, (name, run) in enumerate(zip(classes, runs, strict=True)):
+    for i, (name, run, place) in enumerate(zip(classes, runs, _places(runs), strict=True)):
         best = [c.values[i] is not None and c.values[i] == c.best for c in columns]
         texts = [c.texts[i] for c in columns]
         numbers = [bold.format(t) if b else t for t, b in zip(texts, best, strict=True)]
         seconds = record(run).get("seconds")
-        yield [name, run.name, *numbers, "" if seconds is None else f"{seconds / 60:.1f} min"]
+        yield [name, place, *numbers, "" if seconds is None else f"{seconds / 60:.1f} min"]
 
 
 def _notes(
@@ -192,10 +208,10 @@ def _notes(
 ) -> Iterator[str]:
     """Say what the numbers rest on, and which of them are missing or cannot be compared."""
     keys, alike = ("data", "images", "binarize", "seed", "judge"), defaultdict(list)
-    for run in runs:
+    for run, place in zip(runs, _places(runs), strict=True):
         if about := run.evaluation["protocol"].get("test"):
             said = ", ".join(f"{key} {about[key]}" for key in keys if key in about)
-            alike[said].append(f"{run.name} (weights {about['checkpoint_sha256']})")
+            alike[said].append(f"{place} (weights {about['checkpoint_sha256']})")
     for said, measured in alike.items():
         yield f"Measured on test, {said}: {', '.join(measured)}."
     for run in drawing:
