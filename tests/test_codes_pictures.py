@@ -8,6 +8,7 @@ from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.codes import Categorical, Normal, Uniform
 from vae_lab.contracts import Batch
 from vae_lab.models import GAN
+from vae_lab.pictures import codes
 from vae_lab.verbs.draw import traverse
 
 SHAPE = (1, 4, 4)
@@ -116,6 +117,14 @@ def test_red_lines_stand_around_what_training_has_seen_unless_that_is_all_or_not
     assert width == pytest.approx(3 * 1200 / 5, rel=0.1)
     assert not red(pictures.code_sweep(images, values, 2.0, ["row"], ""))
     assert not red(pictures.code_sweep(images[:2], [-2.0, 2.0], 1.0, ["row"], ""))
+
+
+def test_what_red_lines_mean_is_said_where_there_are_lines(monkeypatch):
+    titles = []
+    monkeypatch.setattr(codes, "captioned", lambda sheet, title, *_: titles.append(title))
+    for values in ([-2.0, 0.0, 2.0], [-2.0, 2.0]):
+        pictures.code_sweep(torch.zeros(len(values), *SHAPE), values, 1.0, ["row"], "size")
+    assert titles == ["size; between the red lines what training has seen", "size"]
 
 
 def test_the_input_of_a_plain_gan_is_swept_as_an_infogans_codes_are(plain, drawn):

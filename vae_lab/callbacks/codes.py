@@ -84,7 +84,7 @@ def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:
     for name, code in model.codes.items():
         values = code.sweep(steps)
         if isinstance(code, Continuous):
-            title = f"{name} from left to right; between the red lines what training has seen"
+            title = f"{name} from left to right"
             place = model.places[name]
             panels.append(_swept(model, base, place, values[:, 0], code.trained, names, title))
         else:

@@ -36,12 +36,14 @@ def code_sweep(
         values: The values, in ascending order.
         trained: Training has seen values from minus this to this.
         rows: What the rows are called.
-        title: One line over all.
+        title: One line over all, to which the lines' meaning is added.
     """
     sheet = grid(images, len(values), _GAP).clone()
     cell = (sheet.shape[2] - _GAP) // len(values)
     inside = [i for i, value in enumerate(values) if abs(value) <= trained + 1e-6]
-    for edge in (inside[0], inside[-1] + 1) if 0 < len(inside) < len(values) else ():
-        sheet[:, :, edge * cell : edge * cell + _GAP] = _LINE
+    if 0 < len(inside) < len(values):
+        title += "; between the red lines what training has seen"
+        for edge in (inside[0], inside[-1] + 1):
+            sheet[:, :, edge * cell : edge * cell + _GAP] = _LINE
     columns = [f"{round(value, 2) + 0.0:g}" for value in values]  # adding zero turns -0 into 0
     return captioned(sheet, title, rows, columns)
