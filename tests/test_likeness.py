@@ -3,9 +3,11 @@
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from lightning.pytorch.trainer.states import TrainerFn
 
 from vae_lab import runs
 from vae_lab.callbacks import Likeness
@@ -88,6 +90,27 @@ def test_a_validation_measures_it_too(lab, judge):
     followed = runs.find("runs/gan").curves()["val/frechet_distance"][-1][1]
     said = lab("validate", "--config=runs/gan/version_0/config.yaml", "--ckpt_path=runs/gan")
     assert f"val/frechet_distance   {followed:.4f}" in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "due"),
+    [
+        ({}, False),
+        ({"current_epoch": 4}, True),
+        ({"max_epochs": 3}, True),
+        ({"max_epochs": 4}, False),
+        ({"max_epochs": 4, "check_val_every_n_epoch": 3}, True),
+        ({"max_epochs": -1, "max_steps": 300}, True),
+        ({"max_epochs": -1}, False),
+        ({"should_stop": True}, True),
+        ({"state": SimpleNamespace(fn=TrainerFn.VALIDATING)}, True),
+    ],
+)
+def test_the_last_validation_is_always_due(changed, due):
+    trainer = {"current_epoch": 2, "max_epochs": 20, "global_step": 300, "max_steps": -1}
+    trainer |= {"check_val_every_n_epoch": 1, "should_stop": False}
+    trainer |= {"state": SimpleNamespace(fn=TrainerFn.FITTING)}
+    assert Likeness("judge", every=5)._due(SimpleNamespace(**trainer | changed)) == due
 
 
 def test_a_number_of_another_judge_is_not_taken_over():

@@ -95,7 +95,8 @@ class Likeness(Callback):
     def _due(self, trainer: Trainer) -> bool:
         done, last = trainer.current_epoch + 1, trainer.max_epochs or -1
         # No validation follows this one.
-        ends = trainer.should_stop or 0 <= last - done < (trainer.check_val_every_n_epoch or 1)
+        ends = 0 <= last - done < (trainer.check_val_every_n_epoch or 1)
+        ends = ends or trainer.should_stop or trainer.global_step == trainer.max_steps
         return trainer.state.fn == TrainerFn.VALIDATING or ends or done % self.every == 0
 
     def _write(self, trainer: Trainer) -> None:
