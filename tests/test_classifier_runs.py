@@ -1,7 +1,9 @@
 """Classifiers by the command line: what starts, goes on and is measured."""
 
+import json
 import shutil
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from vae_lab.contracts import Batch
 from vae_lab.corruptions import Masking
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
+from vae_lab.files import digest
 from vae_lab.metrics.suite import measure
 from vae_lab.models import (
     Autoencoder,
@@ -59,6 +62,7 @@ def encoder_in(folder):
 def test_a_run_goes_on_whatever_became_of_the_run_that_it_started_from(lab, source):
     encoder = "--model.encoder=runs/Autoencoder"
     began = str(source / "version_0/checkpoints/best.ckpt")
+    known = digest(Path(began))
     lab(*FIT, encoder, "--trainer.max_epochs=4")
     lab(*FIT, encoder, "--name=part", "--trainer.max_epochs=2")
     shutil.copytree("runs/part", "runs/alone")
@@ -74,6 +78,8 @@ def test_a_run_goes_on_whatever_became_of_the_run_that_it_started_from(lab, sour
     lab(*FIT, encoder, "--name=alone", "--trainer.max_epochs=4", "--ckpt_path=last")
     names = ("few", "part", "alone", "rerun")
     assert [encoder_in(f"runs/{name}") for name in names] == [began] * 4
+    records = [json.loads(Path(f"runs/{name}/version_0/run.json").read_text()) for name in names]
+    assert [record["source_sha256"] for record in records] == [known] * 4
     whole, *others = (
         torch.load(runs.checkpoint_of(f"runs/{name}", "last"), weights_only=True)["state_dict"]
         for name in names

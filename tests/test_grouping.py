@@ -12,7 +12,7 @@ from vae_lab.errors import LabError
 from vae_lab.runs import find_all
 from vae_lab.verbs.comparing.compare import compare
 from vae_lab.verbs.comparing.comparison import Comparison
-from vae_lab.verbs.comparing.grouping import Groups, Spread
+from vae_lab.verbs.comparing.grouping import Groups, Spread, deviation
 
 
 @pytest.fixture
@@ -146,3 +146,9 @@ def test_the_order_of_layers_tells_runs_apart(draws):
     stack(runs[0], ("A", 0.1), ("B", 0.1))
     stack(runs[1], ("B", 0.1), ("A", 0.1))
     assert len(Groups(Comparison(runs), OVER).names) == 2
+
+
+def test_the_rounding_of_equal_numbers_is_no_spread():
+    assert deviation([0.9485, 0.9485, 0.9485]) == 0
+    assert deviation([0.1, 0.1, 0.1]) == 0
+    assert deviation([1.0, 1.0 + 1e-9]) > 0

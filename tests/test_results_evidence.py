@@ -1,13 +1,17 @@
 """What counts for a row of the published table: its own judge, its protocol, every seed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.test_results import lay, trains
+from tests.test_results import FIGURES, calls, lay, trains
+from vae_lab.errors import LabError
+from vae_lab.verbs.results.index import read
 from vae_lab.verbs.results.protocol import as_asked
 from vae_lab.verbs.results.results import results
+from vae_lab.verbs.results.shelf import Shelf
 
 __all__ = ["lay", "trains"]  # fixtures
 
@@ -132,3 +136,126 @@ def test_what_is_no_finite_number_is_a_failure(trains, value):
     text = page()
     assert "1 **FAILED**" in text
     assert "met" not in text.partition("###")[0].partition("| row")[2]
+
+
+def test_a_run_of_two_processes_is_no_rows(trains):
+    shelf = trains()
+    results(("vae_digits",))
+    rewrite(RUNS / "version_0/run.json", processes=1)
+    assert Shelf(shelf.index, shelf.root).find("vae_digits", 0) is not None
+    rewrite(RUNS / "version_0/run.json", processes=2)
+    assert Shelf(shelf.index, shelf.root).find("vae_digits", 0) is None
+
+
+def test_what_was_made_of_weights_that_are_no_more_is_no_rows(trains):
+    from vae_lab.files import digest
+
+    shelf = trains()
+    results(("heir",))
+    weights = RUNS / "version_0/checkpoints/best.ckpt"
+    record = RUNS.with_name("heir") / "version_0/run.json"
+    assert Shelf(shelf.index, shelf.root).find("heir", 0) is not None
+    rewrite(record, source_sha256=digest(weights))
+    assert Shelf(shelf.index, shelf.root).find("heir", 0) is not None
+    weights.write_text("trained anew")
+    assert Shelf(shelf.index, shelf.root).find("heir", 0) is None
+
+
+def test_a_failure_of_other_settings_is_forgotten(trains, lay):
+    trains()
+    Path("broken").write_text("vae_digits")
+    results(("vae_digits",))
+    assert "**FAILED**, seed 1: lab fit: the disk is full." in page()
+    for change in ({"overrides": ["--model.latent_dim=4"]}, {"evaluate": {"samples": 3}}):
+        lay(vae_digits=change)
+        assert "FAILED" not in page()
+
+
+def test_a_figure_is_drawn_anew_when_anything_that_it_reads_has_changed(trains, lay):
+    trains()
+    results(("vae_digits",))
+    assert len(calls("sample")) == 1
+    for i, name in enumerate(("metrics.json", "run.json", "metrics.csv", "checkpoints/best.ckpt")):
+        path = RUNS / "version_0" / name
+        path.write_text(path.read_text() + "\n")
+        page()
+        assert len(calls("sample")) == 2 + i, name
+    page()
+    assert len(calls("sample")) == 5
+    asked = {"arguments": ["--n=9", "--table={folder}/beside.md"]}
+    lay(figures={"samples": FIGURES["samples"] | asked})
+    page()
+    assert len(calls("sample")) == 6
+    # The table that the command also writes is not there.
+    page()
+    assert len(calls("sample")) == 7
+    Path("docs/figures/beside.md").touch()
+    page()
+    assert len(calls("sample")) == 7
+
+
+def test_another_run_of_the_row_is_another_picture(trains):
+    trains()
+    results(("vae_digits",))
+    RUNS.rename(RUNS.with_name("another"))
+    page()
+    assert len(calls("sample")) == 2
+
+
+@pytest.mark.parametrize("option", ["output", "figures"])
+def test_a_page_is_no_folder_and_no_picture(trains, option):
+    trains()
+    Path("picture.png").write_bytes(b"\x89PNG\r\n")
+    Path("folder").mkdir()
+    for name in ("picture.png", "folder"):
+        with pytest.raises(LabError, match=f"{name} is no page called"):
+            results(page_only=True, **{option: name})
+
+
+def test_an_evaluation_of_fewer_keys_still_makes_a_page(trains):
+    trains()
+    results(("vae_digits",))
+    path = RUNS / "version_0/metrics.json"
+    rewrite(path, metrics={"test/nll": {"value": 3.0, "protocol": "how; seed 0"}})
+    assert "| 12 ± 13 (2 seeds) |" in page()
+    rewrite(path, metrics={"test/nll": {"value": 3.0}})
+    assert "(1 of 2 seeds) | at most 20, Someone, 2014 | incomplete, 1 of 2 seeds |" in page()
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "metrics.csv"])
+def test_a_damaged_run_is_a_failure_of_its_row_alone(trains, name):
+    trains()
+    results(("vae_digits", "judge"))
+    (RUNS / "version_0" / name).write_text("step,val/loss\n1,{\n")
+    text = page()
+    assert f"**FAILED**, seed 0: {RUNS}/version_0/{name} is" in text
+    assert "incomplete, 1 of 2 seeds" in text
+    assert "| 0.25 ± 0.50 (1 seed)" in text
+
+
+def test_a_folder_of_runs_may_have_brackets_in_its_name(trains):
+    shelf = trains()
+    results(("vae_digits",))
+    moved = Path("runs/[results]")
+    shelf.root.rename(moved)
+    assert Shelf(shelf.index, moved).find("vae_digits", 0) is not None
+
+
+def test_our_own_aims_are_told_from_published_numbers(trains):
+    own = {"published": 20.0, "goal": "at least", "own": True}
+    trains(vae_digits={"metrics": {"nll": own}}, judge={"metrics": {"error": own}})
+    results(("vae_digits", "judge"))
+    text = page()
+    assert "1 met our own aim, 1 **MISSED** our own aim" in text
+    assert "| at least 20, our own aim | met by 0.5 |" in text
+    assert "| ours | mark | verdict |" in text
+    assert "published" not in text.partition("| row")[2]
+
+
+def test_an_index_that_cannot_be_read_says_where_and_what_to_do(lay):
+    folder = lay()
+    (folder / "table.yaml").write_text("row:\n  system: a\n  metrics: {nll\n")
+    with pytest.raises(LabError, match=re.escape("table.yaml is not YAML, line 4.")):
+        read(folder)
+    with pytest.raises(LabError, match=r"call this from the repository's .* by --index"):
+        read("nowhere")

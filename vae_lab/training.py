@@ -61,6 +61,7 @@ QUIET = (
     ".*in eval mode at the start",  # a frozen encoder
     ".*could not find the monitored key",  # until the first validation; from then on an error
 )
+_STARTS = ("encoder", "gan")  # settings that name the model which another one starts from
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 
 
@@ -138,12 +139,18 @@ class LabCLI(LightningCLI):
         if config.trainer.profiler is None:
             kwargs["profiler"] = NoProfiler()
         bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
-        self.trainer_defaults["callbacks"] = [Projector(), Record(), *bar]
+        self.trainer_defaults["callbacks"] = [Projector(), Record(self._source()), *bar]
         trainer = super().instantiate_trainer(**kwargs)
         # Lightning's Trainer declares no `callbacks`, so mypy knows of none: its callback connector
         # sets it.
         drop_idle_hooks([*trainer.callbacks, self.model])  # type: ignore[attr-defined]
         return trainer
+
+    def _source(self) -> Path | None:
+        """Return the checkpoint that the model starts from, unless it goes on from its own."""
+        named = self.config[self.subcommand].model.init_args
+        path = next((p for key in _STARTS if isinstance(p := named.get(key), str)), None)
+        return Path(path) if path and not self.checkpoint else None
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
@@ -261,7 +268,7 @@ def _settled_start(arguments: Namespace, checkpoint: Path | None) -> Iterator[No
     A run's newest version is another one tomorrow. A model that goes on holds what it started
     from in its own checkpoint, and notes what it began with.
     """
-    named = {key: arguments.get(key) for key in ("encoder", "gan")}
+    named = {key: arguments.get(key) for key in _STARTS}
     key = next((key for key, value in named.items() if isinstance(value, str)), None)
     if key is None:
         yield

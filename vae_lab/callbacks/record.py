@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from vae_lab import process
-from vae_lab.files import atomic
+from vae_lab.files import atomic, digest
 from vae_lab.provenance import commit
 
 __all__ = ["Record"]
@@ -28,9 +28,13 @@ class Record(Callback):
 
     Time and commits travel with each checkpoint, so that a run counts all of its parts that led to
     its weights, also those that were killed. Speed and memory are those of the latest part.
+
+    Args:
+        source: The checkpoint that the model starts from, of which the digest is noted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: Path | None = None) -> None:
+        self._source = source
         self._before, self._commits, self._begun = 0.0, list[str](), time.time()
 
     def state_dict(self) -> dict[str, Any]:
@@ -45,6 +49,8 @@ class Record(Callback):
         # A part that ended by itself did so after its last checkpoint.
         self._before = max(self._before, self._earlier.get("seconds", 0.0))
         self._commits = list(dict.fromkeys([*self._commits, *filter(None, [commit()])]))
+        # Taken but once: by the end, training may have replaced the file.
+        self._source_sha256 = digest(self._source) if self._source else None
         self._begun = time.time()
         self._seen = _images_seen(pl_module)
         for logger in trainer.loggers:
@@ -76,7 +82,7 @@ class Record(Callback):
         if self._folder is None or not trainer.is_global_zero:
             return
         path = Path(self._folder) / "run.json"
-        kept = {"command", "started"} & self._earlier.keys()
+        kept = {"command", "started", "source_sha256"} & self._earlier.keys()
         begun: dict[str, Any] = {key: self._earlier[key] for key in kept}
         record = {**self._circumstances(trainer), **begun, **outcome}
         with atomic(path) as file:
@@ -87,6 +93,7 @@ class Record(Callback):
             "command": ["lab", *sys.argv[1:]],
             "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._begun)),
             "commit": ", ".join(self._commits) or None,
+            "source_sha256": self._source_sha256,
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,

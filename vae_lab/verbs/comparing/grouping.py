@@ -117,7 +117,9 @@ def deviation(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
     mean = sum(values) / len(values)
-    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    found = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    # Equal numbers differ from their mean by its rounding, which is no spread.
+    return 0.0 if found < 1e-12 * abs(mean) else found
 
 
 def plus_minus(mean: float | None, spread: float | None) -> str:

@@ -15,7 +15,7 @@ __all__ = ["Figure", "Index", "Mark", "Row", "read"]
 
 @dataclass(frozen=True)
 class Mark:
-    """A published number for one metric, or nothing but the wish to see the metric.
+    """What is to be reached in one metric, or nothing but the wish to see the metric.
 
     Attributes:
         published: The number, if there is one.
@@ -26,6 +26,7 @@ class Mark:
         protocol: How they measured.
         budget: What they trained for.
         caveat: Why ours is not held against it, if it is not.
+        own: Whether nobody published it: it is this suite's own aim.
     """
 
     published: float | None = None
@@ -36,6 +37,12 @@ class Mark:
     protocol: str = ""
     budget: str = ""
     caveat: str = ""
+    own: bool = False
+
+    @property
+    def whose(self) -> str:
+        """Who set the mark."""
+        return "our own aim" if self.own else self.source
 
 
 @dataclass(frozen=True)
@@ -166,9 +173,13 @@ def _entries(path: Path, kind: type[Row] | type[Figure]) -> Iterator[tuple[str, 
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LabError(f"There is no {path}, which says what the results are.") from error
+        raise LabError(
+            f"There is no {path}, which says what the results are: call this from the repository's "
+            "folder, or name the index's by --index."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabError(f"{path} is not YAML.") from error
+        mark = getattr(error, "problem_mark", None)
+        raise LabError(f"{path} is not YAML{f', line {mark.line + 1}' if mark else ''}.") from error
     if not isinstance(given, dict):
         raise LabError(f"{path} holds no `name: entry` lines.")
     # Its own way out would import every class there is, to look for the name that was meant.
@@ -198,8 +209,11 @@ def _check(index: Index, name: str) -> None:
     for key, mark in row.metrics.items():
         if key not in METRICS:
             _refuse("metric", key, METRICS, f"row {name}")
-        if mark.published is not None and not (mark.source and mark.goal):
-            raise LabError(f"row {name}: {key} is published, so it needs a source and a goal.")
+        if mark.published is not None and not (mark.whose and mark.goal):
+            raise LabError(
+                f"row {name}: {key} is published, so it needs a source and a goal; "
+                "own: true says that it is our own aim."
+            )
     for other in row.needs.values():
         if other not in index.rows:
             _refuse("row", other, index.rows, f"row {name} needs one")

@@ -23,7 +23,7 @@ class Outcome:
         found = {seed: run for seed in self.row.seeds if (run := shelf.find(name, seed))}
         damage = {seed: note for seed, run in found.items() if (note := _damage(run))}
         self.runs = {seed: run for seed, run in found.items() if seed not in damage}
-        notes = {job.seed: failure(shelf.root, job) for job in wanted(shelf, [name])}
+        notes = {job.seed: failure(shelf, job) for job in wanted(shelf, [name])}
         self.failures = {seed: note for seed, note in (notes | damage).items() if note}
 
     def entries(self, key: str) -> dict[int, dict[str, Any]]:

@@ -12,8 +12,9 @@ __all__ = ["page"]
 
 _INTRODUCTION = """\
 Written by `{command}` from the run folders and `{index}`; nothing here is typed by hand.
-`{command} ROW` re-makes a row. A run counts for a row while its settings are the row's; the
-commit that made it stands below, as later ones may have changed what the same settings do.
+`{command} ROW` re-makes a row. A run of one process counts for a row while its settings are the
+row's; the commit that made it stands below, as later ones may have changed what the same settings
+do. A mark is a published number, or where it says so our own aim.
 
 Ours is the mean over seeds ± their standard deviation; of a single seed, ± the standard error over
 test images, which says nothing of other seeds. Likelihoods are in nats an image, shares between 0
@@ -38,28 +39,34 @@ def page(shelf: Shelf, title: str, quick: bool, figures: str) -> list[str]:
 
 def _tally(outcomes: Iterable[Outcome]) -> str:
     """Count what the table says, so that nobody has to."""
-    said = [
-        o.verdict(key) if o.entries(key) else o.state for o in outcomes for key in o.row.metrics
-    ]
-    # A verdict goes on with how far the mark was missed or met.
-    verdicts = ("met", "**MISSED**", "not compared", "incomplete", "**FAILED**")
-    kinds = [next((v for v in verdicts if text.startswith(v)), text) for text in said]
-    counts = Counter(kind or "without a published number" for kind in kinds)
-    order = sorted(counts, key=lambda kind: (*verdicts, kind).index(kind))
-    return f"{len(said)} numbers: {', '.join(f'{counts[kind]} {kind}' for kind in order)}."
+    order = ("met", "met our own aim", "**MISSED**", "**MISSED** our own aim", "not compared")
+    kinds = Counter(_kind(o, key) for o in outcomes for key in o.row.metrics)
+    known = sorted(kinds, key=lambda kind: (*order, "incomplete", "**FAILED**", kind).index(kind))
+    return f"{kinds.total()} numbers: {', '.join(f'{kinds[kind]} {kind}' for kind in known)}."
+
+
+def _kind(outcome: Outcome, key: str) -> str:
+    """Return what is counted of a verdict, without how far the mark was missed or met."""
+    if not outcome.entries(key):
+        return outcome.state
+    verdict = outcome.verdict(key)
+    for kind in ("met", "**MISSED**"):
+        if verdict.startswith(kind):
+            return kind + " our own aim" * outcome.row.metrics[key].own
+    return verdict.partition(",")[0] or "without a mark"
 
 
 def _table(outcomes: Iterable[Outcome], quick: bool) -> Iterator[str]:
-    heads = ["row", "system", "measured", "ours", "published", "verdict", "our budget", "time"]
+    heads = ["row", "system", "measured", "ours", "mark", "verdict", "our budget", "time"]
     if quick:
-        heads = [head for head in heads if head not in ("published", "verdict")]
+        heads = [head for head in heads if head not in ("mark", "verdict")]
     yield f"| {' | '.join(heads)} |"
     yield f"|{'---|' * len(heads)}"
     for outcome in outcomes:
         for i, key in enumerate(outcome.row.metrics):
             once = [f"[{outcome.name}](#{outcome.name})", outcome.row.system]
             cost = [outcome.budget, outcome.time]
-            held = [] if quick else [_published(outcome.row.metrics[key]), outcome.verdict(key)]
+            held = [] if quick else [_mark(outcome.row.metrics[key]), outcome.verdict(key)]
             cells = [*(once if not i else ["", ""]), METRICS[key], outcome.ours(key), *held]
             yield f"| {' | '.join([*cells, *(cost if not i else ['', ''])])} |"
     yield ""
@@ -79,7 +86,7 @@ def _details(outcome: Outcome) -> Iterator[str]:
             parts = [mark.protocol, mark.budget and f"trained for {mark.budget}", mark.caveat]
             after = "; ".join(part for part in parts if part)
             yield (
-                f"published {METRICS[key]} {mark.published:g}: {mark.source}"
+                f"mark of {METRICS[key]}: {mark.published:g}, {mark.whose}"
                 + f"; {after}" * bool(after)
             )
     for key in outcome.row.metrics:
@@ -106,11 +113,11 @@ def _details(outcome: Outcome) -> Iterator[str]:
     yield f"`{' '.join(['lab evaluate RUN', *arguments])}`"
 
 
-def _published(mark: Mark) -> str:
+def _mark(mark: Mark) -> str:
     if mark.published is None:
         return ""
     allowed = f" ± {mark.tolerance:g}" if mark.tolerance else ""
-    return f"{mark.goal} {mark.published:g}{allowed}, {mark.source}"
+    return f"{mark.goal} {mark.published:g}{allowed}, {mark.whose}"
 
 
 def _protocol(text: str) -> str:

@@ -77,7 +77,14 @@ def results(
 
 def _check(path: Path, title: str) -> None:
     """Refuse to write over a page of another kind: digits say nothing of real data."""
-    if path.exists() and path.read_text(encoding="utf-8").partition("\n")[0] != title:
+    found = None
+    try:
+        found = path.read_text(encoding="utf-8").partition("\n")[0]
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError):  # a folder, or no text
+        pass
+    if found != title:
         raise LabError(f"{path} is no page called {title!r}: name another file.")
 
 

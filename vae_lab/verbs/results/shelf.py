@@ -5,6 +5,8 @@ import json
 import threading
 import warnings
 from contextlib import redirect_stdout, suppress
+from glob import escape
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,20 @@ class Shelf:
     def look(self) -> None:
         """See which runs there are by now, and what they hold."""
         with self._lock, suppress(LabError):  # at first nothing was trained yet
-            self._runs = expand([f"{self.root}/**"])
+            self._runs = expand([f"{escape(str(self.root))}/**"])
 
     def words(self, name: str) -> list[str]:
         """Return what follows `lab fit` for a row, but for its seed and the runs that it needs."""
         file = self.index.experiment(name)
         return ["--config", str(file), *self.index.rows[name].overrides]
+
+    def fingerprint(self, name: str) -> str:
+        """Return a digest of what a row is trained, evaluated and judged by, as it is today."""
+        row = self.index.rows[name]
+        with self._lock:
+            own = {k: v for k, v in self._settings_of(name).items() if k not in row.needs}
+        known = json.dumps([own, row.needs, row.evaluate, [*row.metrics]], sort_keys=True)
+        return sha256(known.encode()).hexdigest()[:12]
 
     def find(self, name: str, seed: int) -> Run | None:
         """Return the run of a row and a seed, a finished one if there is one, or None."""
@@ -111,6 +121,9 @@ class Shelf:
 
     def _is(self, run: Run, name: str, seed: int, wanted: dict[str, str]) -> bool:
         needs = {option: self.first(row) for option, row in self.index.rows[name].needs.items()}
+        # A batch's size is that of one process: two see twice as many images a step.
+        if record(run).get("processes", 1) != 1:
+            return False
         with suppress(LabError):  # a damaged run is no row's
             own = self._settings(run)
             shared = own.keys() & wanted.keys() - {"seed_everything", *needs}
@@ -122,9 +135,21 @@ class Shelf:
             return (
                 own.get("seed_everything") == str(seed)
                 and own.keys() == wanted.keys()
-                and all(_made_from(own[option], needs[option]) for option in needs)
+                and all(self._made_from(run, own[option], needs[option]) for option in needs)
             )
         return False
+
+    def _made_from(self, run: Run, checkpoint: str, source: Run | None) -> bool:
+        """Tell whether a run started from another one's checkpoint, on whichever machine.
+
+        A run that noted no digest of it is known by the name in its settings alone.
+        """
+        if source is None:
+            return False
+        noted, weights = record(run).get("source_sha256"), self._weights(source)
+        if noted and weights:
+            return bool(noted == weights)
+        return Path(checkpoint).parts[-4:-2] == source.path.resolve().parts[-2:]
 
     def _settings(self, run: Run, today: bool = False) -> dict[str, str]:
         """Return the settings of a run as it saved them, or with those that it knew nothing of."""
@@ -175,8 +200,3 @@ def _resolved(words: list[str]) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         run(["fit", *words, "--print_config"])
     return dict(yaml.safe_load(said.getvalue()))
-
-
-def _made_from(checkpoint: str, run: Run | None) -> bool:
-    """Tell whether a setting names the checkpoint of a run, on whichever machine that was."""
-    return run is not None and Path(checkpoint).parts[-4:-2] == run.path.resolve().parts[-2:]

@@ -4,7 +4,7 @@ import fcntl
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -38,12 +38,12 @@ def wanted(shelf: Shelf, names: Sequence[str]) -> list[Job]:
     return [job for job in jobs if not _done(shelf, job)]
 
 
-def failure(root: Path, job: Job) -> str:
-    """Return why a job failed when it was last tried; nothing if it did not."""
-    try:
-        return _note(root, job).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
+def failure(shelf: Shelf, job: Job) -> str:
+    """Return why a job failed when it was last tried as its row is today; nothing if it did not."""
+    with suppress(OSError, UnicodeDecodeError):
+        known, _, reason = _note(shelf.root, job).read_text(encoding="utf-8").partition(" ")
+        return reason.strip() if known == shelf.fingerprint(job.name) else ""
+    return ""
 
 
 class Queue:
@@ -115,6 +115,7 @@ class Queue:
         words = ["fit", *self.shelf.words(job.name), f"--seed_everything={job.seed}"]
         needs = self.index.rows[job.name].needs.items()
         words += [f"--{option}={self._run_of(row).path}" for option, row in needs]
+        words.append("--trainer.devices=1")  # a batch is what one process takes
         if run is None or not (run.path / "checkpoints/last.ckpt").is_file():
             return [*words, f"--runs={self.root}", f"--name={job.name}"]
         folder = run.path.parent
@@ -152,7 +153,7 @@ class Queue:
     def _fail(self, job: Job, reason: str) -> None:
         _say(f"{job}: FAILED, {reason}")
         with atomic(_note(self.root, job)) as file:
-            file.write(reason.encode())
+            file.write(f"{self.shelf.fingerprint(job.name)} {reason}".encode())
 
 
 def _done(shelf: Shelf, job: Job) -> bool:
