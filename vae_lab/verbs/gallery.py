@@ -161,12 +161,15 @@ def _tabulate(
     columns = _columns(runs)
     heads = ["model", "run", *(_METRICS[key] for key in columns), "training"]
     notes = list(_notes(runs, drawing, columns))
-    printed = Table(*heads, box=SIMPLE_HEAD)
-    for row in _rows(classes, runs, list(columns.values()), "[bold]{}[/]"):
-        printed.add_row(*row)
+    # A column a run: a terminal is too narrow for a column a metric.
+    rows = _rows(classes, runs, list(columns.values()), "[bold]{}[/]")
+    (_, *names), *lines = zip(heads, *rows, strict=True)
+    printed = Table("", *names, box=SIMPLE_HEAD)
+    for line in lines:
+        printed.add_row(*line)
     Console(highlight=False).print(printed, *notes, sep="\n")
-    lines = [heads, ["---"] * len(heads), *_rows(classes, runs, list(columns.values()), "**{}**")]
-    text = [f"| {' | '.join(line)} |" for line in lines]
+    marked = _rows(classes, runs, list(columns.values()), "**{}**")
+    text = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *marked)]
     with atomic(path) as file:
         # A blank line between notes makes each a paragraph.
         file.write("\n".join([*text, "", "\n\n".join(notes), ""]).encode())
