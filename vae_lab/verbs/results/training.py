@@ -106,7 +106,7 @@ class Queue:
         if not self.shelf.evaluated(job.name, run):
             _say(f"{job}: is evaluated")
             self._call(job, ["evaluate", str(run.path), *self._evaluation(job.name)], append=True)
-            run = self.shelf.find(*job) or run
+            run = Run(run.path)  # what was known of it is from before
         self._check(job.name, run)
         _say(f"{job}: done")
 
