@@ -230,6 +230,25 @@ def test_everything_missing_is_trained_once_and_the_pages_say_so(trains, here):
     assert len(calls("evaluate")) == 4
 
 
+def test_a_run_whose_settings_were_being_written_is_no_other_rows(trains, monkeypatch):
+    shelf = trains()
+    results(names=("judge",))
+    shelf.look()
+    path = next(shelf.root.rglob("config.yaml"))
+    text = path.read_text()
+    path.write_text("")
+    settings = Shelf._settings
+
+    def late(self, run, today=False):
+        # Its training writes the rest between the two looks at it.
+        if today:
+            path.write_text(text)
+        return settings(self, run, today)
+
+    monkeypatch.setattr(Shelf, "_settings", late)
+    assert shelf.find("vae_digits", 0) is None  # a code of 3, where the judge's is of 2
+
+
 def test_figures_are_drawn_of_the_runs_that_are_there(trains):
     trains()
     results(("vae_digits",))

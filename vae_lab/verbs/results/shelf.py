@@ -44,8 +44,8 @@ class Shelf:
     def __init__(self, index: Index, root: Path) -> None:
         self.index, self.root = index, root
         self._wanted: dict[str, dict[str, str]] = {}
-        self._digests: dict[tuple[Path, int], str] = {}
-        self._read: dict[tuple[Path, int, bool], dict[str, str]] = {}
+        self._digests: dict[tuple[object, ...], str] = {}
+        self._read: dict[tuple[object, ...], dict[str, str]] = {}
         self._lock = threading.RLock()
         self._runs: list[Run] = []
         self.look()
@@ -114,7 +114,7 @@ class Shelf:
         return known
 
     def _digest(self, path: Path) -> str:
-        key = (path, path.stat().st_mtime_ns)
+        key = (path, *_looks(path))
         if key not in self._digests:
             self._digests[key] = digest(path)
         return self._digests[key]
@@ -126,15 +126,14 @@ class Shelf:
             return False
         with suppress(LabError):  # a damaged run is no row's
             own = self._settings(run)
-            shared = own.keys() & wanted.keys() - {"seed_everything", *needs}
-            if any(own[key] != wanted[key] for key in shared):
-                return False
-            if own.keys() != wanted.keys():
+            apart = {"seed_everything", *needs}
+            if own.keys() != wanted.keys() and _agree(own, wanted, apart):
                 # It may know fewer settings than there are today: read as one of today's.
                 own = self._settings(run, today=True)
             return (
                 own.get("seed_everything") == str(seed)
                 and own.keys() == wanted.keys()
+                and _agree(own, wanted, apart)
                 and all(self._made_from(run, own[option], needs[option]) for option in needs)
             )
         return False
@@ -154,9 +153,10 @@ class Shelf:
     def _settings(self, run: Run, today: bool = False) -> dict[str, str]:
         """Return the settings of a run as it saved them, or with those that it knew nothing of."""
         path = run.path / "config.yaml"
-        key = (path, path.stat().st_mtime_ns if path.exists() else 0, today)
+        key = (path, *_looks(path), today)
         if key not in self._read:
-            config = _resolved(["--config", str(path)]) if today else run.config
+            # Read anew: a training may have been writing it when this run was first looked at.
+            config = _resolved(["--config", str(path)]) if today else Run(run.path).config
             self._read[key] = settings_of(config, _ELSEWHERE)
         return self._read[key]
 
@@ -169,6 +169,17 @@ class Shelf:
             except LabError as error:
                 raise LabError(f"row {name}: {error}") from error
         return self._wanted[name]
+
+
+def _agree(own: dict[str, str], wanted: dict[str, str], apart: set[str]) -> bool:
+    """Tell whether settings that both have are the same, but for those that stand apart."""
+    return all(own[key] == wanted[key] for key in own.keys() & wanted.keys() - apart)
+
+
+def _looks(path: Path) -> tuple[int, int]:
+    """Return when a file was written and its size: a clock's tick is longer than a writing."""
+    found = path.stat() if path.exists() else None
+    return (found.st_mtime_ns, found.st_size) if found else (0, 0)
 
 
 def finished(run: Run) -> bool:
