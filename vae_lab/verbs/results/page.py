@@ -14,11 +14,13 @@ _INTRODUCTION = """\
 Written by `{command}` from the run folders and `{index}`; nothing here is typed by hand.
 `{command} ROW` re-makes a row. A run of one process counts for a row while its settings are the
 row's; the commit that made it stands below, as later ones may have changed what the same settings
-do. A mark is a published number, or where it says so our own aim.
+do.{marks}
 
 Ours is the mean over seeds ± their standard deviation; of a single seed, ± the standard error over
 test images, which says nothing of other seeds. Likelihoods are in nats an image, shares between 0
 and 1. Pictures of these runs: [{figures}]({figures})."""
+
+_MARKS = " A mark is a published number, or where it says so our own aim."
 
 
 def page(shelf: Shelf, title: str, quick: bool, figures: str) -> list[str]:
@@ -32,7 +34,9 @@ def page(shelf: Shelf, title: str, quick: bool, figures: str) -> list[str]:
     """
     outcomes = [Outcome(shelf, name) for name in shelf.index.rows]
     command = "lab results --quick" if quick else "lab results"
-    said = _INTRODUCTION.format(command=command, index=shelf.index.folder, figures=figures)
+    said = _INTRODUCTION.format(
+        command=command, index=shelf.index.folder, figures=figures, marks="" if quick else _MARKS
+    )
     head = [title, "", *said.splitlines(), "", _tally(outcomes), ""]
     return [*head, *_table(outcomes, quick), *_rows(outcomes)]
 
