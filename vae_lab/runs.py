@@ -76,6 +76,19 @@ class Run:
             raise LabError(message) from error
 
     @property
+    def record(self) -> dict[str, Any]:
+        """`run.json`: what the run was made with and what it cost; empty if it cannot be read."""
+        with suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads((self.path / "run.json").read_text("utf-8"))
+            return found
+        return {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return self.record.get("finished") is True
+
+    @property
     def scores(self) -> dict[str, float]:
         """The value of each metric of `metrics.json`."""
         return {key: float(entry["value"]) for key, entry in self.evaluation["metrics"].items()}

@@ -148,9 +148,9 @@ class LabCLI(LightningCLI):
 
     def _source(self) -> Path | None:
         """Return the checkpoint that the model starts from, unless it goes on from its own."""
-        named = self.config[self.subcommand].model.init_args
-        path = next((p for key in _STARTS if isinstance(p := named.get(key), str)), None)
-        return Path(path) if path and not self.checkpoint else None
+        arguments = self.config[self.subcommand].model.init_args
+        key = _start(arguments)
+        return Path(arguments[key]) if key and not self.checkpoint else None
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
@@ -268,20 +268,26 @@ def _settled_start(arguments: Namespace, checkpoint: Path | None) -> Iterator[No
     A run's newest version is another one tomorrow. A model that goes on holds what it started
     from in its own checkpoint, and notes what it began with.
     """
-    named = {key: arguments.get(key) for key in _STARTS}
-    key = next((key for key, value in named.items() if isinstance(value, str)), None)
+    key = _start(arguments)
     if key is None:
         yield
-    elif checkpoint is None:
-        arguments[key] = str(runs.checkpoint_of(named[key]).absolute())
+        return
+    named = arguments[key]
+    if checkpoint is None:
+        arguments[key] = str(runs.checkpoint_of(named).absolute())
         yield
     else:
         arguments[key] = str(checkpoint)
         yield
         folder = checkpoint.absolute().parent.parent
         before = runs.Run(folder).config.get("model", {}).get("init_args", {})
-        noted = before.get(key, named[key])
+        noted = before.get(key, named)
         arguments[key] = dict_to_namespace(noted) if isinstance(noted, dict) else noted
+
+
+def _start(arguments: Namespace) -> str | None:
+    """Return the setting that names the checkpoint which a model starts from, if one does."""
+    return next((key for key in _STARTS if isinstance(arguments.get(key), str)), None)
 
 
 def _compile(model: LightningModule) -> None:

@@ -36,21 +36,12 @@ def sweeps(
         return pictures.stacked(_panels(model, batch, steps))
     z, span = model.draw_codes(1), 2.0 if span is None else span
     dims = range(min(rows, model.latent_dim))
-    first = pictures.traversal(model.decode, z, span, steps, dims)
+    panels = [pictures.traversal(model.decode, z, span, steps, dims)]
     draws, values = model.draw_codes(ROWS), torch.linspace(-span, span, steps)
-    panels = [
-        _swept(
-            model,
-            draws,
-            slice(k, k + 1),
-            values,
-            span,
-            _draws(),
-            f"z{k + 1} from left to right, of {ROWS} draws",
-        )
-        for k in dims[:2]
-    ]
-    return pictures.stacked([first, *panels])
+    for k in dims[:2]:
+        title = f"z{k + 1} from left to right, of {ROWS} draws"
+        panels.append(_swept(model, draws, slice(k, k + 1), values, span, _draws(), title))
+    return pictures.stacked(panels)
 
 
 def walks(model: Any, batch: Batch, pairs: int = 8, steps: int = 11, seed: int = 0) -> Tensor:

@@ -50,7 +50,9 @@ class Likeness(Callback):
         if stage == "fit":
             self._check_epochs(trainer)
         require(pl_module, Samples, "Likeness")
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by the data connector
+        # Lightning's Trainer declares no `datamodule`, so mypy knows of none: its data connector
+        # sets it.
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         judge, self._name, _ = load_judge(self.path, pl_module, data)
         grey = cast(Images, data.undrawn())
         real = grey.images("val").x

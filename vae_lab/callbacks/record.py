@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from vae_lab import process
 from vae_lab.files import atomic, digest
 from vae_lab.provenance import commit
+from vae_lab.runs import Run
 
 __all__ = ["Record"]
 
@@ -45,7 +46,7 @@ class Record(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._folder = trainer.log_dir if trainer.loggers else None
-        self._earlier = self._read()
+        self._earlier = Run(Path(self._folder)).record if self._folder else {}
         # A part that ended by itself did so after its last checkpoint.
         self._before = max(self._before, self._earlier.get("seconds", 0.0))
         self._commits = list(dict.fromkeys([*self._commits, *filter(None, [commit()])]))
@@ -70,13 +71,6 @@ class Record(Callback):
 
     def _seconds(self) -> float:
         return self._before + time.time() - self._begun
-
-    def _read(self) -> dict[str, Any]:
-        """Return what an earlier part of this run recorded."""
-        with suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads((Path(self._folder or "") / "run.json").read_text())
-            return found
-        return {}
 
     def _write(self, trainer: Trainer, outcome: dict[str, Any]) -> None:
         if self._folder is None or not trainer.is_global_zero:
@@ -116,7 +110,8 @@ def _tell_boards(trainer: Trainer, moment: Literal["start", "end"]) -> None:
 
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     known = dict(_flat(settings(trainer)))
-    _, start, end = hparams(known, {})  # type: ignore[no-untyped-call]  # torch does not type it
+    # torch annotates none of what writes to TensorBoard.
+    _, start, end = hparams(known, {})  # type: ignore[no-untyped-call]
     for board in boards if trainer.is_global_zero else ():
         board.experiment.file_writer.add_summary(start if moment == "start" else end)
 

@@ -211,7 +211,7 @@ class VAE(SingleObjective):
             # gradient that is cut off is a multiple of the one that comes through the codes.
             share = weights.detach().softmax(0).view(*z.shape[:-1], 1)
             scale = 1 - beta + beta * share
-            # torch annotates Tensor.register_hook in no way, and has no other name for it.
+            # torch annotates no Tensor.register_hook, and offers no other way to a gradient's hook.
             z.register_hook(scale.mul)  # type: ignore[no-untyped-call]
         return importance_bound(weights).mean(0)
 

@@ -196,13 +196,11 @@ def _rows(
     classes: Sequence[str], runs: Sequence[Run], columns: "Sequence[Column]", bold: str
 ) -> Iterator[list[str]]:
     """Yield the cells of each run, the best numbers in bold."""
-    from vae_lab.verbs.results.shelf import record
-
     for i, (name, run, place) in enumerate(zip(classes, runs, _places(runs), strict=True)):
         best = [c.values[i] is not None and c.values[i] == c.best for c in columns]
         texts = [c.texts[i] for c in columns]
         numbers = [bold.format(t) if b else t for t, b in zip(texts, best, strict=True)]
-        seconds = record(run).get("seconds")
+        seconds = run.record.get("seconds")
         yield [name, place, *numbers, "" if seconds is None else f"{seconds / 60:.1f} min"]
 
 

@@ -9,7 +9,7 @@ from vae_lab.errors import LabError
 from vae_lab.runs import Run
 from vae_lab.verbs.comparing.grouping import deviation, plus_minus
 from vae_lab.verbs.results.index import Mark
-from vae_lab.verbs.results.shelf import Shelf, finished, record
+from vae_lab.verbs.results.shelf import Shelf
 from vae_lab.verbs.results.training import failure, wanted
 
 __all__ = ["Outcome"]
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def _stopped(self) -> str:
-        return "" if all(map(finished, self.runs.values())) else ", stopped early"
+        return "" if all(run.finished for run in self.runs.values()) else ", stopped early"
 
     @property
     def state(self) -> str:
@@ -61,7 +61,8 @@ class Outcome:
             return "**FAILED**"
         if not self.runs:
             return "not run"
-        return "not evaluated" if all(map(finished, self.runs.values())) else "not finished"
+        finished = all(run.finished for run in self.runs.values())
+        return "not evaluated" if finished else "not finished"
 
     def verdict(self, key: str) -> str:
         """Say whether ours reaches the mark, or by how much not, once every seed has a number."""
@@ -69,7 +70,7 @@ class Outcome:
         values = [float(entry["value"]) for entry in entries.values()]
         if not all(map(math.isfinite, values)):
             return "**FAILED**, no finite number"
-        done = [s for s in entries if finished(self.runs[s]) and s not in self.failures]
+        done = [s for s in entries if self.runs[s].finished and s not in self.failures]
         if values and len(done) < len(self.row.seeds):
             return f"incomplete, {len(done)} of {_count(len(self.row.seeds), 'seed')}"
         if mark.published is None or not values:
@@ -80,7 +81,7 @@ class Outcome:
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
-        return [record(run) for run in self.runs.values()]
+        return [run.record for run in self.runs.values()]
 
     def recorded(self, key: str, form: str = "{}") -> str:
         """Return what `run.json` says of something, each different value once."""

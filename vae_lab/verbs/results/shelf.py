@@ -17,7 +17,7 @@ from vae_lab.verbs.comparing.settings import settings_of
 from vae_lab.verbs.results.index import Index
 from vae_lab.verbs.results.protocol import as_asked
 
-__all__ = ["Shelf", "finished", "record"]
+__all__ = ["Shelf"]
 
 _ELSEWHERE = (
     *("data.root", "data.eval_batch_size", "last.minutes", "weights_only"),
@@ -73,12 +73,12 @@ class Shelf:
         with self._lock:
             wanted = self._settings_of(name)
             runs = [run for run in self._runs if self._is(run, name, seed, wanted)]
-        return next((run for run in runs if finished(run)), runs[-1] if runs else None)
+        return next((run for run in runs if run.finished), runs[-1] if runs else None)
 
     def first(self, name: str) -> Run | None:
         """Return the finished run of a row's first seed, which stands for it, or None."""
         run = self.find(name, self.index.rows[name].seeds[0])
-        return run if run and finished(run) else None
+        return run if run and run.finished else None
 
     def evaluated(self, name: str, run: Run) -> bool:
         """Tell whether a run has all the numbers that its row asks for, as it asks for them."""
@@ -122,7 +122,7 @@ class Shelf:
     def _is(self, run: Run, name: str, seed: int, wanted: dict[str, str]) -> bool:
         needs = {option: self.first(row) for option, row in self.index.rows[name].needs.items()}
         # A batch's size is that of one process: two see twice as many images a step.
-        if record(run).get("processes", 1) != 1:
+        if run.record.get("processes", 1) != 1:
             return False
         with suppress(LabError):  # a damaged run is no row's
             own = self._settings(run)
@@ -145,7 +145,7 @@ class Shelf:
         """
         if source is None:
             return False
-        noted, weights = record(run).get("source_sha256"), self._weights(source)
+        noted, weights = run.record.get("source_sha256"), self._weights(source)
         if noted and weights:
             return bool(noted == weights)
         return Path(checkpoint).parts[-4:-2] == source.path.resolve().parts[-2:]
@@ -180,19 +180,6 @@ def _looks(path: Path) -> tuple[int, int]:
     """Return when a file was written and its size: a clock's tick is longer than a writing."""
     found = path.stat() if path.exists() else None
     return (found.st_mtime_ns, found.st_size) if found else (0, 0)
-
-
-def finished(run: Run) -> bool:
-    """Tell whether a training came to its end."""
-    return record(run).get("finished") is True
-
-
-def record(run: Run) -> dict[str, Any]:
-    """Return a run's `run.json`: what it was made with and what it cost; empty if there is none."""
-    with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
-        return found
-    return {}
 
 
 def _resolved(words: list[str]) -> dict[str, Any]:

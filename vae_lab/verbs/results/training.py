@@ -13,7 +13,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.runs import Run
 from vae_lab.verbs import workers
-from vae_lab.verbs.results.shelf import Shelf, finished
+from vae_lab.verbs.results.shelf import Shelf
 
 __all__ = ["Job", "Queue", "failure", "wanted"]
 
@@ -97,7 +97,7 @@ class Queue:
 
     def _do(self, job: Job) -> None:
         run = self.shelf.find(*job)
-        if run is None or not finished(run):
+        if run is None or not run.finished:
             _say(f"{job}: {'goes on' if run else 'trains'}")
             self._call(job, self._fit(job, run))
             run = self.shelf.find(*job)
@@ -158,7 +158,7 @@ class Queue:
 
 def _done(shelf: Shelf, job: Job) -> bool:
     run = shelf.find(*job)
-    return run is not None and finished(run) and shelf.evaluated(job.name, run)
+    return run is not None and run.finished and shelf.evaluated(job.name, run)
 
 
 def _note(root: Path, job: Job) -> Path:
