@@ -1,6 +1,7 @@
 """The published table: its index, which run is whose, what is trained, and what the pages say."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -45,6 +46,7 @@ FIGURES = {
 # What stands for `lab`: a fit notes the settings it is to have, an evaluation some numbers.
 LAB = """
 import json, os, pathlib, sys
+from hashlib import sha256
 import yaml
 verb, *words = sys.argv[1:]
 given = dict(w[2:].split("=", 1) for w in words if w.startswith("--") and "=" in w)
@@ -67,9 +69,10 @@ if verb == "fit":
     (folder / "metrics.csv").write_text("epoch,images,step,val/loss\\n9,13500,50,3.0\\n")
     record = {"finished": not os.environ.get("KILLED"), "seconds": 61.0, "threads": 1}
     record |= {"commit": "abc", "device": "a machine", "versions": {"torch": "2.11"}}
+    if "model.encoder" in given:
+        record["source_sha256"] = sha256(encoder.read_bytes()).hexdigest()[:12]
     (folder / "run.json").write_text(json.dumps(record))
 elif verb == "evaluate":
-    from hashlib import sha256
     folder = pathlib.Path(words[0])
     known = sha256((folder / "checkpoints/best.ckpt").read_bytes()).hexdigest()[:12]
     samples = int(given.get("importance_samples", 5000))
@@ -126,6 +129,11 @@ def trains(lay, here):
         return shelf
 
     return prepare
+
+
+def forget():
+    """Remove what is on record, so that the runs themselves are all there is."""
+    shutil.rmtree("experiments/results/measured", ignore_errors=True)
 
 
 def calls(verb):
@@ -331,6 +339,7 @@ def test_other_settings_are_another_row(trains, lay):
 def test_settings_that_a_run_knew_nothing_of_are_read_as_todays(trains):
     shelf = trains()
     results(("vae_digits",))
+    forget()
     path = Path("runs/results/vae_digits/version_0/config.yaml")
     config = yaml.safe_load(path.read_text())
     del config["model"]["init_args"]["free_bits"]
@@ -344,6 +353,7 @@ def test_settings_that_a_run_knew_nothing_of_are_read_as_todays(trains):
 def test_where_it_ran_and_what_it_showed_are_no_settings(trains):
     shelf = trains()
     results(("vae_digits",))
+    forget()
     path = Path("runs/results/vae_digits/version_0/config.yaml")
     config = yaml.safe_load(path.read_text())
     config["trainer"]["accelerator"] = "gpu"
@@ -356,6 +366,7 @@ def test_where_it_ran_and_what_it_showed_are_no_settings(trains):
 def test_numbers_of_other_weights_or_of_fewer_samples_are_not_the_rows(trains, lay):
     shelf = trains()
     results(("vae_digits",))
+    forget()
     more = read(lay(vae_digits={"evaluate": {"importance_samples": 20}}))
     assert len(wanted(Shelf(more, shelf.root), ["vae_digits"])) == 2
     Path("runs/results/vae_digits/version_0/checkpoints/best.ckpt").write_text("other weights")

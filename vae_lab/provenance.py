@@ -7,12 +7,17 @@ __all__ = ["commit"]
 
 
 def commit() -> str | None:
-    """Return the commit of the source in use, marked where it was changed since, if known."""
+    """Return the commit of the source in use, marked where the package was changed since, if known.
+
+    Experiments and pages beside it may change: a run keeps its settings itself.
+    """
     here = Path(__file__)
     # A package installed below some other project's checkout is not part of it.
     if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
         return None
-    return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=12")
+    head = _git(here.parent, "rev-parse", "--short=12", "HEAD")
+    changed = _git(here.parent, "status", "--porcelain", "--", ".")
+    return head and head + "-dirty" * bool(changed)
 
 
 def _git(folder: Path, *args: str) -> str | None:

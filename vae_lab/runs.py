@@ -122,6 +122,15 @@ class Run:
         except (ValueError, TypeError, csv.Error) as error:
             raise LabError(f"{path} is damaged: {error}.") from error
 
+    @property
+    def seen(self) -> tuple[float, float]:
+        """How many epochs were begun, and how many images were learned from."""
+        epoch, images = (
+            max((row[axis] for row in self._rows if axis in row), default=start)
+            for axis, start in (("epoch", -1.0), ("images", 0.0))
+        )
+        return epoch + 1, images
+
     @cached_property
     def epoch_ends(self) -> dict[int, int]:
         """At which step each epoch ended, counted from 1 as pictures are."""

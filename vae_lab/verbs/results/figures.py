@@ -1,9 +1,12 @@
 """The page of figures: each drawn by a verb from the runs of the table."""
 
+import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from vae_lab.files import atomic, digest
 from vae_lab.runs import Run
@@ -22,6 +25,8 @@ _READ = (
 def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
     """Draw the figures whose runs are there, but for those that were drawn of the same before.
 
+    A figure outlives its runs, as long as they are on record and it would be drawn the same way.
+
     Args:
         shelf: Where the figures and the runs are.
         folder: Where the pictures go.
@@ -30,36 +35,89 @@ def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
     Returns:
         For each figure that is not there, why.
     """
-    missing: dict[str, str] = {}
-    waiting: list[tuple[str, list[str], str]] = []
+    notes, missing = _Notes(folder / "drawn.json"), dict[str, str]()
+    waiting: list[_Drawing] = []
     for name, figure in shelf.index.figures.items():
-        found = {row: shelf.first(row) for row in figure.rows}
-        runs = [run for run in found.values() if run]
-        if lacking := [row for row, run in found.items() if run is None]:
-            missing[name] = f"no finished run of {', '.join(lacking)} yet"
-            continue
-        words = [*_words(figure, [str(run.path) for run in runs], str(folder))]
-        words.append(f"--{figure.output}={folder / name}.png")
-        origin = _origin(words, runs)
-        if not _drawn(shelf, name, origin, words, folder):
-            waiting.append((name, words, origin))
+        runs = {row: run for row in figure.rows if (run := shelf.first(row))}
+        if lacking := [row for row in figure.rows if row not in runs]:
+            if not notes.stands(shelf, name, folder):
+                missing[name] = f"no finished run of {', '.join(lacking)} yet"
+        elif not notes.drawn(drawing := _Drawing(name, figure, runs, folder)):
+            waiting.append(drawing)
     pool = Workers()
 
     def work() -> None:
         while waiting and not pool.stopped:
-            name, words, origin = waiting.pop()
-            log = shelf.root / f"figure_{name}.log"
-            with pool.process([*LAB, *words], log) as process:
+            drawing = waiting.pop()
+            log = shelf.root / f"figure_{drawing.name}.log"
+            with pool.process([*LAB, *drawing.words], log) as process:
                 status = process.wait()
             if status:
-                missing[name] = last_words(status, log)
+                missing[drawing.name] = last_words(status, log)
             else:
-                with atomic(_note(shelf, name)) as file:
-                    file.write(origin.encode())
+                notes.add(shelf, drawing)
 
     if waiting:
         pool.run(workers, work)
     return missing
+
+
+class _Drawing:
+    """A figure with the runs that it is drawn of, and the command that draws it."""
+
+    def __init__(self, name: str, figure: Figure, runs: Mapping[str, Run], folder: Path) -> None:
+        self.name, self.runs, self.folder = name, runs, folder
+        self.command = _command(figure, folder.name)
+        output = f"--{figure.output}={folder / name}.png"
+        self.words = [*_words(figure, [str(r.path) for r in runs.values()], str(folder)), output]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files that the command writes."""
+        paths = [Path(value) for word in self.words if (value := word.partition("=")[2])]
+        return [path for path in paths if path.parent == self.folder]
+
+    @property
+    def origin(self) -> str:
+        """A digest of the command, and of the files that it may read."""
+        files = [run.path / file for run in self.runs.values() for file in _READ]
+        known = [*self.words, *(f"{file} {digest(file)}" for file in files if file.is_file())]
+        return sha256("\n".join(known).encode()).hexdigest()
+
+
+class _Notes:
+    """What each figure of a folder was drawn of, in a file beside the figures."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._lock = path, threading.Lock()
+        self._known: dict[str, dict[str, Any]] = {}
+        with suppress(OSError, ValueError):
+            self._known = dict(json.loads(path.read_text(encoding="utf-8")))
+
+    def add(self, shelf: Shelf, drawing: _Drawing) -> None:
+        """Note what a figure was just drawn of."""
+        weights = {row: shelf.weights(run) for row, run in drawing.runs.items()}
+        note = {"command": drawing.command, "weights": weights, "origin": drawing.origin}
+        with self._lock, atomic(self.path) as file:
+            self._known[drawing.name] = note
+            file.write(f"{json.dumps(self._known, indent=1, sort_keys=True)}\n".encode())
+
+    def drawn(self, drawing: _Drawing) -> bool:
+        """Tell whether a figure and what comes with it is there, drawn of just these files."""
+        if not all(path.is_file() for path in drawing.outputs):
+            return False
+        return self._known.get(drawing.name, {}).get("origin") == drawing.origin
+
+    def stands(self, shelf: Shelf, name: str, folder: Path) -> bool:
+        """Tell whether a figure is there that runs on record were drawn in, as it would be today.
+
+        Whatever else it shows, such as numbers of a later evaluation, may have changed since.
+        """
+        note, figure = self._known.get(name, {}), shelf.index.figures[name]
+        if note.get("command") != _command(figure, folder.name):
+            return False
+        known = all(note["weights"].get(row) in shelf.known(row) for row in figure.rows)
+        return known and (folder / f"{name}.png").is_file()
 
 
 def figures_page(shelf: Shelf, title: str, missing: Mapping[str, str], folder: str) -> list[str]:
@@ -89,29 +147,13 @@ def _entries(
         else:
             yield f"![{figure.title}]({folder}/{name}.png)"
         after = f". After {figure.source}." if figure.source else ""
-        yield from ("", f"`lab {' '.join(_words(figure, figure.rows, folder))}`{after}")
+        yield from ("", f"`{_command(figure, folder)}`{after}")
+
+
+def _command(figure: Figure, folder: str) -> str:
+    """Return the command that draws a figure, with rows in the place of runs."""
+    return f"lab {' '.join(_words(figure, figure.rows, folder))}"
 
 
 def _words(figure: Figure, runs: list[str], folder: str) -> list[str]:
     return [figure.verb, *runs, *(word.replace("{folder}", folder) for word in figure.arguments)]
-
-
-def _origin(words: list[str], runs: list[Run]) -> str:
-    """Return a digest of the command that draws a figure, and of the files that it may read."""
-    files = [run.path / file for run in runs for file in _READ]
-    known = [*words, *(f"{file} {digest(file)}" for file in files if file.is_file())]
-    return sha256("\n".join(known).encode()).hexdigest()
-
-
-def _drawn(shelf: Shelf, name: str, origin: str, words: list[str], folder: Path) -> bool:
-    """Tell whether all that a figure's command writes is there, and was drawn of just these."""
-    outputs = [Path(value) for word in words if (value := word.partition("=")[2])]
-    if not all(path.is_file() for path in outputs if path.parent == folder):
-        return False
-    with suppress(OSError):
-        return _note(shelf, name).read_text(encoding="utf-8") == origin
-    return False
-
-
-def _note(shelf: Shelf, name: str) -> Path:
-    return shelf.root / f"figure_{name}.drawn"

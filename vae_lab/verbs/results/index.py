@@ -113,6 +113,11 @@ class Index:
         """Return the file that trains a row."""
         return self.folder.parent / f"{self.rows[name].experiment or name}.yaml"
 
+    @property
+    def records(self) -> Path:
+        """The folder of what was measured, which outlives the runs' weights."""
+        return self.folder / "measured"
+
     def needed(self, name: str) -> list[str]:
         """Return the rows without which a row can be neither trained nor evaluated."""
         row = self.rows[name]
@@ -120,21 +125,29 @@ class Index:
         judges = [judge] if isinstance(judge, str) and judge in self.rows else []
         return [*row.needs.values(), *judges]
 
-    def chosen(self, names: Sequence[str]) -> list[str]:
-        """Return the rows that are named, by themselves or as a group, after what they need.
+    def named(self, names: Iterable[str]) -> list[str]:
+        """Return the rows that names of rows and of groups stand for.
 
         Raises:
-            LabError: If a name is neither a row's nor a group's, or rows need each other.
+            LabError: If a name is neither a row's nor a group's.
         """
         known = {name: [name] for name in self.rows}
         for name, row in self.rows.items():
             for group in row.groups:
                 known.setdefault(group, []).append(name)
+        if unknown := next((name for name in names if name not in known), None):
+            _refuse("row or group", unknown, known)
+        return [row for name in names for row in known[name]]
+
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """Return the rows that are named, or all that need not be, after what they need.
+
+        Raises:
+            LabError: If a name is neither a row's nor a group's, or rows need each other.
+        """
         found: dict[str, None] = {}
         for name in names or [name for name, row in self.rows.items() if not row.by_name]:
-            if name not in known:
-                _refuse("row or group", name, known)
-            for row_name in known[name]:
+            for row_name in self.named([name]):
                 self._add(row_name, found, ())
         return list(found)
 

@@ -5,11 +5,9 @@ from functools import cached_property
 from statistics import mean, median
 from typing import Any
 
-from vae_lab.errors import LabError
-from vae_lab.runs import Run
 from vae_lab.verbs.comparing.grouping import deviation, plus_minus
 from vae_lab.verbs.results.index import Mark
-from vae_lab.verbs.results.shelf import Shelf
+from vae_lab.verbs.results.shelf import Shelf, damage
 from vae_lab.verbs.results.training import failure, wanted
 
 __all__ = ["Outcome"]
@@ -21,10 +19,10 @@ class Outcome:
     def __init__(self, shelf: Shelf, name: str) -> None:
         self.shelf, self.name, self.row = shelf, name, shelf.index.rows[name]
         found = {seed: run for seed in self.row.seeds if (run := shelf.find(name, seed))}
-        damage = {seed: note for seed, run in found.items() if (note := _damage(run))}
-        self.runs = {seed: run for seed, run in found.items() if seed not in damage}
+        damaged = {seed: note for seed, run in found.items() if (note := damage(run))}
+        self.runs = {seed: run for seed, run in found.items() if seed not in damaged}
         notes = {job.seed: failure(shelf, job) for job in wanted(shelf, [name])}
-        self.failures = {seed: note for seed, note in (notes | damage).items() if note}
+        self.failures = {seed: note for seed, note in (notes | damaged).items() if note}
 
     def entries(self, key: str) -> dict[int, dict[str, Any]]:
         """Return what `metrics.json` says of a metric, seed by seed."""
@@ -90,7 +88,7 @@ class Outcome:
     @property
     def budget(self) -> str:
         """Epochs and images seen, as `metrics.csv` counts them."""
-        seen = [_seen(run) for run in self.runs.values()]
+        seen = [run.seen for run in self.runs.values()]
         texts = [f"{_count(epochs, 'epoch')}, {_count(images, 'image')}" for epochs, images in seen]
         return "; ".join(dict.fromkeys(texts))
 
@@ -98,15 +96,6 @@ class Outcome:
     def time(self) -> str:
         seconds = [r["seconds"] for r in self.records if "seconds" in r]
         return _duration(mean(seconds)) + " a seed" * (len(seconds) > 1) if seconds else ""
-
-
-def _damage(run: Run) -> str:
-    """Say what is wrong with a run's files; nothing if they can be read."""
-    try:
-        _ = run.evaluation, run.epoch_ends
-    except LabError as error:
-        return str(error)
-    return ""
 
 
 def _number(values: list[float], unit: str, standard_error: float | None) -> str:
@@ -133,15 +122,6 @@ def _verdict(mark: Mark, ours: float) -> str:
     if mark.goal == "about":
         return "met"
     return "met within its tolerance" if beyond > 0 else f"met by {-beyond or 0.0:.3g}"
-
-
-def _seen(run: Run) -> tuple[float, float]:
-    """Return how many epochs and images a run has seen."""
-    ends = [
-        max((x for curve in run.curves(axis).values() for x, _ in curve), default=-1.0)
-        for axis in ("epoch", "images")
-    ]
-    return ends[0] + 1, max(ends[1], 0.0)
 
 
 def _count(n: float, what: str) -> str:

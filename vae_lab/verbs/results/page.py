@@ -11,10 +11,10 @@ from vae_lab.verbs.results.shelf import Shelf
 __all__ = ["page"]
 
 _INTRODUCTION = """\
-Written by `{command}` from the run folders and `{index}`; nothing here is typed by hand.
-`{command} ROW` re-makes a row. A run of one process counts for a row while its settings are the
-row's; the commit that made it stands below, as later ones may have changed what the same settings
-do.{marks}
+Written by `{command}` from the run folders, what `{index}/measured` keeps of earlier ones,
+and `{index}`; nothing here is typed by hand. `{command} ROW` re-makes a row. A run of
+one process counts for a row while its settings are the row's; the commit that made it stands below,
+as later ones may have changed what the same settings do.{marks}
 
 Ours is the mean over seeds ± their standard deviation; of a single seed, ± the standard error over
 test images, which says nothing of other seeds. Likelihoods are in nats an image, shares between 0
@@ -108,6 +108,8 @@ def _details(outcome: Outcome) -> Iterator[str]:
         machine = f"{outcome.recorded('device')}, threads: {outcome.recorded('threads')}"
         yield f"ours: {outcome.budget}; {outcome.time or 'time unknown'}; on {machine}"
         yield f"commit {outcome.recorded('commit')}; {'; '.join(versions)}"
+    if note := outcome.recorded("note"):
+        yield note
     for seed, reason in outcome.failures.items():
         yield f"**FAILED**, seed {seed}: {reason}"
     each = "|".join(map(str, outcome.row.seeds))

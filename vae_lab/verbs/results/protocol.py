@@ -1,7 +1,7 @@
 """Whether a number was measured as its row asks."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from inspect import signature
 from typing import Any
 
@@ -18,7 +18,7 @@ def as_asked(
     entry: Mapping[str, Any],
     protocol: Mapping[str, Any],
     asked: Mapping[str, Any],
-    judge: str | None,
+    judges: Set[str],
 ) -> bool:
     """Tell whether a number rests on the seed, the samples and the judge that are asked for.
 
@@ -29,8 +29,7 @@ def as_asked(
         entry: What `metrics.json` says of it.
         protocol: What it says of the split.
         asked: Arguments of `lab evaluate`; its own defaults stand for the others.
-        judge: A word of the judge's name there, such as the digest of its weights; None if it is
-            not known, and then nobody's judgement counts.
+        judges: Words by which the judge may be named there, such as a digest of its weights.
     """
     asked = {**_DEFAULTS, **asked}
     said = str(entry.get("protocol", ""))
@@ -39,7 +38,7 @@ def as_asked(
         return False
     if key in JUDGED:
         name, _, count = str(protocol.get("judge", "")).partition(", ")
-        return judge in name.split() and count == f"{asked['samples']} samples"
+        return not judges.isdisjoint(name.split()) and count == f"{asked['samples']} samples"
     if key == "parzen_log_density":
         return re.search(rf"\baround {asked['samples']} samples\b", said) is not None
     # What knows its likelihood exactly draws nothing to estimate it.

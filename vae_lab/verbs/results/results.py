@@ -23,15 +23,17 @@ def results(
     """Train and evaluate what the published table lacks, and write the table and its figures.
 
     A run counts for a row if its settings are the row's as they are today, whoever made it, and
-    its evaluation if it is of the run's own weights; the commit stands beside each number. Killed
+    its evaluation if it is of the run's own weights; the commit stands beside each number. What
+    was measured stays on record beside the index and counts after the run is gone. Killed
     trainings go on from their last checkpoint at the next call, and what fails is written down as
     failed.
 
     Args:
-        names: Rows, or groups of rows, and with them what they need; all by default.
+        names: Rows, or groups of rows, to train here even if their numbers are on record, and
+            with them what they need; by default all that are not on record.
         quick: Train a few epochs on the embedded digits instead, in a folder and on pages of their
             own, and hold nothing against what is published.
-        page_only: Train and evaluate nothing.
+        page_only: Train and evaluate nothing; write the pages of what is there.
         workers: How many train at once, one thread each; by default one a core.
         root: Folder of the runs; by default runs/results, or runs/quick.
         output: The table's page; by default RESULTS.md, with `quick` among the runs.
@@ -46,6 +48,7 @@ def results(
     from vae_lab.verbs.results.figures import draw, figures_page
     from vae_lab.verbs.results.index import read
     from vae_lab.verbs.results.page import page
+    from vae_lab.verbs.results.records import keep
     from vae_lab.verbs.results.shelf import Shelf
     from vae_lab.verbs.results.training import Queue, wanted
 
@@ -64,11 +67,12 @@ def results(
         _check(path, title)
     shelf = Shelf(on_digits(table) if quick else table, place)
     try:
-        if not page_only and (jobs := wanted(shelf, chosen)):
+        if not page_only and (jobs := wanted(shelf, chosen, table.named(names))):
             print(f"{len(jobs)} trainings or evaluations are missing", file=sys.stderr)
             Queue(shelf, jobs).run(workers)
     finally:
-        # What was reached before Ctrl-C is worth a page.
+        # What was reached before Ctrl-C is worth a record and a page.
+        keep(shelf)
         _write(pages[0], page(shelf, titles[0], quick, os.path.relpath(pages[1], pages[0].parent)))
     folder = pages[1].with_suffix("")
     missing = draw(shelf, folder, workers)

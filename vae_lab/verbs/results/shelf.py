@@ -4,6 +4,7 @@ import io
 import json
 import threading
 import warnings
+from collections.abc import Mapping, Set
 from contextlib import redirect_stdout, suppress
 from glob import escape
 from hashlib import sha256
@@ -17,7 +18,7 @@ from vae_lab.verbs.comparing.settings import settings_of
 from vae_lab.verbs.results.index import Index
 from vae_lab.verbs.results.protocol import as_asked
 
-__all__ = ["Shelf"]
+__all__ = ["Shelf", "damage"]
 
 _ELSEWHERE = (
     *("data.root", "data.eval_batch_size", "last.minutes", "weights_only"),
@@ -34,10 +35,10 @@ _ELSEWHERE = (
 
 
 class Shelf:
-    """The runs below one folder, looked up by what they are.
+    """The runs below one folder, and those on record, looked up by what they are.
 
     Args:
-        index: The rows.
+        index: The rows, and the records of runs whose weights may be gone.
         root: The folder; it need not exist yet.
     """
 
@@ -52,8 +53,10 @@ class Shelf:
 
     def look(self) -> None:
         """See which runs there are by now, and what they hold."""
-        with self._lock, suppress(LabError):  # at first nothing was trained yet
-            self._runs = expand([f"{escape(str(self.root))}/**"])
+        with self._lock:
+            records = _below(self.index.records)
+            records.sort(key=lambda run: run.record.get("started", ""))
+            self._runs = [*records, *_below(self.root)]
 
     def words(self, name: str) -> list[str]:
         """Return what follows `lab fit` for a row, but for its seed and the runs that it needs."""
@@ -68,17 +71,35 @@ class Shelf:
         known = json.dumps([own, row.needs, row.evaluate, [*row.metrics]], sort_keys=True)
         return sha256(known.encode()).hexdigest()[:12]
 
-    def find(self, name: str, seed: int) -> Run | None:
-        """Return the run of a row and a seed, a finished one if there is one, or None."""
-        with self._lock:
-            wanted = self._settings_of(name)
-            runs = [run for run in self._runs if self._is(run, name, seed, wanted)]
-        return next((run for run in runs if run.finished), runs[-1] if runs else None)
+    def find(self, name: str, seed: int, weights: bool = False) -> Run | None:
+        """Return the run of a row and a seed, the newest of the measured or else of the finished.
+
+        Args:
+            name: The row.
+            seed: The seed.
+            weights: Whether it must still have its weights, which a record has not.
+        """
+        runs = [run for run in self._of(name, seed) if not weights or _has_weights(run)]
+        return max(
+            reversed(runs),
+            key=lambda run: (run.finished, self.evaluated(name, run)),
+            default=None,
+        )
 
     def first(self, name: str) -> Run | None:
-        """Return the finished run of a row's first seed, which stands for it, or None."""
-        run = self.find(name, self.index.rows[name].seeds[0])
+        """Return the finished run of a row's first seed, with its weights, or None."""
+        run = self.find(name, self.index.rows[name].seeds[0], weights=True)
         return run if run and run.finished else None
+
+    def known(self, name: str) -> dict[str, Run]:
+        """Return all finished runs of a row's first seed, by the digest of their weights."""
+        runs = [run for run in self._of(name, self.index.rows[name].seeds[0]) if run.finished]
+        return {weights: run for run in runs if (weights := self.weights(run))}
+
+    def _of(self, name: str, seed: int) -> list[Run]:
+        with self._lock:
+            wanted = self._settings_of(name)
+            return [run for run in self._runs if self._is(run, name, seed, wanted)]
 
     def evaluated(self, name: str, run: Run) -> bool:
         """Tell whether a run has all the numbers that its row asks for, as it asks for them."""
@@ -90,23 +111,22 @@ class Shelf:
         with suppress(LabError):  # a damaged evaluation holds no number
             protocol = run.evaluation["protocol"].get("test", {})
             entry = run.evaluation["metrics"].get(f"test/{key}")
-            if entry is None or protocol.get("checkpoint_sha256") != self._weights(run):
+            if entry is None or protocol.get("checkpoint_sha256") != self.weights(run):
                 return False
-            return as_asked(key, entry, protocol, asked, self._judge(asked.get("judge")))
+            return as_asked(key, entry, protocol, asked, self._judges(asked.get("judge")))
         return False
 
-    def _judge(self, judge: object) -> str | None:
-        """Return by what an evaluation names a judge; None if there is none."""
+    def _judges(self, judge: object) -> Set[str]:
+        """Return by what evaluations name a judge, each time that it was trained."""
         if judge in self.index.rows:
-            run = self.first(str(judge))
-            return self._weights(run) if run else None
+            return self.known(str(judge)).keys()
         if judge == "inception":
-            return "Inception"
+            return {"Inception"}
         with suppress(LabError):
-            return self._digest(checkpoint_of(str(judge))) if judge else None
-        return None
+            return {self._digest(checkpoint_of(str(judge)))} if judge else set()
+        return set()
 
-    def _weights(self, run: Run) -> str | None:
+    def weights(self, run: Run) -> str | None:
         """Return the digest of a run's weights, by its evaluation if they stayed elsewhere."""
         with suppress(LabError):
             return self._digest(run.checkpoint())
@@ -120,11 +140,11 @@ class Shelf:
         return self._digests[key]
 
     def _is(self, run: Run, name: str, seed: int, wanted: dict[str, str]) -> bool:
-        needs = {option: self.first(row) for option, row in self.index.rows[name].needs.items()}
         # A batch's size is that of one process: two see twice as many images a step.
         if run.record.get("processes", 1) != 1:
             return False
         with suppress(LabError):  # a damaged run is no row's
+            needs = {option: self.known(row) for option, row in self.index.rows[name].needs.items()}
             own = self._settings(run)
             apart = {"seed_everything", *needs}
             if own.keys() != wanted.keys() and _agree(own, wanted, apart):
@@ -138,17 +158,15 @@ class Shelf:
             )
         return False
 
-    def _made_from(self, run: Run, checkpoint: str, source: Run | None) -> bool:
-        """Tell whether a run started from another one's checkpoint, on whichever machine.
+    def _made_from(self, run: Run, checkpoint: str, sources: Mapping[str, Run]) -> bool:
+        """Tell whether a run started from the checkpoint of one of these, on whichever machine.
 
         A run that noted no digest of it is known by the name in its settings alone.
         """
-        if source is None:
-            return False
-        noted, weights = run.record.get("source_sha256"), self._weights(source)
-        if noted and weights:
-            return bool(noted == weights)
-        return Path(checkpoint).parts[-4:-2] == source.path.resolve().parts[-2:]
+        if noted := run.record.get("source_sha256"):
+            return noted in sources
+        places = [source.path.resolve().parts[-2:] for source in sources.values()]
+        return Path(checkpoint).parts[-4:-2] in places
 
     def _settings(self, run: Run, today: bool = False) -> dict[str, str]:
         """Return the settings of a run as it saved them, or with those that it knew nothing of."""
@@ -169,6 +187,28 @@ class Shelf:
             except LabError as error:
                 raise LabError(f"row {name}: {error}") from error
         return self._wanted[name]
+
+
+def damage(run: Run) -> str:
+    """Say what is wrong with a run's files; nothing if they can be read."""
+    try:
+        _ = run.evaluation, run.epoch_ends
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+def _below(folder: Path) -> list[Run]:
+    """Return the runs somewhere below a folder; none of one that does not exist yet."""
+    with suppress(LabError):
+        return expand([f"{escape(str(folder))}/**"])
+    return []
+
+
+def _has_weights(run: Run) -> bool:
+    with suppress(LabError):
+        return run.checkpoint().is_file()
+    return False
 
 
 def _agree(own: dict[str, str], wanted: dict[str, str], apart: set[str]) -> bool:

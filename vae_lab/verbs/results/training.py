@@ -3,7 +3,7 @@
 import fcntl
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,10 +32,24 @@ class _Failed(Exception):
     """A command of a job did not end well."""
 
 
-def wanted(shelf: Shelf, names: Sequence[str]) -> list[Job]:
-    """Return what is missing of some rows for the settings that they have today."""
-    jobs = [Job(name, seed) for name in names for seed in shelf.index.rows[name].seeds]
-    return [job for job in jobs if not _done(shelf, job)]
+def wanted(shelf: Shelf, names: Sequence[str], again: Collection[str] = ()) -> list[Job]:
+    """Return what is missing of some rows for the settings that they have today.
+
+    Args:
+        shelf: Where runs are found.
+        names: The rows, each after those that it needs.
+        again: Rows of which a record is not enough: their runs must have their weights.
+    """
+    jobs: list[Job] = []
+    needed: set[str] = set()
+    for name in reversed(names):
+        seeds = shelf.index.rows[name].seeds
+        # The first seed's run stands for its row where another one is made or judged by it.
+        alive = {*(seeds if name in again else seeds[: name in needed])}
+        missing = [seed for seed in seeds if not _done(shelf, Job(name, seed), seed in alive)]
+        jobs[:0] = [Job(name, seed) for seed in missing]
+        needed.update(shelf.index.needed(name) if missing else ())
+    return jobs
 
 
 def failure(shelf: Shelf, job: Job) -> str:
@@ -96,11 +110,11 @@ class Queue:
         return None
 
     def _do(self, job: Job) -> None:
-        run = self.shelf.find(*job)
+        run = self.shelf.find(*job, weights=True)
         if run is None or not run.finished:
             _say(f"{job}: {'goes on' if run else 'trains'}")
             self._call(job, self._fit(job, run))
-            run = self.shelf.find(*job)
+            run = self.shelf.find(*job, weights=True)
         if run is None:
             raise _Failed("the training left no run of the row's settings")
         if not self.shelf.evaluated(job.name, run):
@@ -156,8 +170,8 @@ class Queue:
             file.write(f"{self.shelf.fingerprint(job.name)} {reason}".encode())
 
 
-def _done(shelf: Shelf, job: Job) -> bool:
-    run = shelf.find(*job)
+def _done(shelf: Shelf, job: Job, weights: bool) -> bool:
+    run = shelf.find(*job, weights)
     return run is not None and run.finished and shelf.evaluated(job.name, run)
 
 

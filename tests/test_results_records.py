@@ -1,0 +1,115 @@
+"""What stays of a measured run once its weights are gone, and when that is not enough."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.test_results import FIGURES, calls, lay, trains
+from tests.test_results_evidence import RUNS, rewrite
+from vae_lab.verbs.results.index import read
+from vae_lab.verbs.results.results import results
+from vae_lab.verbs.results.shelf import Shelf
+from vae_lab.verbs.results.training import Job, wanted
+
+__all__ = ["lay", "trains"]  # fixtures
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+RECORDS = Path("experiments/results/measured")
+
+
+def test_the_pages_outlive_the_runs(trains):
+    trains()
+    results()
+    pages = [Path("RESULTS.md"), Path("docs/figures.md")]
+    before = [page.read_text() for page in pages]
+    shutil.rmtree("runs")
+    results()
+    assert [page.read_text() for page in pages] == before
+    assert len(calls("fit")) == 4
+    assert len(calls("sample")) == 2
+
+
+def test_what_is_named_is_trained_again(trains):
+    trains()
+    results()
+    shutil.rmtree("runs")
+    results(("judge",))
+    assert calls("fit").count("judge") == 2
+    assert len(calls("fit")) == 5
+
+
+def test_what_others_start_from_is_trained_again_if_they_are_missing(trains, lay):
+    trains()
+    results()
+    shutil.rmtree("runs")
+    overrides = ["--model.lr=0.5"]
+    shelf = Shelf(read(lay(heir={"overrides": overrides})), Path("runs/results"))
+    names = ["judge", "vae_digits", "heir"]
+    assert wanted(shelf, names) == [Job("vae_digits", 0), Job("heir", 0)]
+
+
+def test_a_record_names_no_folder_of_the_machine(trains, here):
+    trains()
+    results()
+    texts = [path.read_text() for path in RECORDS.rglob("*.*") if path.is_file()]
+    assert len(texts) == 4 * 4
+    assert not [text for text in texts if str(here) in text]
+    assert not list(RECORDS.rglob("*.ckpt"))
+
+
+def test_of_the_curves_each_epoch_keeps_its_end(trains):
+    trains()
+    results(("judge",))
+    path = next(Path("runs/results/judge").rglob("metrics.csv"))
+    path.write_text("epoch,images,step,loss\n0,64,1,4\n0,128,2,3\n1,192,3,2\n1,256,4,1\n")
+    results(page_only=True)
+    kept = next(RECORDS.rglob("metrics.csv")).read_text()
+    assert kept == "epoch,images,step,loss\n0,128,2,3\n1,256,4,1\n"
+
+
+def test_a_judge_on_record_still_judges(trains, lay):
+    asked = {"importance_samples": 10, "judge": "judge", "samples": 300}
+    trains(vae_digits={"evaluate": asked, "seeds": [0], "metrics": {"error": {}}})
+    results(("judge", "vae_digits"))
+    judge = next((RECORDS / "judge").iterdir()).name
+    path = next(RUNS.rglob("metrics.json"))
+    entry = json.loads(path.read_text())["metrics"]["test/error"]
+    protocol = json.loads(path.read_text())["protocol"]["test"]
+    rewrite(path, metrics={"test/recall": entry})
+    rewrite(path, protocol={"test": protocol | {"judge": f"Classifier {judge}, 300 samples"}})
+    lay(vae_digits={"evaluate": asked, "seeds": [0], "metrics": {"recall": {}}})
+    shutil.rmtree("runs/results/judge")
+    results(page_only=True)
+    assert "| recall | 0.25 ± 0.50 (1 seed) |" in Path("RESULTS.md").read_text()
+
+
+def test_a_damaged_run_is_not_put_on_record(trains):
+    trains()
+    results(("judge",))
+    shutil.rmtree(RECORDS)
+    next(Path("runs/results/judge").rglob("metrics.csv")).write_text("step,val/loss\n1,{\n")
+    results(page_only=True)
+    assert not RECORDS.exists()
+
+
+def test_a_figure_outlives_its_runs_while_it_would_be_drawn_the_same_way(trains, lay):
+    trains()
+    results(("vae_digits",))
+    shutil.rmtree("runs")
+    results(page_only=True)
+    assert "![Samples](figures/samples.png)" in Path("docs/figures.md").read_text()
+    lay(figures={"samples": FIGURES["samples"] | {"arguments": ["--n=9"]}})
+    results(page_only=True)
+    assert "*Not drawn: no finished run of vae_digits yet.*" in Path("docs/figures.md").read_text()
+
+
+def test_a_figure_of_other_settings_does_not_outlive_its_runs(trains, lay):
+    trains()
+    results(("vae_digits",))
+    shutil.rmtree("runs")
+    lay(vae_digits={"overrides": ["--model.latent_dim=4"]})
+    results(page_only=True)
+    assert "*Not drawn: no finished run of vae_digits yet.*" in Path("docs/figures.md").read_text()
