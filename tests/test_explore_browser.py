@@ -12,6 +12,7 @@ from conftest import FIT
 from tests.browser import Tab, look, needed
 from vae_lab import runs
 from vae_lab.cli import main
+from vae_lab.models import CVAE
 from vae_lab.verbs import onnx_runtime
 from vae_lab.verbs.explore import explore
 
@@ -20,6 +21,12 @@ pytestmark = needed
 MODELS = {
     "plane": ["--model=VAE", "--model.latent_dim=2"],
     "classes": ["--model=CVAE", "--model.latent_dim=2"],
+    "styles": ["--model=CVAE", "--model.latent_dim=5"],
+    "codes": [
+        "--model=InfoGAN",
+        "--model.noise=30",
+        "--model.codes=[Categorical,Uniform,{class_path: Normal, init_args: {name: width}}]",
+    ],
     "colours": [
         "--data.channels=3",
         "--data.resize=[12, 10]",
@@ -37,6 +44,10 @@ MODELS = {
         "--model.prior.classes=3",
     ],
 }
+# The control of a name, and that of the classes.
+SLIDER = """[...document.querySelectorAll("#sliders label")].find(
+    label => label.firstChild.textContent === "{}").querySelector("input, select")"""
+CLASS = "document.getElementById('class')"
 
 
 class Explorer(Tab):
@@ -117,7 +128,7 @@ def test_the_page_draws_what_python_does(kind, trained, pages):
         for seed in (1, 2):
             torch.manual_seed(seed)
             z = ",".join(f"{v:.3f}" for v in torch.randn(model.latent_dim).tolist())
-            mark = f"#z={z}" + (f"&y={3 * seed}" if kind == "classes" else "")
+            mark = f"#z={z}" + (f"&y={3 * seed}" if isinstance(model, CVAE) else "")
             await tab.ask(f"location.hash = {mark!r}")
             wanted = ",".join(f"{float(v):g}" for v in z.split(","))
             await tab.wait_for(f"document.getElementById('link').hash.startsWith('#z={wanted}')")
@@ -174,27 +185,37 @@ def test_pointer_and_keys_move_the_point(trained, pages):
     look(visit, Explorer)
 
 
-def test_sliders_lists_and_buttons_draw(trained, pages):
+@pytest.mark.parametrize(
+    ("kind", "control", "moved"),
+    [
+        ("colours", SLIDER.format("z4"), [3]),
+        ("groups", SLIDER.format("group 2"), [3, 4, 5]),
+        ("classes", CLASS, []),
+        ("styles", CLASS, []),
+        ("styles", SLIDER.format("z5"), [4]),
+        ("codes", SLIDER.format("c1"), [*range(30, 40)]),
+        ("codes", SLIDER.format("c2"), [40]),
+        ("codes", SLIDER.format("width"), [41]),
+        ("codes", SLIDER.format("z7"), [6]),
+    ],
+)
+def test_sliders_lists_and_buttons_draw(kind, control, moved, trained, pages):
+    model = runs.load_model(trained / kind)
+
     async def visit(tab):
-        for kind, control in (
-            ("colours", "document.querySelector('#sliders input')"),
-            ("groups", "document.querySelector('#sliders select')"),
-            ("classes", "document.getElementById('class')"),
-        ):
-            model = runs.load_model(trained / kind)
-            await tab.open(pages / kind)
-            before = await assert_drawn(tab, model)
-            await drawn_after(
-                tab,
-                f"{control}.value = {control}.max || {control}.length - 1 - {control}.value, "
-                f"{control}.dispatchEvent(new Event('input'))",
-            )
-            after = await assert_drawn(tab, model)
-            assert (before != after).any()
-            await drawn_after(
-                tab, "Math.random = () => 0.5, document.getElementById('sample').click()"
-            )
-            assert ((await assert_drawn(tab, model)) != after).any()
+        await tab.open(pages / kind)
+        before, z, y = await assert_drawn(tab, model), *(await tab.pixels())[1:]
+        await drawn_after(
+            tab,
+            f"(control => {{ control.value = control.max || (+control.value + 1) % control.length;"
+            f"control.dispatchEvent(new Event('input')); }})({control})",
+        )
+        after, new_z, new_y = await assert_drawn(tab, model), *(await tab.pixels())[1:]
+        assert (before != after).any()
+        assert set((z != new_z)[0].nonzero().flatten().tolist()) <= set(moved)
+        assert (y != new_y) == (not moved)
+        await drawn_after(tab, "Math.random = () => 0.5, document.getElementById('sample').click()")
+        assert ((await assert_drawn(tab, model)) != after).any()
 
     async def drawn_after(tab, action):
         await tab.ask("window.before = document.getElementById('link').hash")
