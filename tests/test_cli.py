@@ -1,6 +1,8 @@
 """The command line: what it refuses, and in how few words."""
 
 import os
+import subprocess
+import sys
 from functools import wraps
 from importlib import import_module
 from inspect import signature
@@ -79,7 +81,7 @@ def test_a_wrong_word_is_named(refused, words, message):
         ("", "empty"),
         ("- a\n- b", "not made of `name: value` lines"),
         (b"\x86\xff\x00", "not text"),
-        (None, "does not exist"),
+        (None, "There is no x.yaml"),
     ],
 )
 def test_a_wrong_file_is_refused(refused, here, text, message):
@@ -282,6 +284,28 @@ def test_pictures_ask_a_model_for_what_it_can_do(refused):
     assert "needs a 2-dimensional code; this VAE has 20" in refused(*FIT, *words)
 
 
+MISTAKES = [
+    ["fit", "--config=nowhere.yaml"],
+    ["fit", "--ckpt_path", "nowhere.ckpt"],
+    *([verb, "nowhere"] for verb in cli.VERBS.keys() - set(cli.TORCHLESS)),
+    *([verb, ".", "--typo=1"] for verb in cli.VERBS.keys() - {"dashboard"}),
+]
+
+
+def test_nobody_waits_for_torch_to_hear_of_a_mistake(here):
+    code = f"""
+import sys
+from vae_lab import cli
+for words in {MISTAKES}:
+    try:
+        cli.main(words)
+    except SystemExit:
+        print(words, [name for name in ("torch", "lightning") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{words} []" for words in MISTAKES], done.stderr
+
+
 SWITCHES = [
     ("dashboard", "wandb"),
     ("evaluate", "ais"),
@@ -294,7 +318,8 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize(("verb", "switch"), SWITCHES)
-def test_a_switch_needs_no_value(lab, monkeypatch, verb, switch):
+def test_a_switch_needs_no_value(lab, here, monkeypatch, verb, switch):
+    (here / "somewhere").mkdir()
     given = {}
     function = getattr(import_module(cli.VERBS[verb]), verb)
     # What is called in its place has its signature.

@@ -84,6 +84,16 @@ def test_all_settings_are_wanted_where_nothing_is_said():
     )
 
 
+def test_what_is_loaded_is_no_garbage():
+    code = "import gc; from vae_lab import process; process.load('decimal');"
+    assert run(f"{code} print(gc.isenabled(), gc.get_freeze_count() > 1000)") == "True True"
+
+
+def test_what_is_loaded_already_freezes_nothing_more():
+    code = "import decimal, gc; from vae_lab import process; process.load('decimal');"
+    assert run(f"{code} print(gc.get_freeze_count())") == "0"
+
+
 def test_an_unknown_setting_is_refused_and_changes_nothing(monkeypatch):
     before = process.applied()
     monkeypatch.setenv("VAE_LAB_TUNE", "malloc,turbo")

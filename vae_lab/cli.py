@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
+from itertools import pairwise
+from typing import Any
 
-from vae_lab import __version__, process
+from vae_lab import __version__, process, runs
 from vae_lab.errors import LabError
 
 __all__ = ["main"]
@@ -112,12 +114,10 @@ def _dispatch(verb: str, argv: list[str]) -> None:
     elif verb == "--version":
         print(f"vae_lab {__version__}")
     elif verb in LIGHTNING:
+        _check_files(argv)
         process.tune()
-        import_module("vae_lab.training").run(argv)
+        process.load("vae_lab.training").run(argv)
     elif verb in VERBS:
-        # Tuning loads torch, which no table of runs and no page of help waits for.
-        if verb not in TORCHLESS and not {"-h", "--help"} & set(argv):
-            process.tune()
         _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
     else:
         near = get_close_matches(verb, [*LIGHTNING, *VERBS], 1)
@@ -125,7 +125,26 @@ def _dispatch(verb: str, argv: list[str]) -> None:
         raise LabError(f"there is no such verb; {hint}")
 
 
+def _check_files(argv: list[str]) -> None:
+    """Refuse a file that is not there, for which Lightning would first be waited."""
+    words = [part for word in argv for part in word.split("=", 1)]
+    for option, value in pairwise(words):
+        if option in ("--config", "--ckpt_path") and value.endswith((".yaml", ".ckpt")):
+            runs.check([value])
+
+
 def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
+    """Call a verb, with torch loaded if it needs that, once nothing cheaper is in its way."""
+    given = _parsed(verb, function, args)
+    if verb not in TORCHLESS:
+        runs.check([given["run"]] if "run" in given else given["runs"])
+        process.tune()
+        # What builds a checkpoint's model.
+        process.load("lightning.pytorch.cli")
+    function(**given)
+
+
+def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[str, Any]:
     """Make the function's signature the command line; a list takes all the words it can."""
     from vae_lab.parsing import LabParser
 
@@ -142,7 +161,8 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
         parser.add_argument(f"--{name}", nargs="+", type=str, help="Files.")
     args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]
     flags = {f"--{name}" for name, kind in kinds.items() if kind is bool}
-    function(**parser.parse_args(_switched(args, flags)).as_dict())
+    given: dict[str, Any] = parser.parse_args(_switched(args, flags)).as_dict()
+    return given
 
 
 def _switched(args: list[str], flags: set[str]) -> list[str]:

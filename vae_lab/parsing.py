@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from vae_lab.errors import LabError
 
-__all__ = ["LabParser", "brief"]
+__all__ = ["LabParser", "brief", "parameters"]
 
 OPTION = re.compile(r"(?:[Oo]ption '|unrecognized arguments: --)([\w.]+)")
 KEY = re.compile(r'Parser key "([\w.]+)"')
@@ -48,8 +48,12 @@ class LabParser(ArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
-        known = [*(action.dest for action in parser._actions), *_parameters()]
-        raise LabError(brief(message, known)) from ex
+        known = [action.dest for action in parser._actions]
+        raise LabError(brief(message, [*known, *self.nested()])) from ex
+
+    def nested(self) -> Iterable[str]:
+        """Return the settings that a command has beneath its options."""
+        return ()
 
 
 def brief(message: str, options: Iterable[str] = ()) -> str:
@@ -120,6 +124,7 @@ def _classes() -> Iterator[type]:
         yield from (part for part in map(vars(module).get, module.__all__) if isclass(part))
 
 
-def _parameters() -> Iterator[str]:
+def parameters() -> Iterator[str]:
+    """Return what the classes that a configuration may name can be told."""
     for kind in _classes():
         yield from signature(kind).parameters

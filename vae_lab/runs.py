@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from vae_lab.contracts import Images
 
-__all__ = ["Run", "checkpoint_of", "expand", "find", "find_all", "load_data", "load_model"]
+__all__ = ["Run", "check", "checkpoint_of", "expand", "find", "find_all", "load_data", "load_model"]
 
 _MARKS = ("config.yaml", "checkpoints", "metrics.csv")
 _AXES = ("step", "epoch", "images")
@@ -204,6 +204,17 @@ def expand(patterns: Iterable[str]) -> list[Run]:
         for run in _matching(pattern):
             found.setdefault(run.path.resolve(), run)
     return list(found.values())
+
+
+def check(patterns: Iterable[str]) -> None:
+    """Refuse what names nothing at all, before anything slow is done for it.
+
+    Raises:
+        LabError: If a path does not exist, or nothing matches a pattern.
+    """
+    for pattern in patterns:
+        if not Path(pattern).exists() and not glob(pattern, recursive=True):
+            raise _missing(Path(pattern))
 
 
 def _matching(pattern: str) -> list[Run]:

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import shorten
@@ -41,7 +41,7 @@ from vae_lab.files import atomic
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
 from vae_lab.nets import Decoder, Encoder
-from vae_lab.parsing import LabParser
+from vae_lab.parsing import LabParser, parameters
 from vae_lab.run_folder import (
     checkpoint_for,
     experiment_name,
@@ -67,6 +67,9 @@ DEFAULTS = Path(__file__).with_name("defaults.yaml")
 
 class Parser(LabParser, LightningArgumentParser):
     """Lightning's parser with our errors."""
+
+    def nested(self) -> Iterable[str]:
+        return parameters()
 
 
 class SaveConfig(SaveConfigCallback):

@@ -1,7 +1,5 @@
 """`lab evaluate`: every number that a model allows, each with its protocol."""
 
-from __future__ import annotations
-
 import json
 import time
 from functools import partial
@@ -14,6 +12,7 @@ from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 from vae_lab.verbs.evaluating.report import merged, show
 
+# Annotations by these are quoted: were all postponed, jsonargparse would import these to read them.
 if TYPE_CHECKING:
     from vae_lab.contracts import Batch, Images
     from vae_lab.metrics.measures import Measure
@@ -105,7 +104,7 @@ def _measure(
     limit: int | None,
     anneal: tuple[int, int, int] | None,
     sampling: tuple[int, str | None, bool],
-) -> tuple[dict[str, Any], dict[str, Measure]]:
+) -> tuple[dict[str, Any], dict[str, "Measure"]]:
     import torch
 
     from vae_lab.contracts import Bounds, ReadsCodes
@@ -155,8 +154,8 @@ def _machinery(device: object) -> dict[str, Any]:
 
 
 def _allowed(
-    model: Any, data: Images, split: str, images: Batch, samples: int, seed: int
-) -> dict[str, Measure]:
+    model: Any, data: "Images", split: str, images: "Batch", samples: int, seed: int
+) -> dict[str, "Measure"]:
     """Measure what the model's capabilities allow, with a bar while likelihoods are sampled."""
     from tqdm import tqdm
 
@@ -170,8 +169,8 @@ def _allowed(
 
 
 def _anneal(
-    model: Any, images: Batch, seed: int, count: int, chains: int, temperatures: int
-) -> dict[str, Measure]:
+    model: Any, images: "Batch", seed: int, count: int, chains: int, temperatures: int
+) -> dict[str, "Measure"]:
     from tqdm import tqdm
 
     from vae_lab.contracts import Batch
@@ -184,7 +183,9 @@ def _anneal(
         return annealing(model, some, how, seed, bar.update)
 
 
-def _reading(model: Any, data: Images, split: str, images: Batch, seed: int) -> dict[str, Measure]:
+def _reading(
+    model: Any, data: "Images", split: str, images: "Batch", seed: int
+) -> dict[str, "Measure"]:
     from vae_lab.metrics.reading import code_errors, code_meanings
 
     other = "val" if split == "test" and "val" in data.splits else "train"
@@ -192,7 +193,7 @@ def _reading(model: Any, data: Images, split: str, images: Batch, seed: int) -> 
     return code_errors(model, images, known, other) | code_meanings(model, seed)
 
 
-def _learned(data: Images, split: str) -> Batch:
+def _learned(data: "Images", split: str) -> "Batch":
     """Return what metrics may learn from: for test, validation's images too, then of no more use.
 
     So MNIST's are all 60,000, as in the numbers that the literature gives. A run that trained on
