@@ -23,6 +23,8 @@ NETS = {
 }
 NETS[CVAE] = NETS[Autoencoder] = NETS[VAE]
 CHOICE = partial(GumbelSoftmax, classes=2)
+GAN_FIT = [word for word in FIT if not word.startswith("--model")]
+GAN_FIT += ["--model=GAN", "--model.latent_dim=3", "--name=gan", "--trainer.max_epochs=1"]
 FAST = Search(steps=200, restarts=3, penalty=0.0)
 
 
@@ -155,11 +157,41 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_images_of_a_run_are_inverted_beside_its_encoder(lab, run):
     out = lab("invert", run, "--data", 3, "--steps", 5, "--restarts", 2)
     assert "own samples" in out
-    assert "images, encoder" in out
+    assert "3 test images" in out
     found = np.load("inverse.npz")
     assert found["codes"].shape == found["encoder_codes"].shape == (3, 3)
     assert found["squared_error"].shape == (3,)
     assert Image.open("invert.png").width > 100
+
+
+def test_runs_have_a_row_each_and_the_encoders_error_where_there_is_one(lab, run):
+    """Numbers of the table are those of the codes that were written down."""
+    lab(*GAN_FIT)
+    out = lab("invert", run, "runs/gan", "--data=4", "--steps=5", "--restarts=1")
+    found = np.load("inverse.npz")
+    ours, gans = "VAE/version_0", "gan/version_0"
+    assert found[f"{ours}/codes"].shape == found[f"{gans}/codes"].shape == (4, 3)
+    assert f"{gans}/encoder_codes" not in found
+    # Of a run's three lines the first, of medians, begins with its experiment.
+    first = {words[0]: words for line in out.splitlines() if len(words := line.split()) in (4, 5)}
+    medians = [f"{np.median(found[f'{ours}/{key}squared_error']):.3f}" for key in ("", "encoder_")]
+    assert first["VAE"][3:] == medians
+    assert first["gan"][3:] == [f"{np.median(found[f'{gans}/squared_error']):.3f}"]
+
+    height = Image.open("invert.png").height
+    lab("invert", "runs/gan", "--data=4", "--steps=1", "--restarts=1")
+    assert Image.open("invert.png").height < height / 2
+
+
+def test_runs_of_other_images_are_not_set_side_by_side(lab, run, capfd):
+    lab(*GAN_FIT, "--data.split_seed=3")
+    for words, why in (
+        ([run, "runs/gan"], "different images: split_seed is 0 and 3"),
+        ([run, run], "given twice"),
+    ):
+        with pytest.raises(SystemExit):
+            lab("invert", *words, "--data=2")
+        assert why in capfd.readouterr().err
 
 
 def test_files_are_inverted(lab, run):
@@ -216,8 +248,7 @@ def test_walks_without_an_encoder_end_at_the_images(monkeypatch):
 
 
 def test_a_gans_images_are_interpolated_by_inversion(lab):
-    fit = [word for word in FIT if not word.startswith("--model")]
-    lab(*fit, "--model=GAN", "--model.latent_dim=3", "--name=gan", "--trainer.max_epochs=1")
+    lab(*GAN_FIT)
     assert lab("interpolate", "runs/gan", "--pairs=1", "--steps=3") == "interpolate.png\n"
     image = Image.open("interpolate.png")
     assert image.width > 2 * image.height

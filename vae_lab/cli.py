@@ -36,7 +36,7 @@ A run folder or a checkpoint is all that these need:
   lab manifold RUN       the whole plane of a two-dimensional code
   lab scatter RUN...     codes in the plane; --prior true for draws of the prior beside them
   lab encode RUN         codes and labels, to .npz
-  lab invert RUN         codes found by gradients through the decoder; --images FILES or --data N
+  lab invert RUN...      codes found by gradients through decoders; --images FILES or --data N
   lab export RUN         encoder and decoder as ONNX, for a browser or another program
   lab explore RUN        a page that draws any code's image in the browser; --serve shows it
   lab evaluate RUN       every number the model allows, each with its protocol

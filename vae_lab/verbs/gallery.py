@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import Run, checkpoint_of, find
-from vae_lab.verbs.picture import Split, distinct, positive, save
+from vae_lab.verbs.picture import Split, check_images, distinct, positive, save
 
 if TYPE_CHECKING:
-    from vae_lab.contracts import Images
     from vae_lab.verbs.comparing.comparison import Column
 
 __all__ = ["gallery"]
@@ -69,7 +68,7 @@ def gallery(
         _check_numbers(word, run)
     # Grey where black and white was drawn: what is drawn and restored are means.
     data = [load_data(run).undrawn() for run in runs]
-    _check_images(runs, data, split)
+    check_images(runs, data, split)
     models: list[Any] = [load_model(run) for run in runs]
     names = _names(models, found)
     images = data[0].images(split, n)
@@ -126,18 +125,6 @@ def _check_twice(runs: Sequence[Run]) -> None:
     counts = Counter(run.path.resolve() for run in runs)
     if twice := [path for path, count in counts.items() if count > 1]:
         raise LabError(f"The run {twice[0]} is given twice; name each once.")
-
-
-def _check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> None:
-    """Refuse runs of other images than those of the first."""
-    trained_on = ("limit", "limit_seed", "shift")
-    about = [{k: v for k, v in d.protocol(split).items() if k not in trained_on} for d in data]
-    for word, other in zip(runs, about, strict=True):
-        if different := [key for key in about[0] | other if about[0].get(key) != other.get(key)]:
-            raise LabError(
-                f"{runs[0]} and {word} are of different images: {different[0]} is "
-                f"{about[0].get(different[0])} and {other.get(different[0])}."
-            )
 
 
 def _check_numbers(word: str, run: Run) -> None:

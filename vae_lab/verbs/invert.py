@@ -1,10 +1,12 @@
 """`lab invert`: the code behind an image, found by gradients through a decoder."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
-from vae_lab.verbs.picture import Split, positive, save
+from vae_lab.verbs.picture import Split, check_images, distinct, one_name, positive, save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,9 +16,29 @@ if TYPE_CHECKING:
 
 __all__ = ["invert"]
 
+_ERRORS = ("own", "inverse", "encoder")
+
+
+class _Found(NamedTuple):
+    """What was found of one run.
+
+    Attributes:
+        who: The model's class and the digest of its weights.
+        targets: The images that were asked for.
+        codes: Of them, by who found these: `inverse`, and where there is one `encoder`.
+        made: What the run decodes those codes to.
+        errors: Squared errors of the own samples, and of the targets by who found the codes.
+    """
+
+    who: str
+    targets: "Batch"
+    codes: "dict[str, Tensor]"
+    made: "dict[str, Tensor]"
+    errors: "dict[str, Tensor]"
+
 
 def invert(
-    run: str,
+    runs: list[str],
     images: list[str] | None = None,
     data: int | None = None,
     split: Split = "test",
@@ -28,14 +50,16 @@ def invert(
     codes: str = "inverse.npz",
     output: str = "invert.png",
 ) -> None:
-    """Find codes of images by gradients through a decoder, beside what an encoder says.
+    """Find codes of images by gradients through decoders, beside what encoders say.
 
-    As many samples of the model itself are inverted too: of those an exact code exists.
+    As many samples of each model itself are inverted too: of those an exact code exists. The table
+    has a row a run: the squared errors of its own samples, of the images, and of the images by its
+    encoder, if it has one.
 
     Args:
-        run: Run folder or checkpoint.
+        runs: Run folders or checkpoints.
         images: Files to invert.
-        data: How many of the run's own images to invert, by default 20.
+        data: How many of the runs' own images to invert, by default 20.
         split: Where those come from.
         y: The class to decode under; by default that of each image.
         steps: Steps of Adam.
@@ -43,44 +67,63 @@ def invert(
         penalty: Weight of -log p(z) beside the squared error.
         seed: Fixes starts and samples.
         codes: File to write `codes` (N, D), `squared_error` (N,) and `labels` to; where there is
-            an encoder, `encoder_codes` and `encoder_squared_error` too.
+            an encoder, `encoder_codes` and `encoder_squared_error` too. Of several runs, each name
+            begins with its run's: `vaegan_mnist/version_0/codes`.
         output: PNG to write.
 
     Raises:
-        LabError: If the run or a file cannot be read, the model's codes cannot be found by
-            gradients, or an option is out of its range.
+        LabError: If a run or a file cannot be read, is given twice, is of other images than the
+            first, its codes cannot be found by gradients, or an option is out of its range.
     """
-    from vae_lab import pictures
-    from vae_lab.contracts import Batch, Encodes
     from vae_lab.files import digest
-    from vae_lab.metrics.inversion import Search, check_invertible, decoded, draw_codes
-    from vae_lab.metrics.measures import encode
-    from vae_lab.runs import checkpoint_of, load_model
+    from vae_lab.metrics.inversion import Search, check_invertible
+    from vae_lab.runs import checkpoint_of, load_data, load_model
 
-    if Path(codes) == Path(output):
-        raise LabError("--codes and --output are two files.")
+    distinct(codes=codes, output=output)
     how = Search(positive("steps", steps), positive("restarts", restarts), penalty)
-    known = digest(checkpoint_of(run))
-    model: Any = load_model(run)
-    check_invertible(model, "`lab invert`")
-    targets, about = _targets(model, run, images, data, split, y)
+    names = _names(runs)
+    if not images:
+        check_images(runs, [load_data(run) for run in runs], split)
+    found = {}
+    for name, run in zip(names, runs, strict=True):
+        known, model = digest(checkpoint_of(run)), load_model(run)
+        check_invertible(model, "`lab invert`")
+        targets, about = _targets(model, run, images, data, split, y)
+        found[name] = _find(model, f"{type(model).__name__} {known}", targets, how, seed)
+    _write(codes, found)
+    save(_picture(found), output)
+    protocol = f"{len(targets.x)} {about}, as many own samples; {restarts} restarts, {steps} steps"
+    _print(found, f"{protocol} of Adam from {how.lr}, penalty {penalty}, seed {seed}")
+
+
+def _names(runs: Sequence[str]) -> list[str]:
+    """Call each run by experiment and version, or as it was given where those are not its own.
+
+    Raises:
+        LabError: If one is given twice.
+    """
+    if twice := [run for run, count in Counter(runs).items() if count > 1]:
+        raise LabError(f"{twice[0]} is given twice; name each once.")
+    names = [one_name(run) for run in runs]
+    return names if len({*names}) == len(names) else [*runs]
+
+
+def _find(model: Any, who: str, targets: "Batch", how: "Search", seed: int) -> _Found:
+    """Find the codes of images, and of as many samples of the model's own."""
+    from vae_lab.contracts import Batch, Encodes
+    from vae_lab.metrics.codes import squared_error_per_image
+    from vae_lab.metrics.inversion import decoded, draw_codes, errors
+    from vae_lab.metrics.measures import encode
+
     # Other starts than the search's: from there it would find nothing but what it began with.
     own = Batch(decoded(model, draw_codes(model, targets, seed + 1), targets.y), targets.y)
-    own_codes, found = _search(model, [own, targets], how, seed)
-    answers = {"inverse": found}
+    own_codes, inverse = _search(model, [own, targets], how, seed)
+    codes = {"inverse": inverse}
     if isinstance(model, Encodes):
-        answers["encoder"] = encode(model, targets)
-    made = {name: decoded(model, z, targets.y) for name, z in answers.items()}
-    _write(codes, targets, answers, made)
-    save(pictures.inversions(targets.x, made), output)
-    pairs = {
-        "own samples": (own.x, decoded(model, own_codes, own.y)),
-        **{f"images, {name}": (targets.x, images) for name, images in made.items()},
-    }
-    protocol = (
-        f"{about}; {restarts} restarts, {steps} steps of Adam from {how.lr}, penalty {penalty}"
-    )
-    _print(pairs, f"{protocol}, seed {seed}, {type(model).__name__} {known}")
+        codes["encoder"] = encode(model, targets)
+    made = {name: decoded(model, z, targets.y) for name, z in codes.items()}
+    missed = {name: squared_error_per_image(targets.x.cpu(), x) for name, x in made.items()}
+    return _Found(who, targets, codes, made, {"own": errors(model, own_codes, own), **missed})
 
 
 def _targets(
@@ -129,46 +172,67 @@ def _search(model: Any, sets: "list[Batch]", how: "Search", seed: int) -> "list[
         return [invert(model, images, how, seed, bar.update) for images in sets]
 
 
-def _write(
-    path: str, targets: "Batch", answers: "dict[str, Tensor]", made: "dict[str, Tensor]"
-) -> None:
+def _write(path: str, found: Mapping[str, _Found]) -> None:
+    """Write all codes and their errors, those of several runs under the runs' names."""
     import numpy as np
 
     from vae_lab.files import atomic
-    from vae_lab.metrics.codes import squared_error_per_image
 
-    arrays: dict[str, Any] = {"labels": targets.y.cpu().numpy()}
-    for name, prefix in (("inverse", ""), ("encoder", "encoder_")):
-        if name in answers:
-            error = squared_error_per_image(targets.x.cpu(), made[name])
-            arrays[f"{prefix}codes"] = answers[name].numpy()
-            arrays[f"{prefix}squared_error"] = error.numpy()
+    arrays: dict[str, Any] = {
+        f"{run}/{name}" if len(found) > 1 else name: array.cpu().numpy()
+        for run, one in found.items()
+        for name, array in _arrays(one).items()
+    }
     with atomic(path) as file:
         np.savez(file, **arrays)
-    n, d = answers["inverse"].shape
-    print(f"{path}: {n:,} codes of {d} dimensions")
+    for run, one in found.items():
+        n, d = one.codes["inverse"].shape
+        print(f"{path}: {n:,} codes of {d} dimensions, {run}")
 
 
-def _print(pairs: "dict[str, tuple[Tensor, Tensor]]", protocol: str) -> None:
-    """Print the squared errors of images and what codes make of them, by name."""
+def _arrays(found: _Found) -> "dict[str, Tensor]":
+    arrays = {"labels": found.targets.y}
+    for name, prefix in (("inverse", ""), ("encoder", "encoder_")):
+        if name in found.codes:
+            arrays[f"{prefix}codes"] = found.codes[name]
+            arrays[f"{prefix}squared_error"] = found.errors[name]
+    return arrays
+
+
+def _picture(found: Mapping[str, _Found]) -> "Tensor":
+    """Draw targets, inverses and differences, those of several runs below one another."""
+    from vae_lab import pictures
+
+    drawn = {name: pictures.inversions(one.targets.x, one.made) for name, one in found.items()}
+    if len(drawn) == 1:
+        return next(iter(drawn.values()))
+    return pictures.stacked([pictures.captioned(image, name) for name, image in drawn.items()])
+
+
+def _print(found: Mapping[str, _Found], protocol: str) -> None:
+    """Print a row a run: the squared errors of its own samples, and of the images."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    from vae_lab.metrics.codes import squared_error_per_image
+    caption = "squared error an image, summed over pixels: median, and mean ± standard error below"
+    table = Table(box=SIMPLE, caption=f"{caption}; {protocol}", caption_justify="left")
+    table.add_column("run")
+    for header in ("own samples", "below 1", "images", "by encoder"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, (who, _, _, _, errors) in found.items():
+        share = f"{(errors['own'] < 1).double().mean():.2f}"
+        cells = [_spread(errors[key]) if key in errors else "" for key in _ERRORS]
+        # Three short lines, as a terminal of 80 columns is narrow.
+        table.add_row("\n".join([*name.rsplit("/", 1), who]), cells[0], share, *cells[1:])
+    Console(highlight=False).print(table)
+
+
+def _spread(errors: "Tensor") -> str:
+    """Write the median of some errors, and below it their mean."""
     from vae_lab.metrics.measures import Measure
 
-    caption = f"squared error an image, summed over pixels; {protocol}"
-    table = Table(box=SIMPLE, caption=caption, caption_justify="left")
-    table.add_column("of", no_wrap=True)
-    for header in ("N", "median", "mean", "± s.e.", "below 1"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for name, (x, x_hat) in pairs.items():
-        errors = squared_error_per_image(x.cpu(), x_hat)
-        mean = Measure.mean(errors, "", "")
-        spread = "" if mean.standard_error is None else f"{mean.standard_error:.3f}"
-        share = f"{(errors < 1).float().mean():.2f}"
-        # torch's median of an even number is the lower of the middle two.
-        row = (f"{errors.quantile(0.5):.3f}", f"{mean.value:.3f}", spread, share)
-        table.add_row(name, str(len(errors)), *row)
-    Console().print(table)
+    mean = Measure.mean(errors, "", "")
+    spread = "" if mean.standard_error is None else f" ± {mean.standard_error:.2f}"
+    # torch's median of an even number is the lower of the middle two.
+    return f"{errors.quantile(0.5):.3f}\n{mean.value:.2f}{spread}"

@@ -11,7 +11,9 @@ from vae_lab.runs import find
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Split", "distinct", "one_name", "picture", "positive", "save"]
+    from vae_lab.contracts import Images
+
+__all__ = ["Split", "check_images", "distinct", "one_name", "picture", "positive", "save"]
 
 Split = Literal["train", "val", "test"]
 
@@ -96,6 +98,18 @@ def distinct(**outputs: str) -> None:
     (first, path), (second, other) = outputs.items()
     if Path(path).resolve() == Path(other).resolve():
         raise LabError(f"--{first} and --{second} are both {other}; give one another name.")
+
+
+def check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> None:
+    """Refuse runs of other images than those of the first."""
+    trained_on = ("limit", "limit_seed", "shift")
+    about = [{k: v for k, v in d.protocol(split).items() if k not in trained_on} for d in data]
+    for word, other in zip(runs, about, strict=True):
+        if different := [key for key in about[0] | other if about[0].get(key) != other.get(key)]:
+            raise LabError(
+                f"{runs[0]} and {word} are of different images: {different[0]} is "
+                f"{about[0].get(different[0])} and {other.get(different[0])}."
+            )
 
 
 def one_name(run: str) -> str:
