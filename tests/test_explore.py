@@ -27,7 +27,7 @@ from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.models import CVAE, PCA, VAE, Autoencoder, InfoGAN, KMeans
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
-from vae_lab.priors import TopDown, Uniform
+from vae_lab.priors import MixtureOfGaussians, TopDown, Uniform
 from vae_lab.verbs import onnx_runtime
 from vae_lab.verbs.explore import explore, serve_folder
 from vae_lab.verbs.explore_atlas import sheets
@@ -218,6 +218,13 @@ def test_sliders_come_by_variance_and_not_too_many():
     assert [control["at"] for control in told(VAE(SHAPE, 30))["controls"]] == [*range(24)]
 
 
+def test_a_prior_that_is_learned_says_how_far_codes_are_moved():
+    model = VAE(SHAPE, 4, prior=partial(MixtureOfGaussians, components=2))
+    model.prior.means.data = torch.tensor([[-20.0] * 4, [20.0] * 4])
+    page = told(model)
+    assert all(control["low"] < -20 < 20 < control["high"] for control in page["controls"])
+
+
 def test_codes_without_a_prior_are_moved_as_far_as_they_go():
     z = torch.linspace(-1, 1, 1001)[:, None] * torch.tensor([1.0, 10.0, 100.0])
     page = told(Autoencoder(SHAPE, 3), Codes(z, None, ()))
@@ -255,6 +262,8 @@ def test_an_infogans_codes_come_before_its_noise():
     assert (category["kind"], category["name"], category["at"]) == ("choice", "c1", 30)
     assert (width["name"], width["at"], width["low"], width["high"]) == ("width", 34, -4, 4)
     assert [control["at"] for control in noise] == [*range(22)]
+    # Noise was drawn between -1 and 1 in training.
+    assert all(-1.3 < control["low"] < -1 < 1 < control["high"] < 1.3 for control in noise)
     assert page["drawn"] == 30
     assert len(page["samples"][0][0]) == 35
 

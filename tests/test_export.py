@@ -8,10 +8,13 @@ from itertools import product
 import onnxruntime
 import pytest
 import torch
+from conftest import FIT
 
+from vae_lab.codes import Categorical, Normal
+from vae_lab.codes import Uniform as UniformCode
 from vae_lab.conditions import AttributeCondition, ClassCondition, PartialCondition
 from vae_lab.errors import LabError
-from vae_lab.models import CVAE, VAE, Autoencoder
+from vae_lab.models import CVAE, GAN, VAE, VAEGAN, Autoencoder, InfoGAN
 from vae_lab.nets import ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import TopDown, Uniform
@@ -40,7 +43,18 @@ MODELS = {
     "class": partial(CVAE, SHAPE, 3, condition=ClassCondition),
     "attributes": partial(CVAE, SHAPE, 3, condition=partial(AttributeCondition, attributes=2)),
     "part": partial(CVAE, SHAPE, 3, condition=PartialCondition),
+    "gan": partial(GAN, SHAPE, 4),
+    "infogan": partial(
+        InfoGAN, SHAPE, 5, [Categorical, UniformCode, partial(Normal, name="width")]
+    ),
+    "vaegan": partial(VAEGAN, SHAPE, 4),
 }
+PARTS = {
+    **dict.fromkeys(MODELS, ("encode", "decode")),
+    "gan": ("decode",),
+    "infogan": ("decode",),
+}
+ONNX = ("mlp", "conv", "class", "gan", "infogan", "vaegan")
 
 
 def arguments(model, name, n):
@@ -66,10 +80,13 @@ PROGRAMS = {"pt2": (run_pt2, {}), "onnx": (run_onnx, {"atol": 1e-5, "rtol": 1e-7
 
 
 @pytest.mark.parametrize(
-    ("kind", "written"),
-    [*product(MODELS, ["pt2"]), *product(["mlp", "conv", "class"], ["onnx"])],
+    ("kind", "written", "part"),
+    [
+        (kind, written, part)
+        for kind, written in [*product(MODELS, ["pt2"]), *product(ONNX, ["onnx"])]
+        for part in PARTS[kind]
+    ],
 )
-@pytest.mark.parametrize("part", ["encode", "decode"])
 def test_a_program_computes_what_the_model_does(kind, written, part, tmp_path):
     torch.manual_seed(0)
     run, tolerance = PROGRAMS[written]
@@ -104,6 +121,37 @@ def test_the_verb_says_what_goes_in_and_comes_out(lab, trained, tmp_path):
     }
     assert decode["inputs"]["z"]["shape"] == ["batch", 3]
     assert decode["output"]["shape"] == ["batch", 1, 8, 8]
+
+
+def given(kind, tmp_path, part="decode"):
+    return export_part(MODELS[kind]().eval(), part, "pt2", tmp_path)["inputs"]
+
+
+def test_it_says_where_an_infogans_codes_lie_and_what_they_may_be(tmp_path):
+    assert given("infogan", tmp_path)["z"]["parts"] == {
+        "noise": {"from": 0, "size": 5, "range": [-1, 1]},
+        "c1": {"from": 5, "size": 10, "one_hot": True},
+        "c2": {"from": 15, "size": 1, "range": [-1, 1]},
+        "width": {"from": 16, "size": 1, "range": [-2, 2]},
+    }
+
+
+def test_it_says_what_conditions_and_groups_may_be(tmp_path):
+    assert given("class", tmp_path)["y"]["range"] == [0, 9]
+    assert given("class", tmp_path)["y"]["type"] == "int64"
+    assert given("part", tmp_path)["y"]["range"] == [0, 1]
+    assert "range" not in given("attributes", tmp_path)["y"]
+    assert given("gumbel", tmp_path)["z"]["probabilities_in_groups_of"] == 3
+    assert given("mlp", tmp_path)["z"] == {"type": "float32", "shape": ["batch", 3]}
+
+
+def test_it_names_what_codes_are_drawn_from(lab, tmp_path):
+    words = [*FIT, "--trainer.max_epochs=1", "--pictures.kinds=[]", "--model=GAN", "--name=gan"]
+    lab(*(word for word in words if "latent" not in word))
+    lab("export", "runs/gan", "--format=pt2", "--output", tmp_path / "out")
+    about = json.loads((tmp_path / "out/model.json").read_text())
+    assert (about["prior"], [*about["parts"]]) == ("StandardNormal", ["decode"])
+    assert about["parts"]["decode"]["inputs"]["z"]["shape"] == ["batch", 100]
 
 
 def test_without_the_packages_it_says_what_to_install(tmp_path, monkeypatch):

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vae_lab.contracts import Clusters, Conditional, Decodes, Encodes, Generates, Samples, require
+from vae_lab.contracts import Clusters, Conditional, Decodes, Generates, Samples, require
 from vae_lab.errors import LabError
+from vae_lab.verbs.code_parts import group, parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,22 +83,7 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
 
 def is_plane(model: Any) -> bool:
     """Say whether codes are points of the plane."""
-    return bool(model.latent_dim == 2 and not _group(model) and not _parts(model))
-
-
-def _group(model: Any) -> int | None:
-    """Return the size of one-hot groups that codes are made of, None if they are real numbers."""
-    whole: int = model.latent_dim
-    if isinstance(model, Clusters) and isinstance(model, Encodes):
-        return whole
-    size: int | None = getattr(getattr(model, "prior", None), "classes", None)
-    return size
-
-
-def _parts(model: Any) -> dict[str, slice]:
-    """Return where each of an InfoGAN's codes lies; of another model, nothing."""
-    found: dict[str, slice] = getattr(model, "places", {})
-    return found
+    return bool(model.latent_dim == 2 and not group(model) and not parts(model))
 
 
 def _seen(model: Any) -> int:
@@ -119,7 +105,7 @@ def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tens
             found.append(model.prior_given(given).sample(DRAWS))
         elif hasattr(model, "draw_codes"):
             found.append(model.draw_codes(DRAWS))
-        elif _group(model):
+        elif group(model):
             found.append(torch.eye(model.latent_dim))
         else:
             found.append(torch.zeros(1, model.latent_dim) if codes is None else codes.z[:DRAWS])
@@ -128,18 +114,18 @@ def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tens
 
 def _sampling(model: Any) -> str:
     """Say what a new draw changes; an InfoGAN's codes stay, so that one sees what they mean."""
-    if _parts(model):
+    if parts(model):
         return "new noise"
-    drawn = isinstance(model, Samples) or _group(model) is not None
+    drawn = isinstance(model, Samples) or group(model) is not None
     return "new sample" if drawn else "code of another image"
 
 
 def _hint(model: Any, codes: Codes | None) -> str:
     """Say what the sliders are."""
-    if _group(model):
+    if group(model):
         return "Each list chooses one of the values that a part of the code can take."
-    if parts := _parts(model):
-        return f"The codes are {', '.join(parts)}; z1, z2, ... are noise."
+    if named := parts(model):
+        return f"The codes are {', '.join(named)}; z1, z2, ... are noise."
     order = "" if codes is None else ", those first that vary most among images"
     shown = min(SLIDERS, _seen(model))
     which = "All dimensions" if shown == model.latent_dim else f"{shown} dimensions"
@@ -147,7 +133,7 @@ def _hint(model: Any, codes: Codes | None) -> str:
 
 
 def _limits(model: Any, codes: Codes | None, samples: list["Tensor"]) -> tuple["Tensor", "Tensor"]:
-    """Return how far each dimension is moved: three sigma, or about as far as codes go.
+    """Return how far each dimension is moved: three sigma of a normal, or as far as codes go.
 
     A plane shows both those of images and those drawn; a few outliers would make the rest small.
     """
@@ -156,12 +142,19 @@ def _limits(model: Any, codes: Codes | None, samples: list["Tensor"]) -> tuple["
     three = torch.full((model.latent_dim,), 3.0)
     drawn = isinstance(model, Samples)
     pools = ([] if codes is None else [codes.z]) + (samples if drawn else [])
-    if not pools or (drawn and not is_plane(model)):
+    if not pools or (drawn and _is_normal(model) and not is_plane(model)):
         return -three, three
     ends = torch.stack([pool.float().quantile(torch.tensor([0.01, 0.99]), 0) for pool in pools])
     low, high = ends[:, 0].amin(0), ends[:, 1].amax(0)
     margin = 0.1 * (high - low)
     return low - margin, high + margin
+
+
+def _is_normal(model: Any) -> bool:
+    """Say whether codes are drawn from N(0, I), not from a learned prior or an InfoGAN's noise."""
+    from vae_lab.priors import StandardNormal
+
+    return isinstance(getattr(model, "prior", None), StandardNormal | None) and not parts(model)
 
 
 def _names(classes: int, codes: Codes | None) -> list[str]:
@@ -192,11 +185,11 @@ def _controls(
     model: Any, low: "Tensor", high: "Tensor", codes: Codes | None
 ) -> list[dict[str, Any]]:
     """Describe a choice for each one-hot group, or a slider for each dimension that matters."""
-    if size := _group(model):
+    if size := group(model):
         name = "cluster" if isinstance(model, Clusters) else "group {}"
         starts = range(0, model.latent_dim, size)
         return [_choice(name.format(i), at, size) for i, at in enumerate(starts, 1)]
-    named = [_named(model, name, place) for name, place in _parts(model).items()]
+    named = [_named(model, name, place) for name, place in parts(model).items()]
     order = list(range(getattr(model, "noise", _seen(model))))
     if codes is not None:
         order = codes.z[:, order].var(0, correction=0).argsort(descending=True).tolist()

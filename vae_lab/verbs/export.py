@@ -62,12 +62,10 @@ def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str
         result = part(*inputs.values())
     file = f"{name}r.{format}"
     _write(_trace(part, inputs), folder / file, list(inputs))
-    classes = getattr(model, "classes", None)
-    ranges = {"x": [0, 1], "y": [0, classes - 1] if classes else None}
     return {
         "file": file,
-        "inputs": {key: _describe(value, ranges.get(key)) for key, value in inputs.items()},
-        "output": _describe(result, [0, 1] if name == "decode" else None),
+        "inputs": {key: _describe(value, key, model) for key, value in inputs.items()},
+        "output": _describe(result, "x" if name == "decode" else "z", model),
     }
 
 
@@ -118,10 +116,24 @@ def _write(program: "ExportedProgram", path: Path, names: list[str]) -> None:
         file.write(onnx.model_proto.SerializeToString())
 
 
-def _describe(tensor: "Tensor", range: list[int] | None) -> dict[str, Any]:
+def _describe(tensor: "Tensor", name: str, model: Any) -> dict[str, Any]:
+    """Describe an image x, a code z or a condition y."""
+    from vae_lab.verbs.code_parts import described
+
     kind = str(tensor.dtype).removeprefix("torch.")
     shape = ["batch", *tensor.shape[1:]]
-    return {"type": kind, "shape": shape} | ({} if range is None else {"range": range})
+    return {
+        "type": kind,
+        "shape": shape,
+        **(described(model) if name == "z" else _range(tensor, model)),
+    }
+
+
+def _range(tensor: "Tensor", model: Any) -> dict[str, list[int]]:
+    """Return between what an image or a class lies; attributes may be any numbers."""
+    if tensor.ndim == 4:
+        return {"range": [0, 1]}
+    return {} if tensor.is_floating_point() else {"range": [0, model.classes - 1]}
 
 
 def _origin(model: Any, data: Any, path: Path) -> dict[str, Any]:
@@ -131,10 +143,19 @@ def _origin(model: Any, data: Any, path: Path) -> dict[str, Any]:
     return {
         "model": type(model).__name__,
         "latent_dim": getattr(model, "latent_dim", None),
-        "prior": type(model.prior).__name__ if hasattr(model, "prior") else None,
+        "prior": _prior(model),
         "checkpoint": str(path),
         "trained_on": data.protocol("train"),
         "labels": list(data.label_names),
         "vae_lab": __version__,
         "commit": commit(),
     }
+
+
+def _prior(model: Any) -> str | None:
+    """Name what codes are drawn from; those of an InfoGAN are described one by one."""
+    from vae_lab.verbs.code_parts import parts
+
+    if hasattr(model, "prior"):
+        return type(model.prior).__name__
+    return "StandardNormal" if hasattr(model, "draw_codes") and not parts(model) else None
