@@ -82,6 +82,21 @@ def test_success_is_counted_among_those_that_were_not_there_on_the_decoded_image
     assert "kept_up_1" not in moved(Pixels(), held_out, vector, Lit(), [1])
 
 
+def test_what_decoding_alone_moves_is_told_and_is_no_merit_of_the_vector():
+    class Brightens(Pixels):
+        def decode(self, z, y=None):
+            return super().decode(z, y) + 0.4
+
+    vector = torch.zeros(64)
+    vector[0] = 0.5
+    found = moved(Brightens(), images([0.4, 0.1, 0.9]), vector, Lit(), [0, 1])
+    assert found["moved_up_0"].value == 0.5
+    assert found["moved_up_1"].value == 1
+    assert found["gained_up_1"].value == 0.5
+    assert found["gained_up_0"].value == 0
+    assert found["gained_up_1"].standard_error == pytest.approx(0.5)
+
+
 def test_strokes_are_told_by_the_thirds_of_the_training_images():
     x = torch.zeros(30, 1, 20, 20)
     for k in range(30):
@@ -174,6 +189,7 @@ def test_attributes_of_the_data_are_judged_by_a_classifier_on_a_judges_features(
 def test_strokes_of_a_run_are_moved(lab, run):
     out = lab("attribute", run, "--attribute", "slant", "--steps=5", "--n=2")
     assert "up 2" in out
+    assert "gained" in out
     assert Image.open("attribute.png").height < Image.open("attribute.png").width
     report = json.loads(Path("attribute.json").read_text())
     assert report["protocol"]["trained_on"] == 64

@@ -135,10 +135,18 @@ def attribute_vector(model: Encodes, images: Batch, has: Tensor) -> Tensor:
 
 
 class _Edited(NamedTuple):
-    """Which images had to move, which are past the threshold, and which kept their class."""
+    """What became of images that were moved.
+
+    Attributes:
+        there: Which had to move.
+        moved: Which are past the threshold.
+        alone: Which are past it by decoding alone, their codes unmoved.
+        kept: Which kept their class, if somebody judges that.
+    """
 
     there: Tensor
     moved: Tensor
+    alone: Tensor
     kept: Tensor | None
 
 
@@ -154,7 +162,7 @@ def moved(
 
     A step forward succeeds for an image that has not the attribute if the decoded image has it, a
     step backward the other way round; of an image that is past the threshold already nothing is
-    asked. Steps of 0 tell what decoding alone does.
+    asked. Steps of 0 tell what decoding alone does, which is no merit of the vector.
 
     Args:
         model: What encodes and decodes, in evaluation mode.
@@ -165,10 +173,12 @@ def moved(
         judge: What is to take edited images for the class of their label, if any.
 
     Returns:
-        For each strength as `moved_up_1` or `moved_down_1` the share of images past the threshold;
-        with a judge as `kept_...` that of those taken for their class, as `both_...` of both.
+        For each strength as `moved_up_1` or `moved_down_1` the share of images past the threshold,
+        as `gained_...` that share less the share at a step of 0; with a judge as `kept_...` that of
+        those taken for their class, as `both_...` of both.
     """
     codes, had = encode(model, images), attribute.of(images).cpu()
+    alone = attribute.seen(decoded(model, codes, images.y).clamp(0, 1)).cpu()
     found: dict[str, Measure] = {}
     for strength in strengths:
         edited = decoded(model, codes + strength * vector, images.y).clamp(0, 1)
@@ -177,7 +187,7 @@ def moved(
         for sign, way in ((1, "up"), (-1, "down")):
             if strength * sign >= 0:
                 name = f"{way}_{abs(strength):g}"
-                found |= _shares(name, _Edited(had != sign, has == sign, kept))
+                found |= _shares(name, _Edited(had != sign, has == sign, alone == sign, kept))
     return found
 
 
@@ -190,10 +200,19 @@ def _shares(name: str, edited: _Edited) -> dict[str, Measure]:
     if edited.kept is not None:
         parts |= {"kept": edited.kept, "both": edited.moved & edited.kept}
     note = f"{n} images that were not past the threshold"
-    return {
+    found = {
         f"{key}_{name}": Measure.share(part[there].double().mean().item(), n, note)
         for key, part in parts.items()
     }
+    found[f"gained_{name}"] = _gained(edited, f"{note}, less step 0")
+    return found
+
+
+def _gained(edited: _Edited, note: str) -> Measure:
+    there = edited.there
+    gained = Measure.mean((edited.moved.double() - edited.alone.double())[there], "share", note)
+    # Where all are alike, as in `Measure.share`, an error of zero would claim certainty.
+    return gained._replace(standard_error=gained.standard_error or None)
 
 
 def _kept(judge: Classifies, edited: Batch) -> Tensor:

@@ -35,7 +35,9 @@ def attribute(
     """Move images' codes along an attribute's vector, and measure how often the attribute follows.
 
     The vector leads from the mean code of training images without the attribute to that of those
-    with it. Success is judged on images that nothing was learned from.
+    with it. Success is judged on images that nothing was learned from. Decoding alone moves some of
+    them, as it thickens strokes: the table tells how many at a step of 0, and as `gained` what the
+    vector adds to that.
 
     Args:
         run: Run folder or checkpoint.
@@ -154,7 +156,8 @@ def _report(title: str, found: "dict[str, Measure]", about: dict[str, Any], path
     from rich.table import Table
 
     caption = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
-    kinds = [kind for kind in ("moved", "kept", "both") if any(kind in name for name in found)]
+    known = ("moved", "gained", "kept", "both")
+    kinds = [kind for kind in known if any(kind in name for name in found)]
     table = Table("step", *kinds, "of", box=SIMPLE, title=title, caption=caption)
     for step in dict.fromkeys(name.partition("_")[2] for name in found):
         shares = [found[f"{kind}_{step}"] for kind in kinds]
