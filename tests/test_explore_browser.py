@@ -225,6 +225,23 @@ def test_sliders_lists_and_buttons_draw(kind, control, moved, trained, pages):
     look(visit, Explorer)
 
 
+def test_codes_of_the_chosen_class_are_dark_whatever_its_colour(pages):
+    async def visit(tab):
+        await tab.open(pages / "classes", "#z=0,0&y=1")
+        shades = await tab.ask(
+            "(() => { const {width: side} = find('points');"
+            "const found = find('points').getContext('2d').getImageData(0, 0, side, side).data;"
+            "const at = share => Math.max(0, Math.min(side - 1, Math.floor(share * side)));"
+            "return plane.points.filter((_, i) => plane.labels[i] === y).map(p => {"
+            "const k = 4 * (at(down(p[1])) * side + at(across(p[0])));"
+            "return 255 - found[k + 3] + Math.max(...found.slice(k, k + 3)); }); })()"
+        )
+        # A few lie outside the plane.
+        assert np.median(shades) < 80
+
+    look(visit, Explorer)
+
+
 @pytest.mark.parametrize("kind", ["plane", "classes"])
 def test_without_the_runtime_the_nearest_image_is_shown(kind, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_runtime, "URL", (tmp_path / "nothing").as_uri())
