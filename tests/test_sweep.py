@@ -105,6 +105,13 @@ def test_its_plots_need_no_network(write, capsys):
         assert title in page
 
 
+def test_its_plots_are_as_wide_as_a_phone(write, capsys):
+    sweep(write())
+    head = Path("runs/s/sweep.html").read_text().partition("<title>")[0]
+    # Without this a phone lays the page out for a desk, and shrinks it.
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in head
+
+
 def test_a_grid_steps_by_q(write):
     steps = {"distribution": "q_uniform", "min": -4, "max": 4, "q": 4}
     given = sweep_file.read(write(parameters={"x": steps}))

@@ -170,5 +170,9 @@ def _page(study: "Study") -> str:
     bodies = [
         chart.to_html(full_html=False, include_plotlyjs=not i) for i, chart in enumerate(charts)
     ]
-    head = f'<!doctype html><meta charset="utf-8"><title>{escape(study.study_name)}</title>'
+    head = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(study.study_name)}</title>"
+    )
     return head + "".join(bodies)
