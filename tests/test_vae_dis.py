@@ -11,6 +11,7 @@ from test_vaegan import NETS, build
 from vae_lab import runs
 from vae_lab.errors import LabError
 from vae_lab.losses import gaussian_kl
+from vae_lab.metrics.suite import measure
 from vae_lab.models import GAN, VAE, InfoGAN, VAEDis
 from vae_lab.nets.layers import to_layer
 
@@ -52,6 +53,18 @@ def test_the_loss_is_the_divergence_and_half_the_distance_of_features():
     torch.testing.assert_close(terms["feature_error"], error)
     pixels = (batch.x - restored).square().flatten(1).sum(1)
     torch.testing.assert_close(terms["squared_error"], pixels)
+
+
+@pytest.mark.parametrize("make", [lambda: vae_dis(), lambda: build("conv")])
+def test_an_evaluation_tells_the_error_in_the_features_that_it_learned_by(make):
+    model, batch = make().eval(), images()
+    ours, theirs = (
+        to_layer(model.critic, model.layer, 2 * x - 1) for x in (batch.x, model(batch.x))
+    )
+    expected = (ours - theirs).square().flatten(1).sum(1).mean().item()
+    found = measure(model, batch, lambda: batch, 0, 0)
+    assert found["feature_error"].value == pytest.approx(expected, rel=1e-4)
+    assert "feature_error" not in measure(VAE(SHAPE).eval(), batch, lambda: batch, 0, 0)
 
 
 def test_the_critic_measures_and_never_learns():

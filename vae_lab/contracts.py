@@ -21,6 +21,7 @@ __all__ = [
     "Encodes",
     "Generates",
     "Images",
+    "Perceives",
     "ReadsCodes",
     "Samples",
     "Shape",
@@ -52,6 +53,14 @@ class Encodes(Protocol):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return one code an image (the posterior's mean), shape (B, latent_dim)."""
+
+
+@runtime_checkable
+class Perceives(Protocol):
+    """Learns to restore images as features of its own see them, not pixel by pixel."""
+
+    def perceive(self, x: Tensor) -> Tensor:
+        """Return the features of images (B, C, H, W), shape (B, ...)."""
 
 
 @runtime_checkable

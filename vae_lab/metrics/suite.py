@@ -14,6 +14,7 @@ from vae_lab.contracts import (
     Decodes,
     Density,
     Encodes,
+    Perceives,
 )
 from vae_lab.errors import LabError
 from vae_lab.metrics import autoencoders
@@ -28,7 +29,7 @@ from vae_lab.metrics.codes import (
 from vae_lab.metrics.evidence import bounds, density
 from vae_lab.metrics.measures import Measure, batches, encode, finite
 
-__all__ = ["codes", "measure", "reconstructions"]
+__all__ = ["codes", "measure", "perceived", "reconstructions"]
 
 NEIGHBOURS = 5
 """Training codes that vote on the class of another one, where there are so many."""
@@ -66,6 +67,8 @@ def measure(
         found |= clustering(model, images, train)
     if isinstance(model, Encodes) and isinstance(model, Decodes):
         found |= reconstructions(model, images, train)
+        if isinstance(model, Perceives):
+            found["feature_error"] = perceived(model, images)
         found |= autoencoders.restorations(model, images, seed)
     # A classifier has learned from its labels; probes of its codes would ask again.
     if isinstance(model, Encodes) and not isinstance(model, Classifies):
@@ -96,6 +99,19 @@ def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> di
         pca_errors = squared_error_per_image(images.x.cpu(), restored)
         found["pca_squared_error"] = Measure.mean(pca_errors, unit, note)
     return found
+
+
+def perceived(model: Any, images: Batch) -> Measure:
+    """Measure what reconstructions lose in the eyes of the model itself, which no other has."""
+    with torch.inference_mode():
+        errors = torch.cat(
+            [
+                squared_error_per_image(*map(model.perceive, (x, model.decode(model.encode(x)))))
+                for x, _ in batches(model, images)
+            ]
+        )
+    note = "sum over the features that the model itself learns by: to be compared with no other's"
+    return Measure.mean(errors.cpu(), "squared error", note)
 
 
 def codes(

@@ -114,6 +114,10 @@ class VAEDis(SingleObjective):
         """Draw images, shape (n, C, H, W), in [0, 1]."""
         return self.decode(self.draw_codes(n))
 
+    def perceive(self, x: Tensor) -> Tensor:
+        """Return what the critic's layer l says of images (B, C, H, W)."""
+        return to_layer(self.critic, self.layer, 2 * x - 1)
+
     def forward(self, x: Tensor) -> Tensor:
         """Restore images (B, C, H, W) from their posterior means."""
         return self.decode(self.encode(x))
@@ -122,10 +126,7 @@ class VAEDis(SingleObjective):
         posterior = self.posterior(batch.x)
         restored = self.decode(posterior.rsample(1)[0])
         kl = gaussian_kl(*posterior).sum(1)
-        seen, restored_seen = (
-            to_layer(self.critic, self.layer, 2 * images - 1) for images in (batch.x, restored)
-        )
-        error = distance(seen, restored_seen)
+        error = distance(self.perceive(batch.x), self.perceive(restored))
         return {
             "loss": 0.5 * error + self.beta * kl,
             "kl": kl,

@@ -161,6 +161,10 @@ class VAEGAN(GAN):
         """Return the posterior means of images (B, C, H, W), shape (B, latent_dim)."""
         return self.posterior(x).mean
 
+    def perceive(self, x: Tensor) -> Tensor:
+        """Return what the critic's layer l says of images (B, C, H, W)."""
+        return to_layer(self.critic, self.layer, 2 * x - 1)
+
     def forward(self, x: Tensor) -> Tensor:
         """Restore images (B, C, H, W) from their posterior means."""
         return self.decode(self.encode(x))
@@ -202,7 +206,7 @@ class VAEGAN(GAN):
     def please(self, batch: Batch, fake: _Made, drawn: Tensor) -> Tensor:
         """Return what has the gradients of the encoder's and the generator's losses, shape (B,)."""
         with torch.no_grad():
-            features = to_layer(self.critic, self.layer, 2 * batch.x - 1)
+            features = self.perceive(batch.x)
         restored_features = to_layer(self.critic, self.layer, fake.restored)
         likelihood = 0.5 * distance(features, restored_features)
         scores = [self.score(self.critic(fake.sampled))]

@@ -39,7 +39,8 @@ def gallery(
 
     The numbers are those of `lab evaluate RUN --judge JUDGE` on the test images: what samples are
     like, the squared error of reconstructions in pixels and in the judge's features, and the time
-    that training took.
+    that training took. Each is of the one run that is drawn; how far it spreads over seeds,
+    `lab results` writes into RESULTS.md, and `lab compare RUNS --over seed_everything` prints.
 
     Args:
         runs: Runs of the same images, in the order of the rows.
