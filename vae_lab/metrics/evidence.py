@@ -144,6 +144,6 @@ def _nll(
         return weigh(x, count, y)
 
     # A GPU idles between small chunks; large ones overflow a CPU's cache.
-    rows = 800 if device.type == "cpu" else 8192
+    rows = 1700 if device.type == "cpu" else 8192
     with seeded(seed):
         return importance_nll(log_weights, torch.arange(len(images.x)), samples, rows, progress)
