@@ -176,7 +176,9 @@ class KMeans(Classical):
 
     def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the nearest centroid's number for images (B, C, H, W), shape (B,)."""
-        return torch.cdist(x.flatten(1), self.centroids).argmin(1)
+        # Left to itself it chooses by the size of a batch, which an exported program may not.
+        mode = "use_mm_for_euclid_dist"
+        return torch.cdist(x.flatten(1), self.centroids, compute_mode=mode).argmin(1)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return one_hot(self.cluster(x), self.latent_dim).to(x)

@@ -188,7 +188,8 @@ class GaussianMixture(Classical):
 
     def _log_joint(self, z: Tensor) -> Tensor:
         """Return log(pi_k) + log N(z; mu_k, Sigma_k) for points (B, D), shape (B, K)."""
-        normals = MultivariateNormal(self.means, scale_tril=self.scale_tril)
+        # Numbers that are looked at cannot be traced.
+        normals = MultivariateNormal(self.means, scale_tril=self.scale_tril, validate_args=False)
         # torch.distributions annotates none of its methods.
         log_probs: Tensor = normals.log_prob(z[:, None])  # type: ignore[no-untyped-call]
         return self.weights.log() + log_probs

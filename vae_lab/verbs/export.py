@@ -50,7 +50,7 @@ def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str
     """Write a model's `encode` or `decode` to a folder, and describe it.
 
     Raises:
-        LabError: If a package is missing or the part cannot be traced.
+        LabError: If a package is missing, or ONNX lacks what the part computes.
     """
     import torch
 
@@ -108,12 +108,24 @@ def _write(program: "ExportedProgram", path: Path, names: list[str]) -> None:
     with atomic(path) as file:
         if path.suffix == ".pt2":
             torch.export.save(program, file)
-            return
-        if find_spec("onnxscript") is None:
-            raise LabError("ONNX needs packages that are not here: pip install -e '.[export]'.")
-        onnx = torch.onnx.export(program, input_names=names, output_names=["result"], verbose=False)
-        assert onnx is not None  # only where a file was named
-        file.write(onnx.model_proto.SerializeToString())
+        else:
+            file.write(_onnx(program, path.name, names))
+
+
+def _onnx(program: "ExportedProgram", name: str, inputs: list[str]) -> bytes:
+    import torch
+
+    if find_spec("onnxscript") is None:
+        raise LabError("ONNX needs packages that are not here: pip install -e '.[export]'.")
+    try:
+        onnx = torch.onnx.export(
+            program, input_names=inputs, output_names=["result"], verbose=False
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise LabError(f"ONNX lacks an operation of {name}; --format pt2 has them all.") from error
+    assert onnx is not None  # only where a file was named
+    found: bytes = onnx.model_proto.SerializeToString()
+    return found
 
 
 def _describe(tensor: "Tensor", name: str, model: Any) -> dict[str, Any]:
