@@ -155,13 +155,15 @@ def _report(title: str, found: "dict[str, Measure]", about: dict[str, Any], path
     from rich.console import Console
     from rich.table import Table
 
-    caption = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
+    said = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
     known = ("moved", "gained", "kept", "both")
     kinds = [kind for kind in known if any(kind in name for name in found)]
-    table = Table("step", *kinds, "of", box=SIMPLE, title=title, caption=caption)
+    caption = f"of N images that were not past the threshold; gained: less step 0; {said}"
+    table = Table("step", *kinds, "N", box=SIMPLE, title=title, caption=caption)
     for step in dict.fromkeys(name.partition("_")[2] for name in found):
         shares = [found[f"{kind}_{step}"] for kind in kinds]
-        table.add_row(step.replace("_", " "), *map(_plus_minus, shares), shares[0].note)
+        n = shares[0].note.partition(" ")[0]
+        table.add_row(step.replace("_", " "), *map(_plus_minus, shares), n)
     Console().print(table)
     metrics = {name: share._asdict() for name, share in found.items()}
     with atomic(path) as file:
@@ -171,4 +173,4 @@ def _report(title: str, found: "dict[str, Measure]", about: dict[str, Any], path
 
 def _plus_minus(share: "Measure") -> str:
     error = share.standard_error
-    return f"{share.value:.4f}" + ("" if error is None else f" ± {error:.4f}")
+    return f"{share.value:.3f}" + ("" if error is None else f" ± {error:.3f}")
