@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from vae_lab import __version__, process, runs
@@ -130,7 +131,7 @@ def _check_files(argv: list[str]) -> None:
     words = [part for word in argv for part in word.split("=", 1)]
     for option, value in pairwise(words):
         if option in ("--config", "--ckpt_path") and value.endswith((".yaml", ".ckpt")):
-            runs.check([value])
+            runs.check([str(Path(value).expanduser())])
 
 
 def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:

@@ -79,8 +79,8 @@ class Run:
     def record(self) -> dict[str, Any]:
         """`run.json`: what the run was made with and what it cost; empty if it cannot be read."""
         with suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads((self.path / "run.json").read_text("utf-8"))
-            return found
+            found = json.loads((self.path / "run.json").read_text("utf-8"))
+            return found if isinstance(found, dict) else {}
         return {}
 
     @property
@@ -100,7 +100,7 @@ class Run:
             axis: What gives the position: `step`, or `images` seen.
         """
         curves: dict[str, list[tuple[float, float]]] = {}
-        for row in self._rows:
+        for row in self.rows:
             for key in row.keys() - set(_AXES) if axis in row else ():
                 curve = curves.setdefault(key, [])
                 # A run that was killed and resumed repeats the steps since its last checkpoint.
@@ -110,7 +110,8 @@ class Run:
         return curves
 
     @cached_property
-    def _rows(self) -> list[dict[str, float]]:
+    def rows(self) -> list[dict[str, float]]:
+        """What `metrics.csv` says in each row, empty cells left out."""
         path = self.path / "metrics.csv"
         # A line without its end was cut off by a kill, maybe in the middle of a number.
         lines = [line for line in _read_text(path).splitlines(keepends=True) if line[-1] == "\n"]
@@ -126,7 +127,7 @@ class Run:
     def seen(self) -> tuple[float, float]:
         """How many epochs were begun, and how many images were learned from."""
         epoch, images = (
-            max((row[axis] for row in self._rows if axis in row), default=start)
+            max((row[axis] for row in self.rows if axis in row), default=start)
             for axis, start in (("epoch", -1.0), ("images", 0.0))
         )
         return epoch + 1, images
@@ -135,7 +136,7 @@ class Run:
     def epoch_ends(self) -> dict[int, int]:
         """At which step each epoch ended, counted from 1 as pictures are."""
         ends: dict[int, int] = {}
-        for row in self._rows:
+        for row in self.rows:
             if "epoch" in row and "step" in row:
                 epoch = int(row["epoch"]) + 1
                 ends[epoch] = max(ends.get(epoch, 0), int(row["step"]))

@@ -154,7 +154,9 @@ def _is_normal(model: Any) -> bool:
     """Say whether codes are drawn from N(0, I), not from a learned prior or an InfoGAN's noise."""
     from vae_lab.priors import StandardNormal
 
-    return isinstance(getattr(model, "prior", None), StandardNormal | None) and not parts(model)
+    moved = getattr(model, "place", None) is not None  # by the condition
+    standard = isinstance(getattr(model, "prior", None), StandardNormal | None)
+    return standard and not moved and not parts(model)
 
 
 def _names(classes: int, codes: Codes | None) -> list[str]:

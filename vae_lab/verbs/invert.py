@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
+from vae_lab.runs import checkpoint_of
 from vae_lab.verbs.picture import Split, check_images, distinct, one_name, positive, save
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vae_lab.contracts import Batch
+    from vae_lab.contracts import Batch, Images
     from vae_lab.metrics.inversion import Search
 
 __all__ = ["invert"]
@@ -77,18 +78,21 @@ def invert(
     """
     from vae_lab.files import digest
     from vae_lab.metrics.inversion import Search, check_invertible
-    from vae_lab.runs import checkpoint_of, load_data, load_model
+    from vae_lab.runs import load_data, load_model
 
     distinct(codes=codes, output=output)
     how = Search(positive("steps", steps), positive("restarts", restarts), penalty)
     names = _names(runs)
-    if not images:
-        check_images(runs, [load_data(run) for run in runs], split)
+    sources = [load_data(run) for run in runs]
+    if len(runs) > 1:
+        # Where one drew black and white, as likelihoods want, all meet the grey images.
+        sources = [source.undrawn() for source in sources]
+        check_images(runs, sources, split)
     found = {}
-    for name, run in zip(names, runs, strict=True):
+    for name, run, source in zip(names, runs, sources, strict=True):
         known, model = digest(checkpoint_of(run)), load_model(run)
         check_invertible(model, "`lab invert`")
-        targets, about = _targets(model, run, images, data, split, y)
+        targets, about = _targets(model, source, images, data, split, y)
         found[name] = _find(model, f"{type(model).__name__} {known}", targets, how, seed)
     _write(codes, found)
     save(_picture(found), output)
@@ -102,7 +106,8 @@ def _names(runs: Sequence[str]) -> list[str]:
     Raises:
         LabError: If one is given twice.
     """
-    if twice := [run for run, count in Counter(runs).items() if count > 1]:
+    counts = Counter(checkpoint_of(run).resolve() for run in runs)
+    if twice := [path for path, count in counts.items() if count > 1]:
         raise LabError(f"{twice[0]} is given twice; name each once.")
     names = [one_name(run) for run in runs]
     return names if len({*names}) == len(names) else [*runs]
@@ -127,12 +132,16 @@ def _find(model: Any, who: str, targets: "Batch", how: "Search", seed: int) -> _
 
 
 def _targets(
-    model: Any, run: str, files: list[str] | None, n: int | None, split: Split, y: int | None
+    model: Any,
+    source: "Images",
+    files: list[str] | None,
+    n: int | None,
+    split: Split,
+    y: int | None,
 ) -> "tuple[Batch, str]":
     """Return what to invert, with the conditions to decode under, and what it is called."""
     from vae_lab.callbacks.conditional import given_class
     from vae_lab.contracts import Batch, Conditional
-    from vae_lab.runs import load_data
 
     if files and n is not None:
         raise LabError("Give --images or --data, not both.")
@@ -142,9 +151,8 @@ def _targets(
         x = _read(files, model.shape)
         found, about = Batch(x, x.new_zeros(len(x))), "files"
     else:
-        own = load_data(run)
-        found = own.images(split, positive("data", 20 if n is None else n))
-        about = f"{split} images, binarize {own.protocol(split)['binarize']}"
+        found = source.images(split, positive("data", 20 if n is None else n))
+        about = f"{split} images, binarize {source.protocol(split)['binarize']}"
     return found if y is None else found._replace(y=given_class(model, y, len(found.x))), about
 
 

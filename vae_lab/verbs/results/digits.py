@@ -29,7 +29,7 @@ def on_digits(experiment: str) -> list[str]:
 def quick(index: Index) -> Index:
     """Return the same table of embedded digits, a few epochs and one seed, without any mark."""
     rows = {name: _quick(row, row.experiment or name) for name, row in index.rows.items()}
-    return replace(index, rows=rows)
+    return replace(index, rows=rows, records=None)
 
 
 def _quick(row: Row, experiment: str) -> Row:

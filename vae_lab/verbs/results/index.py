@@ -103,20 +103,17 @@ class Index:
         folder: Where the index lies, beside the experiments.
         rows: By name, in the table's order.
         figures: By name, in the page's order.
+        records: The folder of what was measured, which outlives the runs' weights, if it is kept.
     """
 
     folder: Path
     rows: dict[str, Row]
     figures: dict[str, Figure]
+    records: Path | None = None
 
     def experiment(self, name: str) -> Path:
         """Return the file that trains a row."""
         return self.folder.parent / f"{self.rows[name].experiment or name}.yaml"
-
-    @property
-    def records(self) -> Path:
-        """The folder of what was measured, which outlives the runs' weights."""
-        return self.folder / "measured"
 
     def needed(self, name: str) -> list[str]:
         """Return the rows without which a row can be neither trained nor evaluated."""
@@ -168,7 +165,7 @@ def read(folder: str | Path) -> Index:
     folder = Path(folder)
     rows = {name: _row(name, given) for name, given in _entries(folder / "table.yaml", Row)}
     figures = {n: Figure(**given) for n, given in _entries(folder / "figures.yaml", Figure)}
-    index = Index(folder, rows, figures)
+    index = Index(folder, rows, figures, folder / "measured")
     for name in rows:
         _check(index, name)
     for name, figure in figures.items():

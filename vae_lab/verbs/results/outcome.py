@@ -1,10 +1,12 @@
 """What became of a row: its numbers held against its marks, its state, its cost."""
 
 import math
+from collections import Counter
 from functools import cached_property
 from statistics import mean, median
 from typing import Any
 
+from vae_lab.metrics.judged import JUDGED
 from vae_lab.verbs.comparing.grouping import deviation, plus_minus
 from vae_lab.verbs.results.index import Mark
 from vae_lab.verbs.results.shelf import Shelf, damage
@@ -21,16 +23,22 @@ class Outcome:
         found = {seed: run for seed in self.row.seeds if (run := shelf.find(name, seed))}
         damaged = {seed: note for seed, run in found.items() if (note := damage(run))}
         self.runs = {seed: run for seed, run in found.items() if seed not in damaged}
-        notes = {job.seed: failure(shelf, job) for job in wanted(shelf, [name])}
+        # A number on record stands, but a new training of it that failed is told all the same.
+        notes = {job.seed: failure(shelf, job) for job in wanted(shelf, [name], again=[name])}
         self.failures = {seed: note for seed, note in (notes | damaged).items() if note}
 
     def entries(self, key: str) -> dict[int, dict[str, Any]]:
-        """Return what `metrics.json` says of a metric, seed by seed."""
-        return {
+        """Return what `metrics.json` says of a metric, seed by seed, and of one judge alone."""
+        found = {
             seed: run.evaluation["metrics"][f"test/{key}"]
             for seed, run in self.runs.items()
             if self.shelf.measured(self.name, run, key)
         }
+        if key not in JUDGED:
+            return found
+        judges = {s: self.runs[s].evaluation["protocol"]["test"].get("judge") for s in found}
+        most = Counter(judges.values()).most_common(1)
+        return {seed: found[seed] for seed in found if judges[seed] == most[0][0]}
 
     def ours(self, key: str) -> str:
         """Return the number with its spread, or what there is in its place."""
@@ -41,7 +49,8 @@ class Outcome:
         text = _number(values, entries[0].get("unit", ""), entries[0].get("standard_error"))
         if self.row.metrics[key].over == "median" and len(values) > 1:
             text += f", median {median(values):.4g}"
-        return f"{text} ({self._seeds(len(values))}{self._stopped})"
+        noted = ", see its note" * any(record.get("note") for record in self.records)
+        return f"{text} ({self._seeds(len(values))}{self._stopped}{noted})"
 
     def _seeds(self, n: int) -> str:
         several = len(self.row.seeds)

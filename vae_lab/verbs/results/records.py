@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.runs import Run
 from vae_lab.verbs.results.shelf import Shelf, damage
@@ -19,16 +21,18 @@ def keep(shelf: Shelf) -> None:
     """Put every measured run of a row on record, a small run folder beside the index.
 
     It is found as the run itself is, so that the table outlives the weights and says the same
-    everywhere.
-
-    Raises:
-        LabError: If a record cannot be written.
+    everywhere. What cannot be written is told, and costs nothing else.
     """
+    if shelf.index.records is None:
+        return
     for name, row in shelf.index.rows.items():
         for seed in row.seeds:
             run = shelf.find(name, seed, weights=True)
             if run and run.finished and shelf.evaluated(name, run) and not damage(run):
-                _keep(run, shelf.index.records / name / str(shelf.weights(run)), row.needs)
+                try:
+                    _keep(run, shelf.index.records / name / str(shelf.weights(run)), row.needs)
+                except LabError as error:
+                    print(f"{run.name} is not on record: {error}", file=sys.stderr)
     shelf.look()
 
 
@@ -40,7 +44,7 @@ def _keep(run: Run, folder: Path, needs: Iterable[str]) -> None:
         "config.yaml": yaml.safe_dump(_settings(run, needs), sort_keys=False),
         "run.json": json.dumps(record, indent=1),
         "metrics.json": json.dumps(run.evaluation, indent=1),
-        "metrics.csv": _ends(run.path / "metrics.csv"),
+        "metrics.csv": _ends(run.rows),
     }
     for file, text in texts.items():
         with atomic(folder / file) as target:
@@ -59,13 +63,14 @@ def _settings(run: Run, needs: Iterable[str]) -> dict[str, Any]:
     return config
 
 
-def _ends(path: Path) -> str:
-    """Return the curves of a run, of each epoch the last row."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = csv.DictReader(lines)
-        ends = {row["epoch"]: row for row in rows}
+def _ends(rows: Iterable[dict[str, float]]) -> str:
+    """Return of the curves' rows one an epoch, in which stands each column's last value."""
+    ends: dict[float, dict[str, float]] = {}
+    for row in rows:
+        ends.setdefault(row.get("epoch", 0.0), {}).update(row)
     text = io.StringIO()
-    writer = csv.DictWriter(text, rows.fieldnames or [], lineterminator="\n")
+    columns = dict.fromkeys(key for row in ends.values() for key in row)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(ends.values())
     return text.getvalue()

@@ -71,9 +71,9 @@ def results(
             print(f"{len(jobs)} trainings or evaluations are missing", file=sys.stderr)
             Queue(shelf, jobs).run(workers)
     finally:
-        # What was reached before Ctrl-C is worth a record and a page.
-        keep(shelf)
+        # What was reached before Ctrl-C is worth a page and a record.
         _write(pages[0], page(shelf, titles[0], quick, os.path.relpath(pages[1], pages[0].parent)))
+        keep(shelf)
     folder = pages[1].with_suffix("")
     missing = draw(shelf, folder, workers)
     _write(pages[1], figures_page(shelf, titles[1], missing, folder.name))

@@ -54,8 +54,8 @@ class Shelf:
     def look(self) -> None:
         """See which runs there are by now, and what they hold."""
         with self._lock:
-            records = _below(self.index.records)
-            records.sort(key=lambda run: run.record.get("started", ""))
+            records = _below(self.index.records) if self.index.records else []
+            records.sort(key=lambda run: str(run.record.get("started") or ""))
             self._runs = [*records, *_below(self.root)]
 
     def words(self, name: str) -> list[str]:
@@ -82,7 +82,7 @@ class Shelf:
         runs = [run for run in self._of(name, seed) if not weights or _has_weights(run)]
         return max(
             reversed(runs),
-            key=lambda run: (run.finished, self.evaluated(name, run)),
+            key=lambda run: (not damage(run), run.finished, self.evaluated(name, run)),
             default=None,
         )
 
@@ -113,13 +113,18 @@ class Shelf:
             entry = run.evaluation["metrics"].get(f"test/{key}")
             if entry is None or protocol.get("checkpoint_sha256") != self.weights(run):
                 return False
-            return as_asked(key, entry, protocol, asked, self._judges(asked.get("judge")))
+            return as_asked(key, entry, protocol, asked, self._judges(asked.get("judge"), run))
         return False
 
-    def _judges(self, judge: object) -> Set[str]:
-        """Return by what evaluations name a judge, each time that it was trained."""
+    def _judges(self, judge: object, run: Run) -> Set[str]:
+        """Return by what the evaluation of a run may name its judge.
+
+        A judge that was trained several times counts each time, except that a run which can still
+        be measured is held against the judge that still measures.
+        """
         if judge in self.index.rows:
-            return self.known(str(judge)).keys()
+            alive = self.first(str(judge)) if _has_weights(run) else None
+            return {self.weights(alive) or ""} if alive else self.known(str(judge)).keys()
         if judge == "inception":
             return {"Inception"}
         with suppress(LabError):
@@ -130,8 +135,10 @@ class Shelf:
         """Return the digest of a run's weights, by its evaluation if they stayed elsewhere."""
         with suppress(LabError):
             return self._digest(run.checkpoint())
-        known: str | None = run.evaluation["protocol"].get("test", {}).get("checkpoint_sha256")
-        return known
+        with suppress(LabError):
+            known: str | None = run.evaluation["protocol"].get("test", {}).get("checkpoint_sha256")
+            return known
+        return None
 
     def _digest(self, path: Path) -> str:
         key = (path, *_looks(path))
