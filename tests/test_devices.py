@@ -1,6 +1,7 @@
 """Whatever a model makes lies where the model is.
 
-The device `meta` has shapes and no values, and refuses as a GPU does what lies on two devices.
+The device `meta` has shapes and no values. It refuses, as a GPU does, sums, losses and what is put
+together of two devices; their products of matrices it lets pass, which a GPU would not.
 """
 
 from functools import partial
