@@ -317,9 +317,9 @@ def test_it_serves_this_machine_until_interrupted(tmp_path):
     code = (
         "from vae_lab import cli\n"
         "from vae_lab.verbs import explore as module\n"
-        "def explore(folder: str):\n"
+        "def explore(run: str):\n"
         "    'Serve.'\n"
-        "    module.serve_folder(module.Path(folder), 0)\n"
+        "    module.serve_folder(module.Path(run), 0)\n"
         "module.explore = explore\n"
         f"cli.main(['explore', {str(tmp_path)!r}])\n"
     )
