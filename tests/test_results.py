@@ -146,6 +146,7 @@ def calls(verb):
     [
         ({"sead": 3}, "table.yaml, vae_digits: there is no setting 'sead'"),
         ({"experiment": "vae_digit"}, "no experiment 'vae_digit'; did you mean 'vae_digits'"),
+        ({"overlays": ["full/burde"]}, "row vae_digits: there is no experiment 'burde'"),
         ({"metrics": {"nl": {}}}, "row vae_digits: there is no metric 'nl'; did you mean 'nll'"),
         ({"metrics": {"nll": {"published": 3.0}}}, "needs a source and a goal"),
         ({"metrics": {"nll": {"goal": "below"}}}, "one of 'at most', 'at least', 'about'"),

@@ -53,6 +53,7 @@ class Row:
         system: What it is.
         metrics: What it is judged by, and the marks.
         experiment: The file that trains it; by default of the row's own name.
+        overlays: More files of the experiments' folder, laid over the first.
         overrides: More words of `lab fit`.
         seeds: Which seeds it is trained with.
         needs: Options of `lab fit` that take the runs of other rows.
@@ -65,6 +66,7 @@ class Row:
     system: str
     metrics: dict[str, Mark]
     experiment: str = ""
+    overlays: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     needs: dict[str, str] = field(default_factory=dict)
@@ -113,7 +115,14 @@ class Index:
 
     def experiment(self, name: str) -> Path:
         """Return the file that trains a row."""
-        return self.folder.parent / f"{self.rows[name].experiment or name}.yaml"
+        return self.files(name)[0]
+
+    def files(self, name: str) -> list[Path]:
+        """Return the file that trains a row, and those that are laid over it."""
+        row = self.rows[name]
+        return [
+            self.folder.parent / f"{file}.yaml" for file in (row.experiment or name, *row.overlays)
+        ]
 
     def needed(self, name: str) -> list[str]:
         """Return the rows without which a row can be neither trained nor evaluated."""
@@ -213,9 +222,9 @@ def _row(name: str, given: dict[str, Any]) -> Row:
 
 def _check(index: Index, name: str) -> None:
     row = index.rows[name]
-    if not index.experiment(name).is_file():
+    if lacking := next((file for file in index.files(name) if not file.is_file()), None):
         known = [path.stem for path in index.folder.parent.glob("*.yaml")]
-        _refuse("experiment", row.experiment or name, known, f"row {name}")
+        _refuse("experiment", lacking.stem, known, f"row {name}")
     for key, mark in row.metrics.items():
         if key not in METRICS:
             _refuse("metric", key, METRICS, f"row {name}")

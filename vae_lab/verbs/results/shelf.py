@@ -60,8 +60,8 @@ class Shelf:
 
     def words(self, name: str) -> list[str]:
         """Return what follows `lab fit` for a row, but for its seed and the runs that it needs."""
-        file = self.index.experiment(name)
-        return ["--config", str(file), *self.index.rows[name].overrides]
+        files = [word for file in self.index.files(name) for word in ("--config", str(file))]
+        return [*files, *self.index.rows[name].overrides]
 
     def fingerprint(self, name: str) -> str:
         """Return a digest of what a row is trained, evaluated and judged by, as it is today."""
