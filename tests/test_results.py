@@ -390,15 +390,3 @@ def test_digits_have_a_page_of_their_own_and_no_marks(trains):
     with pytest.raises(LabError, match="name another file"):
         results(quick=True, page_only=True, output="RESULTS.md")
     assert Path("RESULTS.md").read_text() == before
-
-
-def test_two_at_once_in_one_folder_are_refused(trains, here):
-    import fcntl
-
-    trains()
-    root = here / "runs/results"
-    root.mkdir(parents=True)
-    with (root / ".lock").open("wb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(LabError, match="still trains"):
-            results()

@@ -271,3 +271,15 @@ def test_an_index_that_cannot_be_read_says_where_and_what_to_do(lay):
         read(folder)
     with pytest.raises(LabError, match=r"call this from the repository's .* by --index"):
         read("nowhere")
+
+
+def test_two_at_once_in_one_folder_are_refused(trains, here):
+    import fcntl
+
+    trains()
+    root = here / "runs/results"
+    root.mkdir(parents=True)
+    with (root / ".lock").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LabError, match="still trains"):
+            results()
