@@ -64,7 +64,14 @@ def test_every_prior_is_drawn_beside_its_codes(figures, make, size, contours):
         any("Contour" in type(c).__name__ for c in axes.collections) for axes in (prior, codes)
     ]
     assert drawn == [contours] * 2
+    assert (", black around" in prior.get_title()) == contours
     assert type(model.prior).__name__ in figures[0].get_suptitle()
+
+
+def test_draws_without_a_class_have_no_class_s_colour(figures):
+    DRAWINGS["beside_prior"].draw(VAE(SHAPE, latent_dim=2).eval(), images())
+    prior, codes = (axes.collections[0].get_facecolor()[:, :3] for axes in figures[0].axes)
+    assert not {*map(tuple, prior.tolist())} & {*map(tuple, codes.tolist())}
 
 
 def test_the_plane_is_that_of_the_codes_principal_components(figures):

@@ -42,6 +42,7 @@ def refused(lab, here, capfd):
         ("--data.batchsize=5", "did you mean 'batch_size'"),
         ("--model.encoder.hiden=[3]", "did you mean 'hidden'"),
         ("--bogus=1", "no setting 'bogus'"),
+        ("experiments/x.yaml", "did you mean --config experiments/x.yaml?"),
         ("--data.shape=3", "no setting 'shape'"),
         ("--model=VEA", "no class 'VEA'; did you mean 'VAE'"),
         ("--model=vae_lab.models.VEA", "did you mean 'VAE'"),

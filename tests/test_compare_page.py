@@ -28,6 +28,7 @@ def test_page_holds_settings_scores_curves_and_pictures(three, capsys):
         for epoch in (1, 2):
             save_png(torch.rand(3, 4, 4), three / run / "pictures" / f"samples_{epoch:04d}.png")
     compare([str(three)], html=str(three / "page.html"))
+    assert capsys.readouterr().out.endswith(f"{three / 'page.html'}\n")
     page = (three / "page.html").read_text()
     pictures = data_of(page)["pictures"]
     assert (pictures["axis"], pictures["stops"]) == ("step", [10, 20])

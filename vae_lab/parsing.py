@@ -15,6 +15,7 @@ from vae_lab.errors import LabError
 __all__ = ["LabParser", "brief", "parameters"]
 
 OPTION = re.compile(r"(?:[Oo]ption '|unrecognized arguments: --)([\w.]+)")
+FILE = re.compile(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)")
 KEY = re.compile(r'Parser key "([\w.]+)"')
 CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 MODULE = re.compile(r"class_path '(\S+)':\s+(?:No module|module \S+ has no attribute)")
@@ -63,6 +64,8 @@ def brief(message: str, options: Iterable[str] = ()) -> str:
         message: The message, of several lines and all the types that were tried.
         options: Names that would have been accepted.
     """
+    if file := FILE.search(message):
+        return f"{file[1]} stands alone; did you mean --config {file[1]}?"
     if wrong := OPTION.search(message):
         return f"there is no setting {wrong[1]!r}{_nearest(wrong[1], options)}"
     keys = ".".join(dict.fromkeys(KEY.findall(message)))

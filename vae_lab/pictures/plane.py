@@ -1,6 +1,7 @@
 """Codes as points of the plane."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -210,22 +211,25 @@ def draw_points(
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
-    known = torch.zeros(len(points)) if labels is None else labels[: len(points)].cpu()
-    classes = known.long()
+    size = max(3.0, min(30.0, 2e4 / len(points)))
+    x, y = points[:, 0].numpy(), points[:, 1].numpy()
+    draw = partial(axes.scatter, x, y, s=size, linewidths=0)
+    if labels is None:
+        draw(color="0.35")  # no class's colour
+        return
+    classes = labels[: len(points)].cpu().long()
     present = sorted(set(classes.tolist()))
     colours = palette(int(classes.max()) + 1)
-    size = max(3.0, min(30.0, 2e4 / len(points)))
     # One call keeps the order of the codes, so that no class hides the others.
-    colour = [colours[k] for k in classes.tolist()]
-    axes.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=size, c=colour, linewidths=0)
+    draw(c=[colours[k] for k in classes.tolist()])
     if len(present) < 2:
         return
     for k in present:
         name = str(k) if names is None else names[k]
         axes.scatter([], [], s=30, color=colours[k], label=name)
-        x, y = points[classes == k].median(0).values.tolist()
+        middle = points[classes == k].median(0).values.tolist()
         plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-        axes.text(x, y, name, ha="center", va="center", fontsize=13, bbox=plate)
+        axes.text(*middle, name, ha="center", va="center", fontsize=13, bbox=plate)
 
 
 def palette(classes: int) -> Sequence[str]:

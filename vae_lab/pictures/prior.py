@@ -57,8 +57,9 @@ def beside_prior(
     figure = Figure(figsize=(14, 7), dpi=100, layout="constrained")
     figure.suptitle(title)
     given = "p(z)" if conditions is None else "p(z|y)"
+    around = "" if log_density is None else ", black around 90, 50 and 10 % of it"
     panels = (
-        (f"{len(prior)} draws of the prior {given}", prior, conditions),
+        (f"{len(prior)} draws of the prior {given}{around}", prior, conditions),
         (f"codes of {len(points)} images, drawn from q(z|x)", points, labels),
     )
     for axes, (name, drawn, classes) in zip(figure.subplots(1, 2), panels, strict=True):

@@ -65,6 +65,7 @@ def compare(
 
         with atomic(html) as file:
             file.write(page(comparison, groups).encode())
+        print(html)
     if curves is not None:
         from vae_lab.verbs.picture import save
 
