@@ -227,9 +227,9 @@ def draw_points(
     for k in present:
         name = str(k) if names is None else names[k]
         axes.scatter([], [], s=30, color=colours[k], label=name)
-        middle = points[classes == k].median(0).values.tolist()
+        across, up = points[classes == k].median(0).values.tolist()
         plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-        axes.text(*middle, name, ha="center", va="center", fontsize=13, bbox=plate)
+        axes.text(across, up, name, ha="center", va="center", fontsize=13, bbox=plate)
 
 
 def palette(classes: int) -> Sequence[str]:
