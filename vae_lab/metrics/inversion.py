@@ -29,9 +29,9 @@ class Search(NamedTuple):
         lr: Adam's learning rate at the start, in units of the code; it falls to zero in a cosine.
     """
 
-    steps: int = 300
+    steps: int = 1000
     restarts: int = 4
-    penalty: float = 0.01
+    penalty: float = 1e-3
     lr: float = 0.1
 
 
