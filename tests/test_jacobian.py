@@ -36,20 +36,20 @@ def brute_force(model, x):
 
 
 @pytest.mark.parametrize(
-    "model",
+    "make",
     [
-        Autoencoder(SHAPE, 6),
-        Autoencoder(SHAPE, 6, activation="Tanh"),
-        Autoencoder(SHAPE, 6, LINEAR, activation="Sigmoid"),
-        Autoencoder(SHAPE, 6, LINEAR, activation="Sigmoid", top_k=2),
-        Autoencoder(SHAPE, 6, partial(ConvEncoder, channels=[3])),
-        StackedAutoencoder(SHAPE, [7, 6], [partial(Autoencoder, activation="Sigmoid")]),
-        VAE(SHAPE, 6),
+        partial(Autoencoder, SHAPE, 6),
+        partial(Autoencoder, SHAPE, 6, activation="Tanh"),
+        partial(Autoencoder, SHAPE, 6, LINEAR, activation="Sigmoid"),
+        partial(Autoencoder, SHAPE, 6, LINEAR, activation="Sigmoid", top_k=2),
+        partial(Autoencoder, SHAPE, 6, partial(ConvEncoder, channels=[3])),
+        partial(StackedAutoencoder, SHAPE, [7, 6], [partial(Autoencoder, activation="Sigmoid")]),
+        partial(VAE, SHAPE, 6),
     ],
     ids=["deep", "tanh", "sigmoid", "top_k", "conv", "stack", "vae"],
 )
-def test_a_pass_for_each_dimension_is_the_whole_jacobian(model):
-    x = images().x
+def test_a_pass_for_each_dimension_is_the_whole_jacobian(make):
+    model, x = make(), images().x
     expected = brute_force(model.eval(), x)
     torch.testing.assert_close(autograd_norm(model.encode, x), expected)
     assert jacobians(model, images(1), 0)["jacobian_norm"].value > 0
