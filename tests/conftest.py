@@ -3,10 +3,12 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from disks import mount
 from PIL import Image
 
 # Commands that run in this process must not change it for the tests that follow: hypothesis, for
@@ -116,3 +118,38 @@ def whole(request, tmp_path_factory):
         patch.setattr(sys, "argv", ["lab", *request.module.FIT])
         main(request.module.FIT)
     return folder
+
+
+@pytest.fixture
+def stopped(request, lab, monkeypatch):
+    """Run the module's FIT until something is done in a training step; return what it ended in."""
+    from vae_lab.models import VAE
+
+    def run(error, step, action, *words):
+        original = VAE.training_step
+
+        def training_step(self, batch, batch_idx):
+            if self.global_step == step:
+                action()
+            return original(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(VAE, "training_step", training_step)
+            with pytest.raises(error) as stop:
+                lab(*request.module.FIT, *words)
+        return stop.value
+
+    return run
+
+
+@pytest.fixture
+def disk(here):
+    """A disk of its own of eight MiB, mounted in the working folder."""
+    path = here / "disk"
+    path.mkdir()
+    try:
+        mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", path)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to mount a disk, which root has on Linux")
+    yield path
+    subprocess.run(["umount", "--lazy", path], check=True, timeout=30)

@@ -54,27 +54,6 @@ def check_resumed(whole):
     )
 
 
-@pytest.fixture
-def stopped(lab, monkeypatch):
-    """Run until something is done in the middle of a training step; return what that ended in."""
-
-    def run(error, step, action, *words):
-        original = VAE.training_step
-
-        def training_step(self, batch, batch_idx):
-            if self.global_step == step:
-                action()
-            return original(self, batch, batch_idx)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(VAE, "training_step", training_step)
-            with pytest.raises(error) as stop:
-                lab(*FIT, *words)
-        return stop.value
-
-    return run
-
-
 def test_a_run_goes_on_after_an_epoch(lab, whole):
     lab(*FIT, "--trainer.max_epochs=1")
     earlier = rows()

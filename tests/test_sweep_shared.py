@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from disks import fill, read_only
 
 from vae_lab.errors import LabError
 from vae_lab.run_folder import run_folder
@@ -301,3 +302,23 @@ def test_eight_runs_that_begin_at_once_get_eight_numbers(here):
 
 def _claim(experiment):
     return run_folder(experiment, None)[0].name
+
+
+@pytest.mark.parametrize("kept", ["disk/s.journal", "sqlite:///disk/s.db"])
+@pytest.mark.parametrize("spoil", [fill, read_only])
+def test_a_disk_that_takes_no_trials_is_named(write, disk, spoil, kept):
+    path = write()
+    spoil(disk)
+    with pytest.raises(LabError, match=f"{re.escape(kept)} cannot hold the trials"):
+        sweep(path, storage=kept)
+
+
+def test_trials_that_find_no_room_for_their_runs_fail_and_the_sweep_ends(write, disk):
+    path = write()
+    fill(disk)
+    with pytest.raises(LabError, match="no trial has come to an end"):
+        sweep(path, trials=2, runs="disk", storage="s.journal")
+    assert [trial.state.name for trial in found("s.journal")] == ["FAIL"] * 2
+    (disk / "plug").unlink()
+    sweep(path, trials=4, runs="disk", storage="s.journal")
+    assert [trial.state.name for trial in found("s.journal")][2:] == ["COMPLETE"] * 2

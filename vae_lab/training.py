@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -246,6 +247,14 @@ def _stopping(folder: Path) -> Iterator[None]:
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
     """Name the file that a logger, which knows nothing of our sentences, could not write."""
+    before = threading.excepthook
+
+    def hook(died: threading.ExceptHookArgs) -> None:
+        # The thread that writes for TensorBoard raises what it dies of in the main one as well.
+        if not type(died.thread).__module__.startswith("tensorboard."):
+            before(died)
+
+    threading.excepthook = hook
     try:
         yield
     except OSError as error:
@@ -253,6 +262,8 @@ def _disk(folder: Path) -> Iterator[None]:
             raise  # of no file: a connection's, or a pipe's
         where = os.fsdecode(error.filename or folder)
         raise LabError(f"{where} could not be used: {error.strerror}.") from error
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager

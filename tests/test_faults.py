@@ -1,0 +1,150 @@
+"""Disks that fill or refuse, W&B that goes away, run folders that were damaged: docs/faults.md."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from disks import fill, read_only, writable
+from going_on import last
+from test_reliability import FIT
+
+from vae_lab.errors import LabError
+from vae_lab.verbs.evaluating.evaluate import evaluate
+
+# A thread of TensorBoard's that dies of a full disk has nothing to tell of its own.
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+FOLDER = "disk/run/version_0"
+
+
+def goes_on(lab):
+    """Go on to the end with the run that was stopped in its second epoch."""
+    for name in ("best", "last"):
+        assert checkpoint(name)["global_step"] == 10
+    lab(*FIT, "--runs=disk", "--ckpt_path=last")
+    assert checkpoint("last")["global_step"] == 30
+
+
+def checkpoint(name):
+    import torch
+
+    return torch.load(f"{FOLDER}/checkpoints/{name}.ckpt", weights_only=True)
+
+
+def test_a_disk_that_fills_in_training_keeps_the_checkpoints(disk, stopped, lab, capfd):
+    assert stopped(SystemExit, 15, lambda: fill(disk), "--runs=disk").code == 2
+    assert f"{FOLDER}/checkpoints/" in (said := capfd.readouterr().err)
+    assert "could not be written: No space left on device" in said
+    (disk / "plug").unlink()
+    goes_on(lab)
+
+
+def test_a_disk_that_becomes_read_only_keeps_the_checkpoints(disk, stopped, lab, capfd):
+    assert stopped(SystemExit, 15, lambda: read_only(disk), "--runs=disk").code == 2
+    said = capfd.readouterr().err
+    assert FOLDER in said
+    assert "Read-only file system" in said
+    assert "Traceback" not in said
+    writable(disk)
+    goes_on(lab)
+
+
+def test_checkpoints_that_take_no_file_stop_a_run_in_a_sentence(disk, stopped, lab, capfd):
+    folder = f"{FOLDER}/checkpoints"
+
+    def freeze(sign):
+        subprocess.run(["chattr", f"{sign}i", folder], check=True)
+
+    if not shutil.which("chattr"):
+        pytest.skip("needs chattr, which is not on this machine")
+    try:
+        assert stopped(SystemExit, 15, lambda: freeze("+"), "--runs=disk").code == 2
+    finally:
+        freeze("-")
+    said = capfd.readouterr().err
+    assert f"{folder}/" in said
+    assert "could not be written: Operation not permitted" in said
+    goes_on(lab)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (fill, "used: No space left on device"),
+        (read_only, "made: Read-only file system"),
+    ],
+)
+def test_a_folder_of_runs_that_takes_none_is_named(disk, lab, capfd, spoil, reason):
+    spoil(disk)
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--runs=disk/runs")
+    assert stop.value.code == 2
+    said = f"lab fit: disk/runs/run/version_0 could not be {reason}.\n"
+    assert capfd.readouterr().err == said
+    assert not list(disk.glob("runs/*"))
+
+
+def test_wandbs_folder_may_go_while_a_run_is_trained(lab, monkeypatch):
+    from vae_lab.models import VAE
+
+    step = VAE.training_step
+
+    def training_step(self, *given):
+        if self.global_step == 15:
+            shutil.rmtree("runs/run/version_0/wandb")
+        return step(self, *given)
+
+    monkeypatch.setattr(VAE, "training_step", training_step)
+    lab(*FIT, "--wandb=offline")
+    assert last()["global_step"] == 30
+
+
+@pytest.mark.slow
+def test_wandb_that_cannot_be_reached_is_told_and_logs_offline(here):
+    nobody = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    command = [sys.executable, "-m", "vae_lab", *FIT, "--wandb=online"]
+    done = subprocess.run(
+        command, env=os.environ | nobody, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "W&B logs offline, for " in done.stdout
+    assert last()["global_step"] == 30
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("metrics.csv", "step,a\n1,abc\n"),
+        ("metrics.csv", "step,val/lo"),
+        ("config.yaml", "a: ["),
+        ("config.yaml", "model:\n"),
+        ("run.json", '{"comm'),
+    ],
+)
+def test_what_lies_beside_a_checkpoint_may_be_damaged_when_it_is_evaluated(run, file, text):
+    (run / file).write_text(text)
+    evaluate(str(run), importance_samples=2)
+    assert (run / "metrics.json").is_file()
+    assert (run / file).read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:999]), "best.ckpt is cut short, damaged"),
+        (lambda path: shutil.rmtree(path.parent), "has no checkpoint yet"),
+        (lambda path: (path.parents[1] / "metrics.json").write_text("{"), "is not an evaluation"),
+    ],
+)
+def test_a_run_without_sound_weights_or_numbers_is_refused(run, damage, message):
+    damage(run / "checkpoints/best.ckpt")
+    with pytest.raises(LabError, match=message):
+        evaluate(str(run), importance_samples=2)
+
+
+def test_no_picture_of_a_run_is_needed_to_evaluate_it(run):
+    shutil.rmtree(run / "pictures", ignore_errors=True)
+    (run / "pictures").write_text("no folder")
+    evaluate(str(run), importance_samples=2)
+    assert (run / "metrics.json").is_file()
