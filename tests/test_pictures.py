@@ -74,6 +74,15 @@ def test_inputs_stand_over_their_reconstructions(monkeypatch):
     torch.testing.assert_close(right, torch.tensor([0.25, 0.75, 1.0, 1.0]))
 
 
+def test_images_made_binary_are_said_to_be(monkeypatch):
+    titles = []
+    monkeypatch.setattr(pictures.sheets, "_rows", lambda rows, title="": titles.append(title))
+    x = torch.rand(4, 1, 5, 5)
+    pictures.reconstructions(x, x)
+    pictures.reconstructions(x.round(), x)
+    assert titles == ["", "images made binary, over their reconstructions"]
+
+
 def test_reconstructions_refuse_other_shapes():
     with pytest.raises(LabError, match="do not match"):
         pictures.reconstructions(torch.rand(2, 1, 4, 4), torch.rand(2, 1, 5, 4))

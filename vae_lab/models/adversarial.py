@@ -144,9 +144,9 @@ class Adversarial(Model):
         super().check_precision(precision)
         if precision == "16-mixed":
             raise LabError(
-                "16-mixed scales all losses by one factor, which the players' gradients leave "
-                f"in turn, and penalties of gradients overflow: train a {type(self).__name__} by "
-                "--trainer.precision bf16-mixed or 32-true."
+                f"A {type(self).__name__} cannot learn in 16-mixed, where one scale has to fit the "
+                "gradients of all players and penalties overflow: use --trainer.precision "
+                "bf16-mixed or 32-true."
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -90,7 +90,10 @@ class VAE(SingleObjective):
         super().__init__(shape, lr, schedule)
 
         if min(latent_dim, samples, importance_samples) < 1:
-            raise LabError("latent_dim, samples and importance_samples are all at least 1.")
+            raise LabError(
+                "latent_dim, samples and importance_samples are all at least 1; got "
+                f"{latent_dim}, {samples} and {importance_samples}."
+            )
         weights = (beta, free_bits, capacity, total_correlation, warmup)
         if not all(0 <= weight < math.inf for weight in weights):
             raise LabError(
