@@ -68,8 +68,8 @@ def written_out(model, batch, drawn):
         return features.flatten(1), image[:, 0]
 
     mean, log_variance = DiagonalGaussian.from_features(model.encoder(batch.x))
-    restored = model.generator(mean + (log_variance / 2).exp() * noise).tanh()
-    made = model.generator(z_p).tanh()
+    codes = torch.cat([mean + (log_variance / 2).exp() * noise, z_p])
+    restored, made = model.generator(codes).tanh().chunk(2)
     (features, real), (restored_features, score), (_, made_score) = map(critic, (x, restored, made))
     likelihood = 0.5 * (features - restored_features).square().sum()
     fakes = [made_score, score] if model.judge_reconstructions else [made_score]
@@ -132,11 +132,11 @@ def test_the_generator_learns_to_pass_and_the_critic_to_catch_it():
     assert score() < passed
 
 
-def test_the_generator_makes_each_kind_of_image_once_a_step():
+def test_the_generator_makes_both_kinds_of_image_in_one_pass_a_step():
     model, passes = build(), []
-    model.generator.register_forward_hook(lambda *_: passes.append(1))
+    model.generator.register_forward_hook(lambda net, codes, made: passes.append(len(made)))
     fit(model, 16 * 3)
-    assert len(passes) == 2 * 3
+    assert passes == [2 * 16] * 3
 
 
 def test_terms_are_named_and_reconstructions_are_what_the_pixel_error_is_of():
@@ -181,6 +181,21 @@ def test_it_encodes_decodes_and_samples_by_the_averages():
     assert not torch.equal(model.encoder(x).chunk(2, 1)[0], expected)
     assert model.predict_step(images(), 0).shape == x.shape
     assert build(average=0).averaged_encoder is None
+
+
+def test_codes_of_images_are_decoded_as_in_training_however_far_from_the_prior_they_are():
+    model = build("conv", average=0.9)
+    torch.nn.init.zeros_(model.encoder[-1].weight)
+    with torch.no_grad():
+        model.encoder[-1].bias.copy_(torch.tensor([5.0] * 4 + [-9.0] * 4))
+        model.averaged_encoder.load_state_dict(model.encoder.state_dict())
+    batch = images()
+    for _ in range(50):
+        model.moved(batch)
+    restored, sampled, *_ = model.fake(batch, model.draw(batch))
+    model.eval()
+    assert (model.decode(model.encode(batch.x)) * 2 - 1 - restored).abs().mean() < 0.05
+    assert (model.sample(500).mean(0) * 2 - 1 - sampled.mean(0)).abs().mean() < 0.1
 
 
 # the gate

@@ -156,8 +156,12 @@ class GAN(Adversarial):
     def moved(self, batch: Batch) -> None:
         if self.averaged is not None:
             steps = self.global_step // self.critic_steps
-            codes = partial(self.draw_codes, len(batch.x))
+            codes = partial(self.draw_kinds, batch)
             follow(self.averaged, self.generator, self.average, steps, codes)
+
+    def draw_kinds(self, batch: Batch) -> Tensor:
+        """Draw codes of all kinds that the averaged generator will be given, shape (N, D)."""
+        return self.draw_codes(len(batch.x))
 
     def score(self, said: Tensor) -> Tensor:
         """Return the scores in what the critic puts out, shape (B,)."""

@@ -184,7 +184,9 @@ class VAEGAN(GAN):
         # The generator's graph begins here: what its images lead to is sent on to the encoder
         # only where `please` does so.
         leaf = z.detach().requires_grad_(torch.is_grad_enabled())
-        return _Made(self._generate(leaf), self._generate(from_prior), posterior, z, leaf)
+        # Normalised together, as both are normalised by the same numbers later.
+        restored, sampled = self._generate(torch.cat([leaf, from_prior])).chunk(2)
+        return _Made(restored, sampled, posterior, z, leaf)
 
     def judge(self, batch: Batch, fake: _Made, drawn: Tensor) -> dict[str, Tensor]:
         features, real = self._look(2 * batch.x - 1)
@@ -224,6 +226,9 @@ class VAEGAN(GAN):
         if self.averaged_encoder is not None:
             steps = self.global_step // self.critic_steps
             follow(self.averaged_encoder, self.encoder, self.average, steps, lambda: batch.x)
+
+    def draw_kinds(self, batch: Batch) -> Tensor:
+        return torch.cat([super().draw_kinds(batch), self.posterior(batch.x).sample(1)[0]])
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the critic says of images at its layer l, and their scores (B,)."""
