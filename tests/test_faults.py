@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
+import wandb_server
 from disks import fill, read_only, writable
 from going_on import last
 from test_reliability import FIT
@@ -100,16 +102,43 @@ def test_wandbs_folder_may_go_while_a_run_is_trained(lab, monkeypatch):
     assert last()["global_step"] == 30
 
 
+def start(address, *words):
+    """Begin a training that logs to a server of W&B's kind."""
+    where = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": address}
+    command = [sys.executable, "-m", "vae_lab", *FIT, "--wandb=online", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | where, stdout=pipe, stderr=pipe, text=True)
+
+
 @pytest.mark.slow
 def test_wandb_that_cannot_be_reached_is_told_and_logs_offline(here):
-    nobody = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    command = [sys.executable, "-m", "vae_lab", *FIT, "--wandb=online"]
-    done = subprocess.run(
-        command, env=os.environ | nobody, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert "W&B logs offline, for " in done.stdout
+    training = start("http://127.0.0.1:9")
+    said, errors = training.communicate(timeout=300)
+    assert training.returncode == 0, errors
+    assert "W&B logs offline, for " in said
     assert last()["global_step"] == 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unplugged", [False, True])
+def test_wandb_gets_curves_and_pictures_until_it_is_unplugged(here, unplugged):
+    with wandb_server.server() as running:
+        words = ["--pictures.kinds=[reconstructions]", "--trainer.max_epochs=40"]
+        training = start(f"http://127.0.0.1:{running.server_port}", *words)
+        while unplugged and not (here / "runs/run/version_0/checkpoints/last.ckpt").exists():
+            assert training.poll() is None
+            time.sleep(0.02)
+        if unplugged:
+            wandb_server.unplug(running)
+        _, errors = training.communicate(timeout=300)
+    assert training.returncode == 0, errors
+    assert last()["global_step"] == 400
+    assert "Traceback" not in errors
+    assert ("`wandb sync --no-skip-online runs/run/version_0/wandb/run-" in errors) is unplugged
+    if not unplugged:
+        curves = b"".join(body for path, body in running.posted if "file_stream" in path)
+        assert b"val/elbo" in curves
+        assert any("reconstructions" in name for name in running.files)
 
 
 @pytest.mark.parametrize(

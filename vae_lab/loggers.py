@@ -26,7 +26,8 @@ def _wandb(folder: Path, offline: bool) -> Logger:
     import wandb
 
     name = f"{folder.parent.name}/{folder.name}"
-    settings = wandb.Settings(init_timeout=20)
+    # Seconds; without a network W&B would wait for one for days at the end.
+    settings = wandb.Settings(init_timeout=20, finish_timeout=60, finish_timeout_raises=True)
     make = partial(Wandb, name, folder, project="vae_lab", settings=settings)
     try:
         if not offline and wandb.login(prompt=False, verify=False):

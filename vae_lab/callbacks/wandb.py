@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 __all__ = ["Wandb"]
 
@@ -23,6 +25,21 @@ class Wandb(WandbLogger):
 
     def log_hyperparams(self, params: Any) -> None:
         self._tell(lambda: super(Wandb, self).log_hyperparams(params))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is None or self._gone:
+            return
+        folder = Path(self._experiment.dir).parent
+        try:
+            self._experiment.finish(exit_code=int(status != "success"))
+        except TimeoutError:
+            print(
+                "lab fit: W&B could not be reached at the end; "
+                f"`wandb sync --no-skip-online {folder}` sends what it lacks.",
+                file=sys.stderr,
+            )
 
     def _tell(self, action: Callable[[], Any]) -> None:
         """Do what talks to W&B, unless it is gone; the first time that it is, say so."""
