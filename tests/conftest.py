@@ -149,7 +149,7 @@ def disk(here):
     path.mkdir()
     try:
         mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", path)
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         pytest.skip("needs the right to mount a disk, which root has on Linux")
     yield path
     subprocess.run(["umount", "--lazy", path], check=True, timeout=30)

@@ -190,7 +190,7 @@ def test_pictures_refuse_what_cannot_be_drawn(every, images):
 def test_without_a_terminal_progress_is_a_few_lines(lab):
     printed = lab(*FIT, "--trainer.max_epochs=30", "--pictures.kinds=[]")
     lines = [line for line in printed.splitlines() if line.startswith("epoch")]
-    assert [line.split()[1] for line in lines] == [f"{k}/30" for k in range(3, 31, 3)]
+    assert [line.split()[1] for line in lines] == [f"{k}/30" for k in (1, *range(3, 31, 3))]
     assert all("images/s" in line and "val/loss" in line for line in lines)
 
 

@@ -55,11 +55,14 @@ def test_a_disk_that_becomes_read_only_keeps_the_checkpoints(disk, stopped, lab,
 def test_checkpoints_that_take_no_file_stop_a_run_in_a_sentence(disk, stopped, lab, capfd):
     folder = f"{FOLDER}/checkpoints"
 
-    def freeze(sign):
-        subprocess.run(["chattr", f"{sign}i", folder], check=True)
+    def freeze(sign, path=folder):
+        subprocess.run(["chattr", f"{sign}i", path], check=True)
 
-    if not shutil.which("chattr"):
-        pytest.skip("needs chattr, which is not on this machine")
+    try:
+        freeze("+", disk)
+        freeze("-", disk)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to chattr, and a kernel whose tmpfs knows it")
     try:
         assert stopped(SystemExit, 15, lambda: freeze("+"), "--runs=disk").code == 2
     finally:
@@ -94,7 +97,7 @@ def test_wandbs_folder_may_go_while_a_run_is_trained(lab, monkeypatch):
 
     def training_step(self, *given):
         if self.global_step == 15:
-            shutil.rmtree("runs/run/version_0/wandb")
+            shutil.rmtree("runs/run/version_0/wandb", ignore_errors=True)
         return step(self, *given)
 
     monkeypatch.setattr(VAE, "training_step", training_step)

@@ -152,3 +152,14 @@ def test_the_rounding_of_equal_numbers_is_no_spread():
     assert deviation([0.9485, 0.9485, 0.9485]) == 0
     assert deviation([0.1, 0.1, 0.1]) == 0
     assert deviation([1.0, 1.0 + 1e-9]) > 0
+
+
+def test_a_run_that_repeats_another_one_is_no_second_draw(tmp_path):
+    for version, (seed, error) in enumerate([(0, 0.3), (0, 0.1), (1, 0.2)]):
+        path = tmp_path / "twice" / f"version_{version}"
+        make_run(path, "Classifier", {"val/error": [0.5, error]})
+        edit(path / "config.yaml", lambda config, seed=seed: config.update(seed_everything=seed))
+    groups = Groups(Comparison(find_all(tmp_path / "twice")), ["seed_everything"])
+    assert groups.settings["runs"] == ["2 (1 repeated)"]
+    column = next(c for c in groups.columns if c.key == "val/error (last)")
+    assert column.values == pytest.approx([0.15])

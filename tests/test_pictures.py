@@ -74,13 +74,13 @@ def test_inputs_stand_over_their_reconstructions(monkeypatch):
     torch.testing.assert_close(right, torch.tensor([0.25, 0.75, 1.0, 1.0]))
 
 
-def test_images_made_binary_are_said_to_be(monkeypatch):
+def test_binary_inputs_are_said_to_be(monkeypatch):
     titles = []
     monkeypatch.setattr(pictures.sheets, "_rows", lambda rows, title="": titles.append(title))
     x = torch.rand(4, 1, 5, 5)
     pictures.reconstructions(x, x)
     pictures.reconstructions(x.round(), x)
-    assert titles == ["", "images made binary, over their reconstructions"]
+    assert titles == ["", "binary inputs over their reconstructions"]
 
 
 def test_reconstructions_refuse_other_shapes():

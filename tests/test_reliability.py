@@ -92,6 +92,14 @@ def test_ctrl_c_ends_with_the_status_of_an_interrupt(stopped):
     assert last()["global_step"] == 10
 
 
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_before_the_first_checkpoint_is_said_and_leaves_nothing(stopped, capfd):
+    assert stopped(SystemExit, 3, lambda: signal.raise_signal(signal.SIGINT)).code == 130
+    said = "lab fit: stopped before the first checkpoint, nothing is kept.\n"
+    assert capfd.readouterr().err.endswith(said)
+    assert not Path("runs").exists()
+
+
 def test_a_checkpoint_within_an_epoch_waits_for_whole_steps(stopped):
     words = ["--last.minutes=1e-9", "--trainer.accumulate_grad_batches=3"]
     stopped(ZeroDivisionError, 2, lambda: 1 / 0, *words)
@@ -233,6 +241,26 @@ def test_without_wandb_a_training_goes_on_and_says_so_once(tmp_path, capsys):
         "lab fit: W&B is gone (ConnectionResetError: Connection lost); training goes on without.\n"
     )
     assert logger._experiment.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError("a minute"), "`wandb sync --no-skip-online 'a run'` sends the rest."),
+        (ConnectionResetError("Connection lost"), "W&B was gone at the end: Connection lost"),
+    ],
+)
+def test_what_wandb_lacks_at_the_end_is_said_and_no_error(tmp_path, capsys, error, said):
+    class Left:
+        dir = "a run/files"
+
+        def finish(self):
+            raise error
+
+    logger = Wandb("run", tmp_path, offline=True)
+    logger._experiment = Left()
+    logger.end()
+    assert said in capsys.readouterr().err
 
 
 def no_connection():

@@ -17,6 +17,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def parse_request(self):
+        # What was connected stays so until it is next asked for something.
+        return super().parse_request() and not self.server.unplugged
+
     def do_POST(self):
         sent = self.rfile.read(int(self.headers["Content-Length"] or 0))
         if self.headers["Content-Encoding"] == "gzip":
@@ -51,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     """Run it; its `posted` are addresses and bodies, its `files` the names of what was uploaded."""
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.posted, running.files = [], []
+    running.posted, running.files, running.unplugged = [], [], False
     Thread(target=running.serve_forever, daemon=True).start()
     try:
         yield running
@@ -60,5 +64,6 @@ def server():
 
 
 def unplug(running):
+    running.unplugged = True
     running.shutdown()
     running.server_close()

@@ -1,5 +1,6 @@
 """Where the curves and pictures of a training go."""
 
+import atexit
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -26,13 +27,14 @@ def _wandb(folder: Path, offline: bool) -> Logger:
     import wandb
 
     name = f"{folder.parent.name}/{folder.name}"
-    # Seconds; without a network W&B would wait for one for days at the end.
+    # Seconds; where the network went, W&B would wait at the end until it comes back.
     settings = wandb.Settings(init_timeout=20, finish_timeout=60, finish_timeout_raises=True)
     make = partial(Wandb, name, folder, project="vae_lab", settings=settings)
     try:
         if not offline and wandb.login(prompt=False, verify=False):
             logger = make(mode="online")
             _ = logger.experiment  # connects, or says that it cannot
+            atexit.register(logger.end)
             return logger
         reason = "there is no key on this machine"
     except wandb.errors.Error as error:

@@ -82,12 +82,12 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
 
 @contextmanager
 def removed_if_refused(folder: Path) -> Iterator[None]:
-    """Leave nothing behind of a new run that is refused before its first checkpoint."""
+    """Leave nothing behind of a new run that is refused or stopped before its first checkpoint."""
     try:
         yield
     except Diverged:
         raise
-    except (LabError, MisconfigurationException):
+    except (LabError, MisconfigurationException, SystemExit):
         if first_process() and not any(folder.glob("checkpoints/*.ckpt")):
             # Where the disk has just become read-only, that is what is to be said.
             shutil.rmtree(folder, ignore_errors=True)

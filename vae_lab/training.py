@@ -239,8 +239,11 @@ def _stopping(folder: Path) -> Iterator[None]:
     try:
         yield
     except SystemExit as stop:  # Lightning turns both into one
-        if first_process() and (folder / "checkpoints" / "last.ckpt").exists():
-            print(f"lab fit: the same command with --ckpt_path {folder} goes on.", file=sys.stderr)
+        if first_process():
+            goes_on = f"the same command with --ckpt_path {folder} goes on"
+            kept = (folder / "checkpoints" / "last.ckpt").exists()
+            said = goes_on if kept else "stopped before the first checkpoint, nothing is kept"
+            print(f"lab fit: {said}.", file=sys.stderr)
         sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
 
 

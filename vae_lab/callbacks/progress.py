@@ -48,7 +48,8 @@ class Progress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epochs = trainer.max_epochs or -1
-        shown = epochs < 10 or (trainer.current_epoch + 1) % (epochs // 10) == 0
+        done = trainer.current_epoch + 1
+        shown = epochs < 10 or done == 1 or done % (epochs // 10) == 0
         if self._enabled and self._bar is None and shown:
             speed = self._images / (time.monotonic() - self._begun)
             print(

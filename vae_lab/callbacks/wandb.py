@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
-from lightning_utilities.core.rank_zero import rank_zero_only
 
 __all__ = ["Wandb"]
 
@@ -26,20 +26,19 @@ class Wandb(WandbLogger):
     def log_hyperparams(self, params: Any) -> None:
         self._tell(lambda: super(Wandb, self).log_hyperparams(params))
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        super().finalize(status)
-        if self._experiment is None or self._gone:
+    def end(self) -> None:
+        """Let W&B's process send the rest, and say what became of it; call it last."""
+        if self._gone:
             return
-        folder = Path(self._experiment.dir).parent
         try:
-            self._experiment.finish(exit_code=int(status != "success"))
+            self.experiment.finish()
         except TimeoutError:
-            print(
-                "lab fit: W&B could not be reached at the end; "
-                f"`wandb sync --no-skip-online {folder}` sends what it lacks.",
-                file=sys.stderr,
-            )
+            folder = quote(str(Path(self.experiment.dir).parent))
+            sync = f"`wandb sync --no-skip-online {folder}` sends the rest"
+            print(f"lab fit: W&B had not taken everything in a minute; {sync}.", file=sys.stderr)
+        except Exception as error:
+            # Its package has several for a process that died, and the training is whole by now.
+            print(f"lab fit: W&B was gone at the end: {error}", file=sys.stderr)
 
     def _tell(self, action: Callable[[], Any]) -> None:
         """Do what talks to W&B, unless it is gone; the first time that it is, say so."""

@@ -156,11 +156,11 @@ class GAN(Adversarial):
     def moved(self, batch: Batch) -> None:
         if self.averaged is not None:
             steps = self.global_step // self.critic_steps
-            codes = partial(self.draw_kinds, batch)
+            codes = partial(self.codes_shown, batch)
             follow(self.averaged, self.generator, self.average, steps, codes)
 
-    def draw_kinds(self, batch: Batch) -> Tensor:
-        """Draw codes of all kinds that the averaged generator will be given, shape (N, D)."""
+    def codes_shown(self, batch: Batch) -> Tensor:
+        """Draw codes (N, D) like those of training, for what the average notes of its inputs."""
         return self.draw_codes(len(batch.x))
 
     def score(self, said: Tensor) -> Tensor:

@@ -227,8 +227,8 @@ class VAEGAN(GAN):
             steps = self.global_step // self.critic_steps
             follow(self.averaged_encoder, self.encoder, self.average, steps, lambda: batch.x)
 
-    def draw_kinds(self, batch: Batch) -> Tensor:
-        return torch.cat([super().draw_kinds(batch), self.posterior(batch.x).sample(1)[0]])
+    def codes_shown(self, batch: Batch) -> Tensor:
+        return torch.cat([super().codes_shown(batch), self.posterior(batch.x).sample(1)[0]])
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the critic says of images at its layer l, and their scores (B,)."""

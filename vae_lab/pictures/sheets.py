@@ -31,15 +31,15 @@ def reconstructions(x: Tensor, x_hat: Tensor) -> Tensor:
     """Draw a row of inputs over the row of their reconstructions, until all are drawn.
 
     Args:
-        x: Inputs, shape (N, C, H, W). A title says so if they are all black or white, as images
-            are once `binarize` has drawn their pixels.
+        x: Inputs, shape (N, C, H, W). A title says so if they are binary, as images are once
+            `binarize` has drawn their pixels.
         x_hat: Reconstructions, same shape.
 
     Raises:
         LabError: If the shapes differ.
     """
-    black_or_white = bool(((x == 0) | (x == 1)).all())
-    title = "images made binary, over their reconstructions" if black_or_white else ""
+    binary = bool(((x == 0) | (x == 1)).all())
+    title = "binary inputs over their reconstructions" if binary else ""
     return _rows({"input": x, "output": x_hat}, title)
 
 

@@ -41,7 +41,8 @@ class Groups:
     Attributes:
         names: Of each group, the experiments of its runs.
         sorted_by: The metric by the mean of which the groups are ordered, if there is one.
-        settings: How many runs each group has, and the settings that tell groups apart.
+        settings: How many runs each group has, those apart that repeat another one, and the
+            settings that tell groups apart.
         columns: The metrics.
 
     Args:
@@ -55,13 +56,17 @@ class Groups:
     def __init__(self, comparison: Comparison, over: Sequence[str]) -> None:
         runs = comparison.runs
         _check(over, runs)
-        groups = _grouped(runs, over)
+        found = _grouped(runs, over)
+        groups = [_distinct(runs, group) for group in found]
+        more = [len(f) - len(group) for f, group in zip(found, groups, strict=True)]
         self.sorted_by = comparison.sorted_by
         sorts = next((c for c in comparison.columns if c.key == self.sorted_by), None)
-        groups = [groups[i] for i in order(sorts and _spread(sorts, groups), len(groups))]
+        places = order(sorts and _spread(sorts, groups), len(groups))
+        groups = [groups[i] for i in places]
         self.columns = [_spread(column, groups) for column in comparison.columns]
         self.names = [_name(runs[i] for i in group) for group in groups]
-        counts = {"runs": [str(len(group)) for group in groups]}
+        repeated = [f" ({more[i]} repeated)" if more[i] else "" for i in places]
+        counts = {"runs": [f"{len(g)}{n}" for g, n in zip(groups, repeated, strict=True)]}
         self.settings = counts | differences([runs[group[0]] for group in groups], over)
 
 
@@ -87,6 +92,20 @@ def _grouped(runs: Sequence[Run], over: Sequence[str]) -> list[list[int]]:
         else:
             groups.append([i])
     return groups
+
+
+def _distinct(runs: Sequence[Run], group: Sequence[int]) -> list[int]:
+    """Return a group without runs that repeat another one, seed and all, which have no spread.
+
+    The newest of each stays, of those that were evaluated if any was.
+    """
+
+    def worth(i: int) -> tuple[bool, str, str]:
+        started = str(runs[i].record.get("started") or "")
+        return bool(protocols(runs[i])), started, str(runs[i].path)
+
+    last = {frozenset(settings(runs[i]).items()): i for i in sorted(group, key=worth)}
+    return sorted(last.values())
 
 
 Known = tuple[dict[str, str], dict[str, dict[str, str]]]

@@ -1,6 +1,7 @@
 """`lab evaluate`: every number that a model allows, each with its protocol."""
 
 import json
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -162,9 +163,10 @@ def _allowed(
     from vae_lab.contracts import Bounds
     from vae_lab.metrics.suite import measure
 
-    # None shows the bar on a terminal only.
-    disable = None if samples and isinstance(model, Bounds) else True
-    with tqdm(total=len(images.x), unit="images", disable=disable, leave=False) as bar:
+    disable = not (samples and isinstance(model, Bounds))
+    # Without a terminal a line every minute, for what takes many.
+    pace = {} if sys.stderr.isatty() else {"delay": 60, "mininterval": 60}
+    with tqdm(total=len(images.x), unit="images", disable=disable, leave=False, **pace) as bar:
         return measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
 
 
