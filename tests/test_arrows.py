@@ -20,6 +20,7 @@ FLOORS = (
     {"runs"},
     {"judges"},
     {"callbacks", "run_folder"},
+    {"going_on"},
     {"loggers"},
     {"training"},
     {"verbs"},

@@ -12,6 +12,7 @@ import torch
 
 from vae_lab import runs
 from vae_lab.callbacks import Pictures, record
+from vae_lab.going_on import held
 from vae_lab.models.meter import Meter
 
 FIT = [
@@ -145,3 +146,45 @@ def test_a_meter_takes_up_on_another_device_where_it_stopped():
     other.add({"loss": torch.tensor([6.0])})
     assert other.window() == {"loss": 3.0}
     assert all(t.device.type == "cpu" for t in meter.state_dict()["pending"].values())
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--model.beta=4", "was begun with model.beta 1.0, not 4.0"),
+        ("--data.binarize=dynamic", "was begun with data.binarize"),
+        ("--data.batch_size=16", "was begun with data.batch_size"),
+        ("--seed_everything=7", "was begun with seed_everything 0, not 7"),
+    ],
+)
+def test_a_run_goes_on_as_the_experiment_that_it_began_as(run, lab, capfd, word, said):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last", word)
+    assert stop.value.code == 2
+    assert said in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_numbers_of_weights_that_are_gone_go_with_them(run, lab):
+    (run / "metrics.json").write_text("{}")
+    lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert (run / "metrics.json").exists()  # nothing was left to train
+    said = lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert not (run / "metrics.json").exists()
+    assert "metrics.json told of the weights until now" in said
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(run, lab, capfd):
+    with held(run), pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert stop.value.code == 2
+    assert f"{run} is being trained by another process" in capfd.readouterr().err
+    lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+
+
+def test_no_epochs_are_refused(lab, here, capfd):
+    with pytest.raises(SystemExit):
+        lab(*FIT, "--trainer.max_epochs=0")
+    assert "nothing to train: give --trainer.max_epochs 1 or more" in capfd.readouterr().err
+    assert not (here / "runs").exists()

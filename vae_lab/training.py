@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 from jsonargparse import Namespace, dict_to_namespace
 from lightning import LightningModule
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -39,6 +40,7 @@ from vae_lab.checkpoints import read
 from vae_lab.data import ImageData
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
+from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
 from vae_lab.nets import Decoder, Encoder
@@ -168,12 +170,16 @@ class LabCLI(LightningCLI):
         if self.checkpoint:
             # Weights that do not fit are refused before anything is written.
             self.model.on_load_checkpoint(read(self.checkpoint))
+        if 0 in (config.trainer.max_epochs, config.trainer.max_steps):
+            raise LabError("there is nothing to train: give --trainer.max_epochs 1 or more.")
         folder, made = run_folder(self.experiment, self.checkpoint)
         if not made:
+            parser = self._parser(self.subcommand)
+            check_same(folder, yaml.safe_load(parser.dump(config, skip_none=False)))
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = None
         refused = removed_if_refused(folder) if made else nullcontext()
-        with refused, _stopping(folder), _disk(folder):
+        with held(folder), refused, _stopping(folder), _disk(folder):
             self.trainer.loggers = loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
         _report(folder, self.trainer.checkpoint_callback)
