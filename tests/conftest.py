@@ -99,6 +99,17 @@ def run(trained, here):
     return Path("runs/VAE/version_0")
 
 
+@pytest.fixture(autouse=True)
+def terminable():
+    """Forget the handler that Lightning leaves behind of a stopped training: forks would have it.
+
+    It makes of SIGTERM a note for a training, and what was to end of it would live on.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture
 def interruptible():
     """Hear SIGINT, which a shell lets its background jobs ignore."""
