@@ -59,7 +59,7 @@ class Record(Callback):
         _tell_boards(trainer, "start")
         self._write(trainer, {"finished": False})
         if self._earlier and trainer.is_global_zero:
-            self._forget_evaluation(Path(trainer.log_dir or "") / "metrics.json")
+            self._forget_evaluation(Path(self._folder or "") / "metrics.json")
 
     @staticmethod
     def _forget_evaluation(path: Path) -> None:
