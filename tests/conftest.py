@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from disks import mount
+from hypothesis import settings
 from PIL import Image
 
 # Commands that run in this process must not change it for the tests that follow: hypothesis, for
@@ -16,6 +17,9 @@ from PIL import Image
 os.environ["VAE_LAB_TUNE"] = "none"
 # Tensors this small are slower on two threads, and much slower where those have to share a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# On a busy machine an example may take any time, and is no worse for that.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 FIT = [
