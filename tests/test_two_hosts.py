@@ -31,6 +31,7 @@ def ip(*words):
 @pytest.fixture
 def hosts():
     """The names of two namespaces that reach each other and nothing else."""
+    # Two hosts need two network stacks, which this program alone makes of one machine.
     if not shutil.which("ip"):
         pytest.skip("needs `ip` of iproute2, which is not on this machine")
     names = [f"lab{os.getpid()}{end}" for end in "ab"]
@@ -44,6 +45,7 @@ def hosts():
                 ip("-n", name, "link", "set", device, "up")
         yield names
     except subprocess.CalledProcessError as error:
+        # Only root may make them, and not in every container; `ip` says what it lacked.
         pytest.skip(f"needs network namespaces: {error.stderr.decode().strip()}")
     finally:
         for name in names:
