@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from vae_lab.verbs.bar import bar
+
 __all__ = ["encode"]
 
 
@@ -21,7 +23,6 @@ def encode(
     """
     import numpy as np
     import torch
-    from tqdm import tqdm
 
     from vae_lab import runs
     from vae_lab.contracts import Encodes, require
@@ -38,13 +39,12 @@ def encode(
     codes, labels = [], []
     with (
         torch.inference_mode(),
-        # None shows the bar on a terminal only.
-        tqdm(total=min(limit or whole, whole), unit="images", disable=None, leave=False) as bar,
+        bar(min(limit or whole, whole), unit="images") as done,
     ):
         for x, y in data.loader(split, limit):
             codes.append(model.encode(x, y).numpy())
             labels.append(y.numpy())
-            bar.update(len(x))
+            done.update(len(x))
     with atomic(output) as file:
         np.savez(file, codes=np.concatenate(codes), labels=np.concatenate(labels))
     print(f"{output}: {sum(map(len, codes)):,} codes of {model.latent_dim} dimensions")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
 from vae_lab.runs import checkpoint_of
+from vae_lab.verbs.bar import bar
 from vae_lab.verbs.picture import Split, check_images, distinct, one_name, positive, save
 
 if TYPE_CHECKING:
@@ -171,13 +172,11 @@ def _read(files: list[str], shape: tuple[int, int, int]) -> "Tensor":
 
 def _search(model: Any, sets: "list[Batch]", how: "Search", seed: int) -> "list[Tensor]":
     """Invert sets of images one after the other, under one bar."""
-    from tqdm import tqdm
-
     from vae_lab.metrics.inversion import invert
 
     total = how.steps * sum(len(images.x) for images in sets)
-    with tqdm(total=total, unit="steps", disable=None, leave=False) as bar:
-        return [invert(model, images, how, seed, bar.update) for images in sets]
+    with bar(total, unit="steps") as done:
+        return [invert(model, images, how, seed, done.update) for images in sets]
 
 
 def _write(path: str, found: Mapping[str, _Found]) -> None:

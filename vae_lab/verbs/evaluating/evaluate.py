@@ -1,7 +1,6 @@
 """`lab evaluate`: every number that a model allows, each with its protocol."""
 
 import json
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
+from vae_lab.verbs.bar import bar
 from vae_lab.verbs.evaluating.report import merged, show
 
 # Annotations by these are quoted: were all postponed, jsonargparse would import these to read them.
@@ -158,31 +158,25 @@ def _allowed(
     model: Any, data: "Images", split: str, images: "Batch", samples: int, seed: int
 ) -> dict[str, "Measure"]:
     """Measure what the model's capabilities allow, with a bar while likelihoods are sampled."""
-    from tqdm import tqdm
-
     from vae_lab.contracts import Bounds
     from vae_lab.metrics.suite import measure
 
-    disable = not (samples and isinstance(model, Bounds))
-    # Without a terminal a line every minute, for what takes many.
-    pace = {} if sys.stderr.isatty() else {"delay": 60, "mininterval": 60}
-    with tqdm(total=len(images.x), unit="images", disable=disable, leave=False, **pace) as bar:
-        return measure(model, images, partial(_learned, data, split), samples, seed, bar.update)
+    shown = samples > 0 and isinstance(model, Bounds)
+    with bar(len(images.x), shown, unit="images") as done:
+        return measure(model, images, partial(_learned, data, split), samples, seed, done.update)
 
 
 def _anneal(
     model: Any, images: "Batch", seed: int, count: int, chains: int, temperatures: int
 ) -> dict[str, "Measure"]:
-    from tqdm import tqdm
-
     from vae_lab.contracts import Batch
     from vae_lab.metrics.annealed import Annealing
     from vae_lab.metrics.evidence import annealing
 
     some, how = Batch(images.x[:count], images.y[:count]), Annealing(chains, temperatures)
     total = 3 * len(some.x) * temperatures
-    with tqdm(total=total, desc="annealing", unit_scale=True, disable=None, leave=False) as bar:
-        return annealing(model, some, how, seed, bar.update)
+    with bar(total, desc="annealing", unit_scale=True) as done:
+        return annealing(model, some, how, seed, done.update)
 
 
 def _reading(
