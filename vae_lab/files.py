@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from vae_lab.errors import LabError
 
-__all__ = ["atomic", "digest"]
+__all__ = ["atomic", "claimed", "digest"]
 
 
 @contextmanager
@@ -49,3 +49,20 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:12]
     except OSError as error:
         raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def claimed(descriptor: int) -> bool:
+    """Lock an open file or folder for as long as it is open, and tell whether it was free.
+
+    What starts with the descriptor holds the lock as well. Where there are no locks, on Windows or
+    some network's disks, everything is free.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        pass
+    return True

@@ -1,13 +1,13 @@
 """What a run must agree with to go on, and what keeps it from being trained twice at once."""
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vae_lab.errors import LabError
+from vae_lab.files import claimed
 from vae_lab.run_folder import first_process
 from vae_lab.runs import Run
 
@@ -26,26 +26,24 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         LabError: If its model, data or seed are others.
     """
-    begun, now = (dict(_experiment(settings)) for settings in (Run(folder).config, config))
-    for key in begun:
-        if key in now and begun[key] != now[key] and key not in _FREE:
-            raise LabError(
-                f"{folder} was begun with {key} {begun[key]}, not {now[key]}: go on without that, "
-                f"or begin another run from its weights by --ckpt_path {folder} and a --name."
-            )
-
-
-def _experiment(config: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    begun = Run(folder).config
     for part in ("seed_everything", "model", "data"):
-        yield from _flat(config.get(part), part)
+        for key, before, now in _differences(begun.get(part), config.get(part), part):
+            if key not in _FREE:
+                raise LabError(
+                    f"{folder} was begun with {key} {before}, not {now}: go on without that, or "
+                    f"begin another run from its weights by --ckpt_path {folder} and a --name."
+                )
 
 
-def _flat(value: object, key: str) -> Iterator[tuple[str, object]]:
-    if not isinstance(value, dict):
-        yield key, value
-        return
-    for name, inner in value.items():
-        yield from _flat(inner, key if name in ("class_path", "init_args") else f"{key}.{name}")
+def _differences(begun: object, now: object, key: str) -> Iterator[tuple[str, object, object]]:
+    """Yield the settings that both know and that differ, by their names on the command line."""
+    if isinstance(begun, dict) and isinstance(now, dict):
+        for name in (name for name in begun if name in now):
+            inner = key if name in ("class_path", "init_args") else f"{key}.{name}"
+            yield from _differences(begun[name], now[name], inner)
+    elif begun != now:
+        yield key, begun, now
 
 
 @contextmanager
@@ -55,22 +53,13 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         LabError: If one trains it already.
     """
-    if not first_process() or sys.platform == "win32":  # which has no such locks
+    if not first_process() or os.name == "nt":  # which opens no folders
         yield
         return
-    import fcntl
-
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise LabError(
-            f"{folder} is being trained by another process: wait for it, or end it."
-        ) from error
-    except OSError:  # a file system without locks
-        pass
-    try:
+        if not claimed(descriptor):
+            raise LabError(f"{folder} is being trained by another process: wait for it, or end it.")
         yield
     finally:
         os.close(descriptor)

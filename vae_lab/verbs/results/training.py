@@ -1,6 +1,5 @@
 """What `lab results` trains and evaluates: a queue in which rows wait for those that they need."""
 
-import fcntl
 import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic
+from vae_lab.files import atomic, claimed
 from vae_lab.runs import Run
 from vae_lab.verbs import workers
 from vae_lab.verbs.results.shelf import Shelf
@@ -196,11 +195,9 @@ def _locked(root: Path) -> Iterator[int]:
     except OSError as error:
         raise LabError(f"{root} cannot hold runs: {error.strerror}.") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not claimed(file.fileno()):
             raise LabError(
                 f"another `lab results`, or what a killed one began, still trains in {root}: "
                 "wait for it, or end it."
-            ) from error
+            )
         yield file.fileno()
