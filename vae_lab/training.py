@@ -179,7 +179,7 @@ class LabCLI(LightningCLI):
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = None
         refused = removed_if_refused(folder) if made else nullcontext()
-        with held(folder), refused, _stopping(folder), _disk(folder):
+        with held(folder), refused, _stopping(folder), _disk(folder), _quiet_board():
             self.trainer.loggers = loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
         _report(folder, self.trainer.checkpoint_callback)
@@ -256,14 +256,6 @@ def _stopping(folder: Path) -> Iterator[None]:
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
     """Name the file that a logger, which knows nothing of our sentences, could not write."""
-    before = threading.excepthook
-
-    def hook(died: threading.ExceptHookArgs) -> None:
-        # The thread that writes for TensorBoard raises what it dies of in the main one as well.
-        if not type(died.thread).__module__.startswith("tensorboard."):
-            before(died)
-
-    threading.excepthook = hook
     try:
         yield
     except OSError as error:
@@ -271,6 +263,20 @@ def _disk(folder: Path) -> Iterator[None]:
             raise  # of no file: a connection's, or a pipe's
         where = os.fsdecode(error.filename or folder)
         raise LabError(f"{where} could not be used: {error.strerror}.") from error
+
+
+@contextmanager
+def _quiet_board() -> Iterator[None]:
+    """Silence TensorBoard's thread, which raises what it dies of in the main one as well."""
+    before = threading.excepthook
+
+    def hook(died: threading.ExceptHookArgs) -> None:
+        if not type(died.thread).__module__.startswith("tensorboard."):
+            before(died)
+
+    threading.excepthook = hook
+    try:
+        yield
     finally:
         threading.excepthook = before
 

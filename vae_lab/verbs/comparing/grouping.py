@@ -58,16 +58,14 @@ class Groups:
         _check(over, runs)
         found = _grouped(runs, over)
         groups = [_distinct(runs, group) for group in found]
-        more = [len(f) - len(group) for f, group in zip(found, groups, strict=True)]
         self.sorted_by = comparison.sorted_by
         sorts = next((c for c in comparison.columns if c.key == self.sorted_by), None)
         places = order(sorts and _spread(sorts, groups), len(groups))
-        groups = [groups[i] for i in places]
+        found, groups = [found[i] for i in places], [groups[i] for i in places]
         self.columns = [_spread(column, groups) for column in comparison.columns]
         self.names = [_name(runs[i] for i in group) for group in groups]
-        repeated = [f" ({more[i]} repeated)" if more[i] else "" for i in places]
-        counts = {"runs": [f"{len(g)}{n}" for g, n in zip(groups, repeated, strict=True)]}
-        self.settings = counts | differences([runs[group[0]] for group in groups], over)
+        counts = [_count(len(g), len(f) - len(g)) for g, f in zip(groups, found, strict=True)]
+        self.settings = {"runs": counts} | differences([runs[group[0]] for group in groups], over)
 
 
 def _check(over: Sequence[str], runs: Sequence[Run]) -> None:
@@ -92,6 +90,10 @@ def _grouped(runs: Sequence[Run], over: Sequence[str]) -> list[list[int]]:
         else:
             groups.append([i])
     return groups
+
+
+def _count(runs: int, repeated: int) -> str:
+    return f"{runs} ({repeated} repeated)" if repeated else str(runs)
 
 
 def _distinct(runs: Sequence[Run], group: Sequence[int]) -> list[int]:
