@@ -30,14 +30,14 @@ class Plan:
 
     Attributes:
         rounds: Rounds of the bare loop and `lab fit`, for each net.
-        peers: In how many of those the other programs run too, for each number of threads.
+        seldom: In how many of those the other programs run too, for each number of threads.
         images: Training images, for each net; a fifth of that is validated on.
         starts: Start-ups of each kind.
         turns: Blocks of each kind in the evaluation.
     """
 
     rounds: dict[str, int]
-    peers: dict[int, int]
+    seldom: dict[int, int]
     images: dict[str, int]
     starts: int
     turns: int
@@ -47,14 +47,14 @@ class Plan:
 # training: the convolutions see a quarter of MNIST, the fully connected nets all of it.
 FULL = Plan(
     rounds={"mlp": 4, "conv": 2, "gan": 2, "dcgan": 2},
-    peers={1: 1, 2: 2},
+    seldom={1: 1, 2: 2},
     images={"mlp": 50_000, "conv": 12_800, "gan": 50_000, "dcgan": 12_800},
     starts=5,
     turns=20,
 )
 QUICK = Plan(
     rounds={"mlp": 1, "conv": 1, "gan": 1, "dcgan": 1},
-    peers={1: 0, 2: 1},
+    seldom={1: 0, 2: 1},
     images={"mlp": 50_000, "conv": 6_400, "gan": 25_600, "dcgan": 6_400},
     starts=1,
     turns=5,
@@ -127,7 +127,7 @@ def _fits(
         for number in range(rounds):
             for threads in (1, 2):
                 for program in programs(work, pythae):
-                    wanted = not program.peer or number < plan.peers[threads]
+                    wanted = not program.seldom or number < plan.seldom[threads]
                     if wanted and _may_run(threads, patience, console):
                         key = Key(net, threads, program.name)
                         yield from _measured(key, number, work, program, console)

@@ -29,24 +29,27 @@ class Program:
         command: Its command line.
         warmup: Epochs at its start that are not measured.
         draw_every: Epochs between pictures, if it draws any.
-        peer: Whether it is somebody else's way, which need not run in every round.
+        seldom: Whether it need not run in every round, as no ratio to bare is wanted of it.
     """
 
     name: str
     command: list[str]
     warmup: int = 1
     draw_every: int | None = None
-    peer: bool = False
+    seldom: bool = False
 
 
 def programs(work: Work, pythae: Path | None) -> list[Program]:
     """Return the programs that can do `work`, the yardstick first."""
     tuned = replace(work, epochs=1 + DRAW_EVERY)
     marks = "--trainer.callbacks+=tests.bench.marks.EpochMarks"
+    fit = [*fit_command(tuned, DRAW_EVERY), marks]
+    half = [*fit, "--trainer.precision", "bf16-mixed"]
     loop = "bare_gan_loop" if "gan" in work.net else "bare_loop"
     found = [
         Program("bare", _module(sys.executable, loop, tuned)),
-        Program("lab fit", [*fit_command(tuned, DRAW_EVERY), marks], draw_every=DRAW_EVERY),
+        Program("lab fit", fit, draw_every=DRAW_EVERY),
+        Program("lab fit, bf16-mixed", half, draw_every=DRAW_EVERY, seldom=True),
     ]
     if work.net == "gan":
         found.append(_peer("PyTorch-GAN", sys.executable, "pytorch_gan_loop", work))
@@ -59,7 +62,7 @@ def programs(work: Work, pythae: Path | None) -> list[Program]:
 
 def _peer(name: str, python: str, loop: str, work: Work) -> Program:
     # After two epochs Adam's moments are as denormal as they will be for the rest of a run.
-    return Program(name, _module(python, loop, replace(work, epochs=4)), warmup=2, peer=True)
+    return Program(name, _module(python, loop, replace(work, epochs=4)), warmup=2, seldom=True)
 
 
 def _module(python: str, loop: str, work: Work) -> list[str]:
