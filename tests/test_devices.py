@@ -1,18 +1,24 @@
-"""Whatever a model makes lies where the model is.
+"""Whatever a model makes lies where the model is, and the data lie there before.
 
-The device `meta` has shapes and no values. It refuses, as a GPU does, sums, losses and what is put
-together of two devices; their products of matrices it lets pass, which a GPU would not.
+No GPU is needed. Tensors on `meta` have shapes and no values, and gradients; what is put together
+of two devices they refuse, but for products of matrices. Torch's fake tensors claim to lie on a GPU
+and refuse all that a GPU would, but have no gradients where there is none.
 """
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning import LightningModule
 from test_models import batch, build, concrete
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vae_lab.conditions import AttributeCondition, ImageCondition, PartialCondition
 from vae_lab.contracts import Batch, Bounds, Conditional, Decodes, Encodes, Samples
 from vae_lab.corruptions import GaussianNoise, Masking, SaltAndPepper
+from vae_lab.data import Digits
 from vae_lab.likelihoods import DiscretizedLogisticMixture, Gaussian, Laplace
 from vae_lab.models import CVAE, VAE, Autoencoder, GaussianMixture
 from vae_lab.penalties import Contraction, KLSparsity
@@ -29,7 +35,6 @@ PARTS = [
     (VAE, {"prior": partial(Uniform, classes=2), "posterior": partial(GumbelSoftmax, classes=2)}),
     *((VAE, {"likelihood": kind}) for kind in (DiscretizedLogisticMixture, Gaussian, Laplace)),
     *((Autoencoder, {"corruption": kind}) for kind in (GaussianNoise, Masking, SaltAndPepper)),
-    (Autoencoder, {"penalty": Contraction}),
     (Autoencoder, {"penalty": KLSparsity, "activation": "Sigmoid"}),
 ]
 CONDITIONS = [
@@ -39,34 +44,89 @@ CONDITIONS = [
 ]
 
 
+GPU = torch.device("cuda", 0)
+
+
 def do_all(model, x, y):
-    """Let a model do what it can, on `meta`, of images and conditions there."""
-    model.to("meta")
+    """Let a model do what it can of images and conditions on its device."""
     for training in (True, False):
         terms = model.train(training).terms(Batch(x, y))
-        assert {term.device.type for term in terms.values()} == {"meta"}
-        if "loss" in terms and terms["loss"].requires_grad:
+        assert {term.device for term in terms.values()} == {x.device}
+        if x.is_meta and "loss" in terms and terms["loss"].requires_grad:
             terms["loss"].mean().backward()
     if isinstance(model, Bounds):
-        assert model.log_weights(x, 3, y).is_meta
+        assert model.log_weights(x, 3, y).device == x.device
     if isinstance(model, Samples):
-        assert model.sample(len(x), y if isinstance(model, Conditional) else None).is_meta
+        made = model.sample(len(x), y if isinstance(model, Conditional) else None)
+        assert made.device == x.device
     if isinstance(model, Encodes) and isinstance(model, Decodes):
-        assert model.decode(model.encode(x, y), y).is_meta
+        assert model.decode(model.encode(x, y), y).device == x.device
+
+
+def put(module):
+    """Give a module fake weights on a GPU, where its own `to` cannot move real ones."""
+    for part in module.modules():
+        for name, weight in list(part.named_parameters(recurse=False)):
+            moved = nn.Parameter(torch.empty_like(weight, device=GPU), weight.requires_grad)
+            setattr(part, name, moved)
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            setattr(part, name, torch.empty_like(buffer, device=GPU))
+    return module
+
+
+@pytest.fixture(params=["meta", "gpu"])
+def everywhere(request, monkeypatch):
+    """Return `do_all` of a model, for images of (1, 8, 8) and conditions of a shape, there."""
+
+    def on_meta(model, shape=None):
+        x, y = (part.to("meta") for part in batch((1, 8, 8)))
+        do_all(model.to("meta"), x, torch.empty(8, *shape, device="meta") if shape else y)
+
+    def on_gpu(model, shape=None):
+        monkeypatch.setattr(LightningModule, "device", property(lambda model: GPU))
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            x, y = (part.to(GPU) for part in batch((1, 8, 8)))
+            do_all(put(model), x, torch.empty(8, *shape, device=GPU) if shape else y)
+
+    return on_meta if request.param == "meta" else on_gpu
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("nets", ["mlp", "conv"])
-def test_every_model_stays_on_its_device(kind, nets):
-    do_all(build(kind, nets), *(part.to("meta") for part in batch((1, 8, 8))))
+def test_every_model_stays_on_its_device(everywhere, kind, nets):
+    everywhere(build(kind, nets))
 
 
 @pytest.mark.parametrize(("kind", "settings"), PARTS)
-def test_every_part_stays_on_its_model_s_device(kind, settings):
-    do_all(build(kind, **settings), *(part.to("meta") for part in batch((1, 8, 8))))
+def test_every_part_stays_on_its_model_s_device(everywhere, kind, settings):
+    everywhere(build(kind, **settings))
 
 
 @pytest.mark.parametrize(("condition", "shape"), CONDITIONS)
-def test_every_condition_stays_on_its_model_s_device(condition, shape):
-    model, y = build(CVAE, condition=condition), torch.empty(8, *shape, device="meta")
-    do_all(model, batch((1, 8, 8)).x.to("meta"), y)
+def test_every_condition_stays_on_its_model_s_device(everywhere, condition, shape):
+    everywhere(build(CVAE, condition=condition), shape)
+
+
+def test_a_penalty_stays_on_its_model_s_device():
+    x, y = (part.to("meta") for part in batch((1, 8, 8)))
+    do_all(build(Autoencoder, penalty=Contraction).to("meta"), x, y)
+
+
+@pytest.mark.parametrize("binarize", ["none", "static"])
+@pytest.mark.parametrize("room", [True, False])
+def test_the_data_lie_on_a_gpu_that_has_room(monkeypatch, binarize, room):
+    monkeypatch.setattr("vae_lab.data.base.has_room", lambda device, split: room)
+    data = Digits(batch_size=32, binarize=binarize)
+    data.prepare_data()
+    data.setup("fit")
+    data.trainer = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=GPU), global_rank=0, world_size=1, current_epoch=0
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for loader in (data.train_dataloader(), data.val_dataloader()):
+            assert {part.device.type for part in next(iter(loader))} == {"cuda" if room else "cpu"}
+
+
+def test_what_a_gpu_refuses_is_refused():
+    with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match="device"):
+        put(nn.Linear(2, 2))(torch.ones(1, 2))
