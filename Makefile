@@ -37,10 +37,10 @@ type: .venv/dev  ## check the types, strictly
 	$(BIN)/mypy
 
 test: .venv/dev  ## run the fast tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
-test-all: .venv/dev  ## run every test, the slow ones too
-	$(BIN)/pytest -m "slow or not slow"
+test-all: test  ## run every test, the slow ones too, which use both cores by themselves
+	$(BIN)/pytest -m slow
 
 bench: .venv/dev  ## measure training and evaluation against bare PyTorch and the peers
 	$(BIN)/python -m tests.bench

@@ -90,7 +90,6 @@ def test_kernel_distance_is_unbiased_and_its_seed_decides_it():
         (lambda: modes(torch.empty(0, dtype=torch.long), 10), "one sample"),
         (lambda: parzen(normal(2, 2), normal(0, 2), normal(2, 2)), "validation"),
     ],
-    ids=str,
 )
 def test_too_few_are_refused(call, reason):
     with pytest.raises(LabError, match=reason):
