@@ -90,8 +90,9 @@ def test_what_is_loaded_is_no_garbage():
 
 
 def test_what_is_loaded_already_freezes_nothing_more():
-    code = "import decimal, gc; from vae_lab import process; process.load('decimal');"
-    assert run(f"{code} print(gc.get_freeze_count())") == "0"
+    # Python 3.12 itself begins with some hundred frozen.
+    code = "import decimal, gc; from vae_lab import process; begun = gc.get_freeze_count();"
+    assert run(f"{code} process.load('decimal'); print(gc.get_freeze_count() - begun)") == "0"
 
 
 def test_an_unknown_setting_is_refused_and_changes_nothing(monkeypatch):
