@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="some minutes, for a first look")
     plan = QUICK if parser.parse_args().quick else FULL
     # Tables are cut to the terminal's width; narrower than this they lose their figures.
-    console, begun = Console(width=max(Console().width, 120)), time.monotonic()
+    console, begun = Console(width=max(Console().width, 140)), time.monotonic()
     SCRATCH.mkdir(exist_ok=True)
     root, data = find_root(SCRATCH)
     console.print(f"{describe()}\ndata: {data}")

@@ -49,7 +49,7 @@ def programs(work: Work, pythae: Path | None) -> list[Program]:
     found = [
         Program("bare", _module(sys.executable, loop, tuned)),
         Program("lab fit", fit, draw_every=DRAW_EVERY),
-        Program("lab fit, bf16-mixed", half, draw_every=DRAW_EVERY, seldom=True),
+        Program("lab fit, bf16", half, draw_every=DRAW_EVERY, seldom=True),
     ]
     if work.net == "gan":
         found.append(_peer("PyTorch-GAN", sys.executable, "pytorch_gan_loop", work))
