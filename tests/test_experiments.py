@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.test_data_sources import write_mnist
 from vae_lab import training
 from vae_lab.verbs.results.digits import on_digits
 
@@ -67,6 +68,14 @@ def test_it_is_named_after_its_model_and_data(path):
 @every_experiment
 def test_it_runs_one_batch_on_the_embedded_digits(path, one_batch):
     one_batch(path, *on_digits(path.stem))
+
+
+@pytest.mark.parametrize("name", ["gan_mnist", "dcgan_mnist", "infogan_mnist", "vae_mnist"])
+@pytest.mark.parametrize("data", ["FashionMNIST", "KMNIST"])
+def test_other_data_take_the_place_of_mnist(name, data, one_batch, tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_mnist(root, data, train=400)
+    one_batch(FOLDER / f"{name}.yaml", f"--data={data}", f"--data.root={root}")
 
 
 @every_overlay
