@@ -46,7 +46,7 @@ class Plan:
 # Fewer images than these, and what `lab fit` does once an epoch would weigh more than it does in
 # training: the convolutions see a quarter of MNIST, the fully connected nets all of it.
 FULL = Plan(
-    rounds={"mlp": 4, "conv": 2, "gan": 2, "dcgan": 2},
+    rounds={"mlp": 4, "conv": 2, "gan": 5, "dcgan": 2},
     seldom={1: 1, 2: 2},
     images={"mlp": 50_000, "conv": 12_800, "gan": 50_000, "dcgan": 12_800},
     starts=5,
