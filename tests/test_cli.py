@@ -1,6 +1,7 @@
 """The command line: what it refuses, and in how few words."""
 
 import os
+import shutil
 import subprocess
 import sys
 from functools import wraps
@@ -341,3 +342,16 @@ def test_no_switch_is_left_untried():
         if parameter.annotation is bool
     ]
     assert sorted(found) == sorted(SWITCHES)
+
+
+def test_a_verb_says_which_version_it_takes(run, capfd):
+    shutil.copytree(run, run.with_name("version_1"))
+
+    def said(*words):
+        cli.main([str(word) for word in words])
+        return capfd.readouterr().err
+
+    assert said("encode", run) == said("filters", run.parent) == ""
+    assert said("encode", run.parent) == "runs/VAE/version_1, the newest of 2\n"
+    shutil.rmtree(run)
+    assert said("encode", run.parent) == ""

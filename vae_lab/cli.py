@@ -52,6 +52,8 @@ A run folder or a checkpoint is all that these need:
 
 LIGHTNING = ("fit", "validate", "test", "predict")
 TORCHLESS = ("compare", "sweep", "dashboard", "results")
+# Where an experiment's folder stands for all of its runs, not for the newest.
+EVERY_VERSION = ("filters",)
 VERBS = {
     "sample": "vae_lab.verbs.draw",
     "neighbours": "vae_lab.verbs.neighbours",
@@ -138,11 +140,21 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     """Call a verb, with torch loaded if it needs that, once nothing cheaper is in its way."""
     given = _parsed(verb, function, args)
     if verb not in TORCHLESS:
-        runs.check([given["run"]] if "run" in given else given["runs"])
+        named = [given["run"]] if "run" in given else given["runs"]
+        runs.check(named)
+        for path in named if verb not in EVERY_VERSION else ():
+            _say_version(path)
         process.tune()
         # What builds a checkpoint's model.
         process.load("lightning.pytorch.cli")
     function(**given)
+
+
+def _say_version(path: str) -> None:
+    """Say which of several versions an experiment's folder stands for: the next makes one more."""
+    if Path(path).is_dir() and len(versions := runs.find_all(path)) > 1:
+        newest = runs.find(path)
+        print(f"{newest.path}, the newest of {len(versions)}", file=sys.stderr)
 
 
 def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[str, Any]:
