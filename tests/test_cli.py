@@ -322,6 +322,7 @@ SWITCHES = [
 @pytest.mark.parametrize(("verb", "switch"), SWITCHES)
 def test_a_switch_needs_no_value(lab, here, monkeypatch, verb, switch):
     (here / "somewhere").mkdir()
+    (here / "somewhere/config.yaml").touch()  # which makes it a run
     given = {}
     function = getattr(import_module(cli.VERBS[verb]), verb)
     # What is called in its place has its signature.

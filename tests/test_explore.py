@@ -314,6 +314,7 @@ def test_what_cannot_be_steered_is_refused():
 @pytest.mark.usefixtures("interruptible")
 def test_it_serves_this_machine_until_interrupted(tmp_path):
     (tmp_path / "index.html").write_text("the page")
+    (tmp_path / "config.yaml").touch()  # which makes it a run
     code = (
         "from vae_lab import cli\n"
         "from vae_lab.verbs import explore as module\n"

@@ -82,7 +82,7 @@ VERBS = {
 # How many words an annotation takes, and what they are.
 _COUNTS: dict[object, tuple[str, str]] = {
     list[str]: ("+", "Run folders, experiments or globs."),
-    tuple[str, ...]: ("*", "Names, or all."),
+    tuple[str, ...]: ("*", "Names; by default all."),
 }
 
 
@@ -168,7 +168,9 @@ def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[s
     counts = {name: _COUNTS[kind] for name, kind in kinds.items() if kind in _COUNTS}
     files = {name for name, kind in kinds.items() if kind == list[str] | None}
     for name, (count, what) in counts.items():
-        parser.add_argument(name, nargs=count, type=str, help=what)
+        # Without a default the help would call even an optional list required.
+        optional: dict[str, Any] = {"default": []} if count == "*" else {}
+        parser.add_argument(name, nargs=count, type=str, help=what, **optional)
     parser.add_function_arguments(function, as_positional=True, skip=counts.keys() | files)
     for name in files:
         parser.add_argument(f"--{name}", nargs="+", type=str, help="Files.")
