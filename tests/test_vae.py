@@ -170,7 +170,8 @@ def test_the_warm_up_weighs_what_is_trained_and_not_what_is_validated():
     ids=str,
 )
 def test_what_no_vae_can_be_is_refused(wrong):
-    with pytest.raises(LabError):
+    (name,) = wrong
+    with pytest.raises(LabError, match=name):
         build(**wrong)
 
 

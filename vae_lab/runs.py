@@ -296,6 +296,8 @@ def checkpoint_of(path: str | Path, which: Literal["best", "last"] = "best") -> 
     path = Path(path)
     if path.suffix == ".ckpt" and not path.exists():
         raise _missing(path)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        raise LabError(f"{path} is no run but what makes one: `lab fit --config {path}`.")
     return path if path.is_file() else find(path).checkpoint(which)
 
 

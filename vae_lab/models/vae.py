@@ -94,12 +94,16 @@ class VAE(SingleObjective):
                 "latent_dim, samples and importance_samples are all at least 1; got "
                 f"{latent_dim}, {samples} and {importance_samples}."
             )
-        weights = (beta, free_bits, capacity, total_correlation, warmup)
-        if not all(0 <= weight < math.inf for weight in weights):
-            raise LabError(
-                "beta, free_bits, capacity, total_correlation and warmup are finite and not "
-                "negative."
-            )
+        weights = {
+            "beta": beta,
+            "free_bits": free_bits,
+            "capacity": capacity,
+            "total_correlation": total_correlation,
+            "warmup": warmup,
+        }
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise LabError(f"{name} is finite and not negative; got {weight}.")
         self.latent_dim = latent_dim
         self.beta = beta
         self.free_bits = free_bits
