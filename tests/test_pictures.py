@@ -11,6 +11,7 @@ from PIL import Image
 
 from vae_lab import pictures
 from vae_lab.errors import LabError
+from vae_lab.pictures.plane import apart
 
 
 def flat(z, shape=(1, 4, 4)):
@@ -80,7 +81,8 @@ def test_binary_inputs_are_said_to_be(monkeypatch):
     x = torch.rand(4, 1, 5, 5)
     pictures.reconstructions(x, x)
     pictures.reconstructions(x.round(), x)
-    assert titles == ["", "binary inputs over their reconstructions"]
+    words = "inputs over their reconstructions"
+    assert titles == [words, f"binary {words}"]
 
 
 def test_reconstructions_refuse_other_shapes():
@@ -212,6 +214,15 @@ def test_scatter_takes_any_code_size_and_number_of_classes(d, classes):
     labels = None if classes is None else torch.arange(50) % classes
     image = pictures.scatter(torch.randn(50, d), labels)
     assert is_picture(image)
+
+
+@pytest.mark.parametrize("k", [2, 10])
+def test_names_of_classes_part_but_only_as_far_as_they_must(k):
+    coincident = apart(torch.zeros(k, 2))
+    assert torch.pdist(coincident).min() > 0.99
+    assert coincident.norm(dim=1).max() < k
+    far = 5 * torch.stack([torch.arange(k), torch.arange(k) % 3], 1).float()
+    torch.testing.assert_close(apart(far), far, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize(

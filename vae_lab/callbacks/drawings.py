@@ -96,7 +96,8 @@ def restorations(model: Any, batch: Batch, n: int = 20, seed: int = 0) -> Tensor
     x = batch.x[:n]
     corrupted = model.corrupt(x)
     restored = model.decode(model.encode(corrupted))
-    return pictures.restorations(x, corrupted, restored, str(model.corruption))
+    title = f"images, damaged by {model.corruption}, and restored"
+    return pictures.restorations(x, corrupted, restored, title)
 
 
 def filters(model: Any, batch: Batch, name: str = "filters") -> Tensor:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_legend",
+    "apart",
     "beside_pca",
     "check_labels",
     "draw_points",
@@ -222,14 +223,35 @@ def draw_points(
     colours = palette(int(classes.max()) + 1)
     # One call keeps the order of the codes, so that no class hides the others.
     draw(c=[colours[k] for k in classes.tolist()])
-    if len(present) < 2:
-        return
-    for k in present:
-        name = str(k) if names is None else names[k]
-        axes.scatter([], [], s=30, color=colours[k], label=name)
-        across, up = points[classes == k].median(0).values.tolist()
-        plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+    if len(present) > 1:
+        written = [str(k) if names is None else names[k] for k in present]
+        for k, name in zip(present, written, strict=True):
+            axes.scatter([], [], s=30, color=colours[k], label=name)
+        _write_names(axes, written, [points[classes == k] for k in present])
+
+
+def _write_names(axes: "Axes", names: Sequence[str], groups: Sequence[Tensor]) -> None:
+    """Write each class's name at the median of its points (N, 2), or beside a name there before."""
+    low, high = torch.cat([*groups]).aminmax(dim=0)
+    wide = 0.025 + 0.015 * max(map(len, names))
+    room = (high - low).max().clamp(min=1e-6) * torch.tensor([wide, 0.045])
+    places = apart(torch.stack([group.median(0).values for group in groups]) / room) * room
+    plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+    for name, (across, up) in zip(names, places.tolist(), strict=True):
         axes.text(across, up, name, ha="center", va="center", fontsize=13, bbox=plate)
+
+
+def apart(places: Tensor) -> Tensor:
+    """Push places of the plane, shape (K, 2), away from each other until all are 1 apart."""
+    angles = torch.arange(len(places)) * (2 * torch.pi / len(places))
+    # Places that coincide have no direction to part in.
+    places = places + 1e-3 * torch.stack([angles.cos(), angles.sin()], 1)
+    for _ in range(200):
+        away = places[:, None] - places
+        distance = away.norm(dim=-1, keepdim=True)
+        short = (1.01 - distance).clamp(min=0)
+        places = places + 0.3 * (away / distance.clamp(min=1e-9) * short).sum(1)
+    return places
 
 
 def palette(classes: int) -> Sequence[str]:

@@ -31,7 +31,7 @@ def reconstructions(x: Tensor, x_hat: Tensor) -> Tensor:
     """Draw a row of inputs over the row of their reconstructions, until all are drawn.
 
     Args:
-        x: Inputs, shape (N, C, H, W). A title says so if they are binary, as images are once
+        x: Inputs, shape (N, C, H, W). The title says so if they are binary, as images are once
             `binarize` has drawn their pixels.
         x_hat: Reconstructions, same shape.
 
@@ -39,7 +39,7 @@ def reconstructions(x: Tensor, x_hat: Tensor) -> Tensor:
         LabError: If the shapes differ.
     """
     binary = bool(((x == 0) | (x == 1)).all())
-    title = "binary inputs over their reconstructions" if binary else ""
+    title = ("binary " if binary else "") + "inputs over their reconstructions"
     return _rows({"input": x, "output": x_hat}, title)
 
 
@@ -50,7 +50,7 @@ def restorations(clean: Tensor, corrupted: Tensor, restored: Tensor, title: str 
         clean: Images, shape (N, C, H, W).
         corrupted: What the model saw of them, same shape.
         restored: What it made of that, same shape.
-        title: What the corruption is.
+        title: One line over all.
 
     Raises:
         LabError: If the shapes differ.
