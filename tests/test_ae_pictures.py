@@ -181,6 +181,7 @@ def test_a_restoration_begins_with_the_same_damage_every_time(drawn, corruption)
         )
         clean, corrupted, restored = first.split(5)
         torch.testing.assert_close(restored, model(corrupted))
+    assert drawn["title"] == f"images, damaged by {model.corruption}, and restored"
     assert torch.equal(first, again)
     assert torch.equal(clean, batch.x)
     assert not torch.equal(first, other)

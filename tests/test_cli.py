@@ -290,11 +290,13 @@ MISTAKES = [
     ["fit", "--config=nowhere.yaml"],
     ["fit", "--ckpt_path", "nowhere.ckpt"],
     *([verb, "nowhere"] for verb in cli.VERBS.keys() - set(cli.TORCHLESS)),
+    *([verb, "settings.yaml"] for verb in cli.VERBS.keys() - set(cli.TORCHLESS)),
     *([verb, ".", "--typo=1"] for verb in cli.VERBS.keys() - {"dashboard"}),
 ]
 
 
 def test_nobody_waits_for_torch_to_hear_of_a_mistake(here):
+    (here / "settings.yaml").touch()
     code = f"""
 import sys
 from vae_lab import cli
@@ -331,6 +333,13 @@ def test_a_switch_needs_no_value(lab, here, monkeypatch, verb, switch):
     words = [] if verb == "dashboard" else ["somewhere"]  # all others take a run or a row
     lab(verb, *words, f"--{switch}")
     assert given[switch] is True
+
+
+@pytest.mark.parametrize(("verb", "required"), [("results", False), ("compare", True)])
+def test_only_a_list_that_must_be_given_is_called_required(lab, capfd, verb, required):
+    with pytest.raises(SystemExit):
+        lab(verb, "--help")
+    assert ("required" in capfd.readouterr().out) is required
 
 
 def test_no_switch_is_left_untried():

@@ -1,17 +1,19 @@
 """Pictures: shape, order, captions, files; how they look was judged by eye."""
 
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from vae_lab import pictures
 from vae_lab.errors import LabError
-from vae_lab.pictures.plane import apart
+from vae_lab.pictures.names import apart
 
 
 def flat(z, shape=(1, 4, 4)):
@@ -216,13 +218,33 @@ def test_scatter_takes_any_code_size_and_number_of_classes(d, classes):
     assert is_picture(image)
 
 
-@pytest.mark.parametrize("k", [2, 10])
-def test_names_of_classes_part_but_only_as_far_as_they_must(k):
-    coincident = apart(torch.zeros(k, 2))
-    assert torch.pdist(coincident).min() > 0.99
-    assert coincident.norm(dim=1).max() < k
-    far = 5 * torch.stack([torch.arange(k), torch.arange(k) % 3], 1).float()
-    torch.testing.assert_close(apart(far), far, atol=2e-3, rtol=0)
+@pytest.mark.parametrize("k", [1, 2, 10, 47])
+def test_boxes_part_but_only_as_far_as_they_must(k):
+    sizes = torch.tensor([[30.0, 10.0]], dtype=torch.double).expand(k, 2)
+    centres = apart(torch.full((k, 2), 1e4, dtype=torch.double), sizes)
+    apart_by = (centres[:, None] - centres).abs() + torch.eye(k)[..., None] * 1e6
+    assert (apart_by >= sizes[0] - 0.01).any(-1).all()
+    assert (centres.amax(0) - centres.amin(0)).max() <= k * 10 * 1.1
+    far = 40.0 * torch.stack([torch.arange(k), torch.arange(k) % 3], 1).double()
+    torch.testing.assert_close(apart(far, sizes), far, atol=0.31, rtol=0)
+
+
+@pytest.mark.parametrize("codes", ["equal", "tiny", "far", "round"])
+@pytest.mark.parametrize("names", [None, [f"class number {k}" for k in range(10)]])
+def test_no_name_of_a_class_covers_another(monkeypatch, codes, names):
+    figures = []
+    draw = FigureCanvasAgg.draw
+    monkeypatch.setattr(
+        FigureCanvasAgg, "draw", lambda canvas: (figures.append(canvas.figure), draw(canvas))
+    )
+    noise = torch.randn(200, 2)
+    points = {"equal": 0 * noise, "tiny": 1e-8 * noise, "far": 5000 + noise.round(), "round": noise}
+    pictures.scatter(points[codes], torch.arange(200) % 10, names)
+    (axes,) = figures[-1].axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 10
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert all(axes.bbox.overlaps(box) for box in boxes)
 
 
 @pytest.mark.parametrize(

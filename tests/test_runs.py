@@ -105,12 +105,13 @@ def test_what_is_missing_is_said_with_the_nearest_name(tmp_path):
         runs.find(tmp_path / "zzz")
 
 
-def test_an_experiments_file_is_no_run(tmp_path):
+def test_a_file_of_settings_is_no_run(tmp_path):
     path = tmp_path / "vae_mnist.yaml"
     path.write_text("model: VAE\n")
-    with pytest.raises(LabError, match="no run but what makes one: `lab fit --conf") as error:
-        runs.checkpoint_of(path)
+    with pytest.raises(LabError, match="holds settings, not a run; `lab fit --config") as error:
+        runs.check([str(path)])
     sentence(error)
+    runs.check_exists(str(path))
 
 
 def test_folders_without_runs_or_checkpoints_are_said_so(tmp_path):

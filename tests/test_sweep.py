@@ -105,6 +105,13 @@ def test_its_plots_need_no_network(write, capsys):
         assert title in page
 
 
+def test_its_plot_counts_trials_in_whole_numbers(write, capsys):
+    sweep(write())
+    ticks = re.findall(r'"nticks": ?(\d+)', Path("runs/s/sweep.html").read_text())
+    trials = [path for path in Path("runs/s").glob("trial_*") if path.is_dir()]
+    assert ticks == [str(len(trials))]
+
+
 def test_its_plots_are_as_wide_as_a_phone(write, capsys):
     sweep(write())
     head = Path("runs/s/sweep.html").read_text().partition("<title>")[0]

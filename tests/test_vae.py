@@ -1,6 +1,7 @@
 """What the VAE's settings mean."""
 
 import math
+import re
 from functools import partial
 
 import pytest
@@ -170,8 +171,8 @@ def test_the_warm_up_weighs_what_is_trained_and_not_what_is_validated():
     ids=str,
 )
 def test_what_no_vae_can_be_is_refused(wrong):
-    (name,) = wrong
-    with pytest.raises(LabError, match=name):
+    ((name, value),) = wrong.items()
+    with pytest.raises(LabError, match=rf"{name}.*; got .*{re.escape(str(value))}"):
         build(**wrong)
 
 

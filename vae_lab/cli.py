@@ -133,7 +133,7 @@ def _check_files(argv: list[str]) -> None:
     words = [part for word in argv for part in word.split("=", 1)]
     for option, value in pairwise(words):
         if option in ("--config", "--ckpt_path") and value.endswith((".yaml", ".ckpt")):
-            runs.check([str(Path(value).expanduser())])
+            runs.check_exists(str(Path(value).expanduser()))
 
 
 def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
@@ -151,10 +151,11 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
 
 
 def _say_version(path: str) -> None:
-    """Say which of several versions an experiment's folder stands for: the next makes one more."""
-    if Path(path).is_dir() and len(versions := runs.find_all(path)) > 1:
-        newest = runs.find(path)
-        print(f"{newest.path}, the newest of {len(versions)}", file=sys.stderr)
+    """Say which of several versions an experiment's folder stands for: each training adds one."""
+    if Path(path).is_dir() and (newest := runs.find(path)).path != Path(path):
+        versions = [run for run in runs.find_all(path) if run.path.parent == newest.path.parent]
+        if len(versions) > 1:
+            print(f"{newest.path}, the newest of {len(versions)}", file=sys.stderr)
 
 
 def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[str, Any]:

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
     from vae_lab.contracts import Images
 
-__all__ = ["Run", "check", "checkpoint_of", "expand", "find", "find_all", "load_data", "load_model"]
+__all__ = [
+    "Run",
+    "check",
+    "check_exists",
+    "checkpoint_of",
+    "expand",
+    "find",
+    "find_all",
+    "load_data",
+    "load_model",
+]
 
 _MARKS = ("config.yaml", "checkpoints", "metrics.csv")
 _AXES = ("step", "epoch", "images")
@@ -208,14 +218,28 @@ def expand(patterns: Iterable[str]) -> list[Run]:
 
 
 def check(patterns: Iterable[str]) -> None:
-    """Refuse what names nothing at all, before anything slow is done for it.
+    """Refuse what names no run at all, before anything slow is done for it.
 
     Raises:
-        LabError: If a path does not exist, or nothing matches a pattern.
+        LabError: If a path does not exist or is a file of settings, or nothing matches a pattern.
     """
     for pattern in patterns:
-        if not Path(pattern).exists() and not glob(pattern, recursive=True):
-            raise _missing(Path(pattern))
+        check_exists(pattern)
+        if pattern.endswith((".yaml", ".yml")) and Path(pattern).is_file():
+            raise LabError(
+                f"{pattern} holds settings, not a run; `lab fit --config FILE` makes a run of an "
+                "experiment's."
+            )
+
+
+def check_exists(pattern: str) -> None:
+    """Refuse a path that does not exist, and a pattern that matches nothing.
+
+    Raises:
+        LabError: If it is one.
+    """
+    if not Path(pattern).exists() and not glob(pattern, recursive=True):
+        raise _missing(Path(pattern))
 
 
 def _matching(pattern: str) -> list[Run]:
@@ -296,8 +320,6 @@ def checkpoint_of(path: str | Path, which: Literal["best", "last"] = "best") -> 
     path = Path(path)
     if path.suffix == ".ckpt" and not path.exists():
         raise _missing(path)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        raise LabError(f"{path} is no run but what makes one: `lab fit --config {path}`.")
     return path if path.is_file() else find(path).checkpoint(which)
 
 

@@ -1,5 +1,6 @@
 """Codes as points of the plane."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from vae_lab.errors import LabError
 from vae_lab.pictures.canvas import from_bytes
+from vae_lab.pictures.names import part_names, write_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_legend",
-    "apart",
     "beside_pca",
     "check_labels",
     "draw_points",
@@ -87,7 +88,7 @@ def scatter(
     method: Method = "pca",
     title: str = "",
 ) -> Tensor:
-    """Draw codes as points coloured by class, each class named in a legend and at its median.
+    """Draw codes as points coloured by class, each class named in a legend and near its median.
 
     Args:
         codes: Codes, shape (N, D). Two-dimensional codes are drawn as they are.
@@ -191,8 +192,15 @@ def check_labels(codes: Tensor, labels: Tensor | None) -> None:
 
 def add_legend(axes: "Axes") -> None:
     """Name the classes of an axes' points to its right, if there are several."""
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
+    if classes := len(axes.get_legend_handles_labels()[1]):
+        # More than a column of 25 would be higher than the figure.
+        axes.legend(
+            title="class",
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            markerscale=2,
+            ncols=math.ceil(classes / 25),
+        )
 
 
 def rasterise(figure: "Figure") -> Tensor:
@@ -201,6 +209,7 @@ def rasterise(figure: "Figure") -> Tensor:
 
     # Straight from the renderer's memory: a PNG in between would take as long as the drawing.
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives it no types
+    part_names(figure)
     canvas.draw()
     return from_bytes(np.array(canvas.buffer_rgba())[..., :3])
 
@@ -208,7 +217,7 @@ def rasterise(figure: "Figure") -> Tensor:
 def draw_points(
     axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[str] | None = None
 ) -> None:
-    """Draw points (N, 2), coloured by class, each class named at its median."""
+    """Draw points (N, 2), coloured by class, each class named near its median."""
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
@@ -227,31 +236,8 @@ def draw_points(
         written = [str(k) if names is None else names[k] for k in present]
         for k, name in zip(present, written, strict=True):
             axes.scatter([], [], s=30, color=colours[k], label=name)
-        _write_names(axes, written, [points[classes == k] for k in present])
-
-
-def _write_names(axes: "Axes", names: Sequence[str], groups: Sequence[Tensor]) -> None:
-    """Write each class's name at the median of its points (N, 2), or beside a name there before."""
-    low, high = torch.cat([*groups]).aminmax(dim=0)
-    wide = 0.025 + 0.015 * max(map(len, names))
-    room = (high - low).max().clamp(min=1e-6) * torch.tensor([wide, 0.045])
-    places = apart(torch.stack([group.median(0).values for group in groups]) / room) * room
-    plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-    for name, (across, up) in zip(names, places.tolist(), strict=True):
-        axes.text(across, up, name, ha="center", va="center", fontsize=13, bbox=plate)
-
-
-def apart(places: Tensor) -> Tensor:
-    """Push places of the plane, shape (K, 2), away from each other until all are 1 apart."""
-    angles = torch.arange(len(places)) * (2 * torch.pi / len(places))
-    # Places that coincide have no direction to part in.
-    places = places + 1e-3 * torch.stack([angles.cos(), angles.sin()], 1)
-    for _ in range(200):
-        away = places[:, None] - places
-        distance = away.norm(dim=-1, keepdim=True)
-        short = (1.01 - distance).clamp(min=0)
-        places = places + 0.3 * (away / distance.clamp(min=1e-9) * short).sum(1)
-    return places
+        medians = torch.stack([points[classes == k].median(0).values for k in present])
+        write_names(axes, written, medians)
 
 
 def palette(classes: int) -> Sequence[str]:

@@ -167,7 +167,6 @@ def _page(study: "Study") -> str:
     name = study.user_attrs["sweep"]["metric"]
     charts = [plot(study, target_name=name) for plot in plotted]
     charts[0].update_xaxes(nticks=min(20, len(study.trials)))  # a trial's number is whole
-    charts[2].update_layout(plot_bgcolor="#bbb")  # the worst trial's line is all but white
     # The first one brings the library that draws them all.
     bodies = [
         chart.to_html(full_html=False, include_plotlyjs=not i) for i, chart in enumerate(charts)

@@ -1,0 +1,68 @@
+"""Names of classes, written among points where each can be read."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["apart", "part_names", "write_names"]
+
+_GAP = 4.0
+"""Pixels between two names, for the plates beneath them."""
+
+
+def write_names(axes: "Axes", names: Sequence[str], places: Tensor) -> None:
+    """Write each name at its place, one of shape (K, 2); `part_names` moves those that collide."""
+    plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+    for name, (x, y) in zip(names, places.tolist(), strict=True):
+        axes.text(x, y, name, ha="center", va="center", fontsize=13, bbox=plate, gid="class")
+
+
+def part_names(figure: "Figure") -> None:
+    """Move the names in a figure that cover each other, once its axes are where they will be."""
+    named = [[text for text in axes.texts if text.get_gid() == "class"] for axes in figure.axes]
+    if not any(named):
+        return
+    figure.draw_without_rendering()
+    for axes, texts in zip(figure.axes, named, strict=True):
+        boxes = [text.get_window_extent() for text in texts]
+        corners = torch.from_numpy(np.array([box.extents for box in boxes])).view(-1, 2, 2)
+        sizes = corners[:, 1] - corners[:, 0] + _GAP
+        places = axes.transData.inverted().transform(apart(corners.mean(1), sizes).numpy())
+        for text, place in zip(texts, places, strict=True):
+            text.set_position(tuple(place))
+
+
+def apart(centres: Tensor, sizes: Tensor) -> Tensor:
+    """Push boxes of the plane off each other; those that coincide come to stand in a column.
+
+    Args:
+        centres: Their centres, shape (K, 2), in double precision, as they may lie close.
+        sizes: Their widths and heights, same shape.
+
+    Returns:
+        The centres, those of boxes that touched no other as they were but for a hundredth of a
+        box.
+    """
+    # Boxes that coincide have no direction to part in.
+    angles = 1 + torch.arange(len(centres)) * (2 * torch.pi / max(1, len(centres)))
+    centres = centres + 0.01 * sizes * torch.stack([angles.cos(), angles.sin()], 1)
+    others = ~torch.eye(len(centres), dtype=torch.bool)[..., None]
+    reach = (sizes[:, None] + sizes) / 2
+    for _ in range(1000):
+        away = centres[:, None] - centres
+        left = reach - away.abs()
+        overlaps = (left > 0).all(-1, keepdim=True) & others
+        if not overlaps.any():
+            break
+        # The shorter way out, and a little more than half of it, as the other box goes as well.
+        shorter = left == left.amin(-1, keepdim=True)
+        push = shorter * away.sign() * (0.5 * left + 0.02 * reach) * overlaps
+        centres = centres + push.sum(1)
+    return centres
