@@ -131,6 +131,13 @@ def test_what_cannot_be_trained_leaves_no_folder(refused, words, message):
     assert message in refused(*FIT, words)
 
 
+@pytest.mark.parametrize(("model", "verb"), [("VAE", "evaluate"), ("GAN", "sample")])
+def test_a_training_ends_with_a_verb_that_takes_its_run(lab, model, verb):
+    short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--pictures.every=9")
+    said = lab("fit", "--data=Digits", f"--model={model}", *short)
+    assert said.splitlines()[-1] == f"next      lab {verb} runs/run/version_0"
+
+
 @pytest.mark.parametrize("precision", ["16", "16-mixed"])
 def test_half_precision_is_refused_on_a_cpu_too(refused, precision):
     # Lightning would turn it into bf16-mixed there, in a warning.

@@ -114,6 +114,23 @@ def test_a_file_of_settings_is_no_run(tmp_path):
     runs.check_exists(str(path))
 
 
+def test_a_pattern_stands_for_the_folders_it_matches_each_once(tmp_path):
+    for run in ("vae/version_0", "vae/version_1", "vae_2d/version_0", "gan/version_0"):
+        make_run(tmp_path / run, "last")
+    (tmp_path / "vae_0.log").touch()  # as a sweep leaves beside its runs
+    named = runs.named([f"{tmp_path}/vae*", f"{tmp_path}/gan"])
+    assert named == [f"{tmp_path}/{name}" for name in ("vae", "vae_2d", "gan")]
+    with pytest.raises(LabError, match="matches no run"):
+        runs.named([f"{tmp_path}/*.log"])
+
+
+def test_a_folder_of_experiments_is_said_to_be_one(tmp_path):
+    make_run(tmp_path / "sweep" / "trial_0" / "version_0", "last")
+    with pytest.raises(LabError, match=r"name one, such as .*trial_0\.$") as error:
+        runs.find(tmp_path / "sweep")
+    sentence(error)
+
+
 def test_folders_without_runs_or_checkpoints_are_said_so(tmp_path):
     with pytest.raises(LabError, match="holds no run"):
         runs.find(tmp_path)

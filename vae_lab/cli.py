@@ -140,14 +140,22 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     """Call a verb, with torch loaded if it needs that, once nothing cheaper is in its way."""
     given = _parsed(verb, function, args)
     if verb not in TORCHLESS:
-        named = [given["run"]] if "run" in given else given["runs"]
-        runs.check(named)
-        for path in named if verb not in EVERY_VERSION else ():
-            _say_version(path)
+        _check_runs(given, newest=verb not in EVERY_VERSION)
         process.tune()
         # What builds a checkpoint's model.
         process.load("lightning.pytorch.cli")
     function(**given)
+
+
+def _check_runs(given: dict[str, Any], newest: bool) -> None:
+    """Refuse what is no run, spell patterns out, and say which version a folder stands for."""
+    runs.check([given["run"]] if "run" in given else given["runs"])
+    if not newest:
+        return
+    if "runs" in given:
+        given["runs"] = runs.named(given["runs"])
+    for path in [given["run"]] if "run" in given else given["runs"]:
+        _say_version(path)
 
 
 def _say_version(path: str) -> None:

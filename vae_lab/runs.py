@@ -35,6 +35,7 @@ __all__ = [
     "find_all",
     "load_data",
     "load_model",
+    "named",
 ]
 
 _MARKS = ("config.yaml", "checkpoints", "metrics.csv")
@@ -242,6 +243,27 @@ def check_exists(pattern: str) -> None:
         raise _missing(Path(pattern))
 
 
+def named(patterns: Iterable[str]) -> list[str]:
+    """Put in a pattern's place the folders that it matches of runs and of experiments, each once.
+
+    Raises:
+        LabError: If a pattern matches none.
+    """
+    return [name for pattern in patterns for name in _named(pattern)]
+
+
+def _named(pattern: str) -> list[str]:
+    if Path(pattern).exists():
+        return [pattern]
+    found: dict[Path, str] = {}
+    for path in sorted(filter(Path.is_dir, map(Path, glob(pattern, recursive=True))), key=_by_name):
+        with suppress(LabError):
+            found.setdefault(find(path).path, str(path))
+    if not found:
+        raise LabError(f"{pattern} matches no run; `lab fit --config FILE` makes one.")
+    return list(found.values())
+
+
 def _matching(pattern: str) -> list[Run]:
     if Path(pattern).exists():
         return find_all(pattern)
@@ -263,6 +285,8 @@ def _runs_in(path: Path, depth: int) -> list[Run]:
         raise _missing(path)
     if runs := [Run(folder) for folder in _folders(path, depth)]:
         return runs
+    if deeper := next(_folders(path, depth + 1), None):
+        raise LabError(f"{path} holds experiments, not runs; name one, such as {deeper.parent}.")
     raise LabError(f"{path} holds no run; `lab fit --config FILE` makes one.")
 
 

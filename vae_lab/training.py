@@ -334,7 +334,9 @@ def _report(folder: Path, chosen: Callback | None) -> None:
         print(f"best      {best}")
     for picture in run.pictures.values():
         print(f"picture   {picture}")
-    print(f"next      lab evaluate {folder}")
+    # What no loss chooses is adversarial, of which a plain GAN cannot be evaluated without a judge.
+    unscored = isinstance(chosen, Best) and chosen.monitor is None
+    print(f"next      lab {'sample' if unscored else 'evaluate'} {folder}")
 
 
 def _best(run: runs.Run, chosen: Best) -> str:

@@ -84,7 +84,7 @@ def _plane(codes: Tensor, draws: Tensor) -> tuple[str, Tensor, Tensor]:
     codes, draws = (torch.nn.functional.pad(z, (0, wide)) for z in (codes, draws))
     pca = PCA(2, random_state=0).fit(codes.numpy())
     points, prior = (torch.from_numpy(pca.transform(z.numpy())).float() for z in (codes, draws))
-    return "principal component of the codes ", points, prior
+    return "codes' principal component ", points, prior
 
 
 def _limits(points: Tensor) -> tuple[list[float], list[float]]:
