@@ -1,7 +1,6 @@
-"""`lab sweep`: W&B's file without W&B, by several workers, through failures and kills."""
+"""`lab sweep`: trials by several workers, through failures and kills, and what is shown of them."""
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
+from sweeping import study, written
 
 from vae_lab import runs
 from vae_lab.errors import LabError
@@ -22,50 +21,12 @@ from vae_lab.verbs.sweeps.sweep import sweep
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
-FILES = sorted((Path(__file__).parents[1] / "experiments/sweeps").glob("*.yaml"))
-
-# What stands for a training: its curve falls to (x - 3)^2 + size.
-TRAINER = """
-import os, pathlib, sys, time
-given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
-x, size = float(given.get("x", 3)), int(given.get("size", 0))
-if x < 0:
-    sys.exit("x must not be negative")
-folder = pathlib.Path(given["runs"], given["name"], "version_0")
-folder.mkdir(parents=True)
-(folder / "pid").write_text(str(os.getpid()))
-with open(folder / "metrics.csv", "w") as file:
-    print("step,images,val/loss", file=file, flush=True)
-    for step in range(1, int(given.get("epochs", 4)) + 1):
-        time.sleep(float(given.get("pause", 0)))
-        print(f"{step},{10 * step},{(x - 3) ** 2 + size + 1 / step}", file=file, flush=True)
-"""
-SWEEP = {
-    "program": "trainer.py",
-    "method": "grid",
-    "metric": {"name": "val/loss", "goal": "minimize"},
-    "command": ["${env}", "python", "${program}", "${args}"],
-    "parameters": {"x": {"values": [1.0, 2.5]}, "size": {"min": 0, "max": 2}},
-}
-
 
 @pytest.fixture
 def write(here, monkeypatch):
-    """Write a sweep's file that differs from the one above, and return its path."""
+    """Write a sweep's file, without waiting long for its trainings, and return its path."""
     monkeypatch.setattr(trials, "POLL", 0.05)
-    (here / "trainer.py").write_text(TRAINER)
-
-    def write(**changes):
-        given = {k: v for k, v in (SWEEP | changes).items() if v is not None}
-        (here / "s.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
-        return "s.yaml"
-
-    return write
-
-
-def study():
-    """Read back what the sweep has kept."""
-    return open_study(sweep_file.read("s.yaml"), "runs/s/sweep.journal")
+    return written
 
 
 def states():
@@ -119,54 +80,12 @@ def test_its_plots_are_as_wide_as_a_phone(write, capsys):
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in head
 
 
-def test_a_grid_steps_by_q(write):
-    steps = {"distribution": "q_uniform", "min": -4, "max": 4, "q": 4}
-    given = sweep_file.read(write(parameters={"x": steps}))
-    assert str(given.points) == "[{'x': -4}, {'x': 0}, {'x': 4}]"
-
-
 def test_run_again_it_goes_on_to_what_is_wanted(write, capsys):
     sweep(write(), trials=2)
     assert len(states()) == 2
     sweep("s.yaml")
     sweep("s.yaml")
     assert states() == ["COMPLETE"] * 6
-
-
-@pytest.mark.parametrize("method", ["random", "bayes"])
-def test_random_and_bayes_draw_from_every_distribution(write, method):
-    parameters = {
-        "x": {"min": 1.0, "max": 5.0},
-        "size": {"min": 0, "max": 5},
-        "q": {"distribution": "q_uniform", "min": 5, "max": 10, "q": 5},
-        "step": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0.5},
-        "rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0},
-        "old": {"distribution": "log_uniform", "min": -3, "max": 0},
-        "layers": {"values": [[4, 4], [8]]},
-        "epochs": {"value": 2},
-    }
-    sweep(write(method=method, parameters=parameters, run_cap=5), workers=2)
-    found = [trial.params for trial in study().trials]
-    assert len({p["x"] for p in found}) == 5
-    for p in found:
-        assert 1 <= p["x"] <= 5
-        assert p["size"] in range(6)
-        assert str(p["q"]) in ("5", "10")  # which an option of type int can read
-        assert p["step"] in (0.0, 0.5, 1.0)
-        assert 1e-4 <= p["rate"] <= 1
-        assert 0.0497 < p["old"] <= 1
-        assert p["layers"] in ("[4, 4]", "[8]")
-        assert "epochs" not in p
-
-
-def test_the_same_sweep_draws_the_same(write):
-    space = {"x": {"min": 0.0, "max": 1.0}}
-    found = []
-    for _ in range(2):
-        sweep(write(method="random", parameters=space), trials=2)
-        found.append([trial.params for trial in study().trials])
-        shutil.rmtree("runs")
-    assert found[0] == found[1]
 
 
 def test_what_fails_is_told_and_the_rest_goes_on(write, capsys):
@@ -256,65 +175,6 @@ def lives(pid):
         return False
 
 
-def early(**keys):
-    return {"early_terminate": {"type": "hyperband", **keys}}
-
-
-def drawn(distribution, low, high, **keys):
-    x = {"distribution": distribution, "min": low, "max": high, **keys}
-    return {"method": "random", "run_cap": 2, "parameters": {"x": x}}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"parameters": None}, "no parameters, so there is nothing"),
-        ({"parameters": {}}, "no parameters, so there is nothing"),
-        ({"parameters": {"x": {"min": 0}}}, "x needs a value, values, or a min and a max"),
-        ({"parameters": {"x": {"values": []}}}, "x needs a value"),
-        ({"parameters": {"x": {"parameters": {"y": {"value": 1}}}}}, "x needs a value"),
-        ({"parameters": {"x": {"min": 0, "max": 1, "distribution": "normal"}}}, "not 'normal'"),
-        ({"parameters": {"x": {"values": [1], "probabilities": [1]}}}, "only W&B itself"),
-        ({"parameters": {"x": {"min": 2, "max": 1}}}, "x: "),
-        ({"parameters": {"x": {"min": 0.0, "max": 1.0}}}, "A grid needs values; x has a min"),
-        ({"method": "gird"}, "method is one of grid, random, bayes, not 'gird'"),
-        ({"method": "random"}, "add --trials or a run_cap"),
-        ({"metric": None}, "names no metric"),
-        ({"metric": {"name": "val/loss", "goal": "most"}}, "goal is one of minimize"),
-        ({"metric": {"name": "val/los"}}, r"wrote no 'val/los'; there is val/loss\."),
-        ({"command": None}, "has no command"),
-        ({"command": ["${args_json}"]}, r"the command holds \$\{args_json\}"),
-        ({"command": ["nowhere-to-be-found"]}, "nowhere-to-be-found cannot be run"),
-        ({"run_cap": 0}, "run_cap is a whole number, at least 1, not 0"),
-        ({"run_cap": "two"}, "run_cap is a whole number, at least 1, not 'two'"),
-        ({"early_terminate": "hyperband"}, "early_terminate needs type: hyperband"),
-        ({"early_terminate": {"type": "median"}}, "early_terminate needs type: hyperband"),
-        (early(min_iter="foo"), "min_iter is a whole number, at least 1, not 'foo'"),
-        (early(min_iter=True), "min_iter is a whole number, at least 1, not True"),
-        (early(min_iter=1, eta=1.5), "eta is a whole number, at least 2, not 1.5"),
-        (early(), "min_iter is a whole number, at least 1, not None"),
-        (early(max_iter=27, s=2), "has max_iter, s, .* say min_iter and eta instead"),
-        (drawn("log_uniform", 0, 1000), "x: min or max is too large for log_uniform; .* expon"),
-        (drawn("uniform", 0, 10**400), "max is too large for uniform"),
-        (drawn("uniform", 0, True), "x needs a value"),
-        (drawn("int_uniform", 1.5, 4), "x: int_uniform needs a whole min and max"),
-        (drawn("constant", 1, 4), "x has min, which means nothing to constant"),
-        (drawn("uniform", 1, 4, q=2), "x has q, which means nothing to uniform"),
-        ({"parameters": {"x": {"value": 1, "min": 0, "max": 2}}}, "x has min, which means noth"),
-        (drawn("q_uniform", 0, 4, q="foo"), "x: q is a number above 0, not 'foo'"),
-        (drawn("q_uniform", 0, 4, q=0), "x: q is a number above 0, not 0"),
-        (drawn("q_uniform", 1, 6, q=2), "x: q_uniform draws multiples of q: .* multiples of 2"),
-        ({"parameters": {"x": {"min": 1, "max": 10**7}}}, "more than 1000 points; choose method"),
-        ({"parameters": {c: {"min": 1, "max": 11} for c in "xyz"}}, "more than 1000 points"),
-    ],
-)
-def test_a_wrong_file_is_refused_in_a_sentence(write, changes, message):
-    with pytest.raises(LabError, match=message) as error:
-        sweep(write(**changes))
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 300
-
-
 def test_wrong_words_are_refused(lab, write, capfd):
     path = write()
     for words, message in (
@@ -354,36 +214,6 @@ def test_without_optuna_it_says_what_is_missing(write, monkeypatch):
 def test_trials_can_be_kept_in_a_database(write):
     sweep(write(), trials=1, storage="sqlite:///x.db")
     assert Path("x.db").exists()
-
-
-@pytest.mark.slow
-def test_a_command_is_what_wandb_would_run(write):
-    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
-
-    given = sweep_file.read(
-        write(parameters={"a.b": {"values": [[4, 2], 1e-5]}, "c": {"value": False}})
-    )
-    chosen = {"args": {"a.b": {"value": [4, 2]}, "c": {"value": False}}}
-    macros = {"${env}": ["/usr/bin/env"], "${program}": ["trainer.py"]}
-    macros["${args}"] = create_sweep_command_args(chosen)["args"]
-    theirs = [
-        w for word in create_sweep_command(SWEEP["command"]) for w in macros.get(word, [word])
-    ]
-    assert given.words({"a.b": "[4, 2]"}) == theirs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_files_first_command_is_what_wandb_would_run(path):
-    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
-
-    sweep, given = sweep_file.read(path), yaml.safe_load(path.read_text())
-    first = sweep.points[0]
-    chosen = {"args": {name: {"value": p["values"][0]} for name, p in given["parameters"].items()}}
-    macros = {"${env}": ["/usr/bin/env"], "${program}": [given["program"]]}
-    macros["${args}"] = create_sweep_command_args(chosen)["args"]
-    command = create_sweep_command(given["command"])
-    assert sweep.words(first) == [w for word in command for w in macros.get(word, [word])]
 
 
 @pytest.mark.slow
