@@ -8,14 +8,15 @@ imports torch until a checkpoint is loaded.
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from glob import glob
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from vae_lab import checkpoints
 from vae_lab.errors import LabError
@@ -37,6 +38,8 @@ __all__ = [
     "load_model",
     "named",
 ]
+
+Found = TypeVar("Found")
 
 _MARKS = ("config.yaml", "checkpoints", "metrics.csv")
 _AXES = ("step", "epoch", "images")
@@ -213,7 +216,11 @@ def expand(patterns: Iterable[str]) -> list[Run]:
     """
     found: dict[Path, Run] = {}
     for pattern in patterns:
-        for run in _matching(pattern):
+        if Path(pattern).exists():
+            groups = [find_all(pattern)]
+        else:
+            groups = [runs for _, runs in _matching(pattern, find_all)]
+        for run in chain(*groups):
             found.setdefault(run.path.resolve(), run)
     return list(found.values())
 
@@ -256,28 +263,24 @@ def _named(pattern: str) -> list[str]:
     if Path(pattern).exists():
         return [pattern]
     found: dict[Path, str] = {}
-    for path in sorted(filter(Path.is_dir, map(Path, glob(pattern, recursive=True))), key=_by_name):
-        with suppress(LabError):
-            found.setdefault(find(path).path, str(path))
-    if not found:
-        raise LabError(f"{pattern} matches no run; `lab fit --config FILE` makes one.")
+    for path, run in _matching(pattern, find):
+        found.setdefault(run.path.resolve(), str(path))
     return list(found.values())
 
 
-def _matching(pattern: str) -> list[Run]:
-    if Path(pattern).exists():
-        return find_all(pattern)
+def _matching(pattern: str, look: Callable[[Path], Found]) -> list[tuple[Path, Found]]:
+    """Return what a pattern matches and holds runs, and what was found by looking there."""
     paths = sorted(map(Path, glob(pattern, recursive=True)), key=_by_name)
     if not paths:
         raise _missing(Path(pattern))
-    runs: list[Run] = []
+    found = []
     for path in paths:
         # What a sweep leaves beside its runs, or a run beneath itself, matches as well.
         with suppress(LabError):
-            runs += find_all(path)
-    if not runs:
+            found.append((path, look(path)))
+    if not found:
         raise LabError(f"{pattern} matches no run; `lab fit --config FILE` makes one.")
-    return runs
+    return found
 
 
 def _runs_in(path: Path, depth: int) -> list[Run]:
