@@ -335,3 +335,11 @@ def test_a_damaged_run_is_left_out_and_named(three, capsys, file, text):
     assert file in said.err
     with pytest.raises(LabError, match="No run is left"):
         compare([str(three / "vae/version_0")])
+
+
+def test_settings_that_are_unknown_are_no_difference(three, capsys):
+    (three / "ae/version_0/config.yaml").unlink()
+    found = [three / "vae/version_0", three / "ae/version_0"]
+    compare([str(path) for path in found])
+    assert "ae/version_0 does not say its settings" in capsys.readouterr().err
+    assert Comparison(find_all(three / "vae/version_0") + find_all(found[1])).settings == {}

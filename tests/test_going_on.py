@@ -3,7 +3,8 @@
 import json
 import shutil
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -80,9 +81,13 @@ def test_a_better_epoch_replaces_the_best_after_another_spelling(run, lab, here)
 
 def test_a_finished_run_stays_finished_and_time_adds_up(run, lab):
     before = json.loads((run / "run.json").read_text())
-    lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
+    with redirect_stderr(StringIO()) as said:
+        lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert f"nothing was trained, as {run}/checkpoints/last.ckpt was at its end" in said.getvalue()
     assert json.loads((run / "run.json").read_text()) == before
-    lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+    with redirect_stderr(StringIO()) as said:
+        lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert "nothing was trained" not in said.getvalue()
     after = json.loads((run / "run.json").read_text())
     assert after["seconds"] > before["seconds"]
     assert after["command"] == before["command"]

@@ -69,7 +69,7 @@ def test_its_plots_need_no_network(write, capsys):
 def test_its_plot_counts_trials_in_whole_numbers(write, capsys):
     sweep(write())
     ticks = re.findall(r'"nticks": ?(\d+)', Path("runs/s/sweep.html").read_text())
-    trials = [path for path in Path("runs/s").glob("trial_*") if path.is_dir()]
+    trials = [*Path("runs/s").glob("trial_*")]
     assert ticks == [str(len(trials))]
 
 
@@ -93,7 +93,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(write, capsys):
     assert states() == ["FAIL", "COMPLETE"]
     said = capsys.readouterr().out
     assert "failed    trial 0: x must not be negative" in said
-    assert Path("runs/s/trial_0.log").read_text() == "x must not be negative\n"
+    assert Path("runs/s/logs/trial_0.log").read_text() == "x must not be negative\n"
     with pytest.raises(LabError, match="no trial has come to an end"):
         sweep(write(parameters={"x": {"value": -1.0}}), storage="other.journal")
 

@@ -108,7 +108,7 @@ def test_two_processes_share_one_queue(write, kind):
     kept = found(STORAGES[kind])
     assert [trial.params["x"] for trial in kept] == [1, 2, 3, 4, 5, 6]
     assert {trial.state.name for trial in kept} == {"COMPLETE"}
-    assert len(list(Path("runs/s").glob("trial_*.log"))) == 6
+    assert len(list(Path("runs/s/logs").glob("trial_*.log"))) == 6
     assert {trial.user_attrs["parent"] for trial in kept} == {process.pid for process in both}
     threads = {file.read_text() for file in Path("runs/s").rglob("threads")}
     assert threads == {"1"}

@@ -123,7 +123,7 @@ def _dispatch(verb: str, argv: list[str]) -> None:
     elif verb in VERBS:
         _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
     else:
-        near = get_close_matches(verb, [*LIGHTNING, *VERBS], 1)
+        near = get_close_matches(verb, ["--help", "--version", *LIGHTNING, *VERBS], 1)
         hint = f"did you mean {near[0]!r}?" if near else "`lab --help` lists the verbs."
         raise LabError(f"there is no such verb; {hint}")
 
@@ -139,12 +139,21 @@ def _check_files(argv: list[str]) -> None:
 def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     """Call a verb, with torch loaded if it needs that, once nothing cheaper is in its way."""
     given = _parsed(verb, function, args)
+    _check_output(function, given)
     if verb not in TORCHLESS:
         _check_runs(given, newest=verb not in EVERY_VERSION)
         process.tune()
         # What builds a checkpoint's model.
         process.load("lightning.pytorch.cli")
     function(**given)
+
+
+def _check_output(function: Callable[..., None], given: dict[str, Any]) -> None:
+    """Refuse to call a picture a text: what opens a file goes by its ending."""
+    option = signature(function).parameters.get("output")
+    ending = Path(option.default or "").suffix if option else ""
+    if ending and Path(given["output"]).suffix.lower() != ending:
+        raise LabError(f"--output ends in {ending}; got {given['output']!r}.")
 
 
 def _check_runs(given: dict[str, Any], newest: bool) -> None:

@@ -32,7 +32,8 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
             if key not in _FREE:
                 raise LabError(
                     f"{folder} was begun with {key} {before}, not {now}: go on without that, or "
-                    f"begin another run from its weights by --ckpt_path {folder} and a --name."
+                    f"let another run go on from its weights and epoch by --ckpt_path {folder} "
+                    "and a --name."
                 )
 
 

@@ -38,6 +38,8 @@ class LabParser(ArgumentParser):
             parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except UnicodeDecodeError as error:
             raise LabError(f"{path} is not text, so it is no configuration.") from error
+        except LabError as error:  # of several files one is to blame
+            raise LabError(f"{path}: {error}") from error
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -50,24 +52,26 @@ class LabParser(ArgumentParser):
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         known = [action.dest for action in parser._actions]
-        raise LabError(brief(message, [*known, *self.nested()])) from ex
+        rest = f"; `{parser.prog.replace(' [options]', '')} --help` lists them."
+        raise LabError(brief(message, [*known, *self.nested()], rest)) from ex
 
     def nested(self) -> Iterable[str]:
         """Return the settings that a command has beneath its options."""
         return ()
 
 
-def brief(message: str, options: Iterable[str] = ()) -> str:
+def brief(message: str, options: Iterable[str] = (), rest: str = ".") -> str:
     """Boil a message of jsonargparse down to what was wrong and what was meant.
 
     Args:
         message: The message, of several lines and all the types that were tried.
         options: Names that would have been accepted.
+        rest: What is said of a name that none of them is like.
     """
     if file := FILE.search(message):
         return f"{file[1]} stands alone; did you mean --config {file[1]}?"
     if wrong := OPTION.search(message):
-        return f"there is no setting {wrong[1]!r}{_nearest(wrong[1], options)}"
+        return f"there is no setting {wrong[1]!r}{_nearest(wrong[1], options, rest)}"
     keys = ".".join(dict.fromkeys(KEY.findall(message)))
     return f"{keys}: {_wrong(message)}" if keys else _wrong(message)
 
@@ -97,13 +101,13 @@ def _plain(name: str, literals: str) -> str:
     return name.rsplit(".", 1)[-1] if name else f"one of {literals}"
 
 
-def _nearest(wrong: str, known: Iterable[str]) -> str:
+def _nearest(wrong: str, known: Iterable[str], rest: str = ".") -> str:
     names = set(known) - {wrong}
     # A wrong first or last part hides how near the rest is.
     for part in (wrong, wrong.partition(".")[0], wrong.rpartition(".")[2]):
         if near := get_close_matches(part, names, 1):
             return f"; did you mean {near[0]!r}?"
-    return "."
+    return rest
 
 
 def _class_names() -> Iterator[str]:

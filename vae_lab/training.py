@@ -167,9 +167,12 @@ class LabCLI(LightningCLI):
         if config.trainer.fast_dev_run or config.trainer.logger is not None:
             self.trainer.fit(**kwargs)
             return
+        before = None
         if self.checkpoint:
+            saved = read(self.checkpoint)
             # Weights that do not fit are refused before anything is written.
-            self.model.on_load_checkpoint(read(self.checkpoint))
+            self.model.on_load_checkpoint(saved)
+            before = saved.get("global_step")
         if 0 in (config.trainer.max_epochs, config.trainer.max_steps):
             raise LabError("there is nothing to train: give --trainer.max_epochs 1 or more.")
         folder, made = run_folder(self.experiment, self.checkpoint)
@@ -182,6 +185,8 @@ class LabCLI(LightningCLI):
         with held(folder), refused, _stopping(folder), _disk(folder), _quiet_board():
             self.trainer.loggers = loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
+        if self.trainer.global_step == before:
+            _say_idle(self.checkpoint)
         _report(folder, self.trainer.checkpoint_callback)
 
     def after_validate(self) -> None:
@@ -324,6 +329,12 @@ def _compile(model: LightningModule) -> None:
     for net in model.modules():
         if isinstance(net, Encoder | Decoder):
             net.compile()
+
+
+@rank_zero_only
+def _say_idle(checkpoint: Path | None) -> None:
+    said = f"{checkpoint} was at its end; a higher --trainer.max_epochs goes on"
+    print(f"lab fit: nothing was trained, as {said}.", file=sys.stderr)
 
 
 @rank_zero_only

@@ -107,6 +107,7 @@ def _start(
     mode: str,
 ) -> "subprocess.Popen[bytes]":
     try:
+        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open(mode) as out:
             return subprocess.Popen(
                 words,

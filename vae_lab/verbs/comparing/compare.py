@@ -73,10 +73,15 @@ def compare(
 
 
 def _sound(found: Sequence[Run]) -> Iterator[Run]:
-    """Leave out the runs of which a file is damaged, and say so: the others are as good as ever."""
+    """Leave out the runs of which a file is damaged, and say so: the others are as good as ever.
+
+    Also say which runs lack their settings.
+    """
     for run in found:
         try:
-            _ = run.config, run.evaluation, run.epoch_ends
+            _ = run.evaluation, run.epoch_ends
+            if not run.config:
+                print(f"lab compare: {run.path} does not say its settings", file=sys.stderr)
             yield run
         except LabError as error:
             print(f"lab compare: {run.path} is left out: {error}", file=sys.stderr)

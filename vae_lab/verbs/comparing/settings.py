@@ -49,10 +49,12 @@ def protocols(run: Run, over: Sequence[str] = ()) -> dict[str, dict[str, str]]:
 def differences(runs: Sequence[Run], over: Sequence[str] = ()) -> dict[str, list[str]]:
     """Return for each setting that differs, but for those `over`, one text a run or none."""
     tables = [settings(run, over) for run in runs]
+    # What a run without its config.yaml was trained with is unknown, not different.
+    known = [table for table in tables if table]
     different = {
         key: [table.get(key, "") for table in tables]
-        for key in union(tables)
-        if len({table.get(key, "") for table in tables}) > 1
+        for key in union(known)
+        if len({table.get(key, "") for table in known}) > 1
     }
     different = {_shorten(key, different): cells for key, cells in different.items()}
     return different | _different_protocols([protocols(run, over) for run in runs])

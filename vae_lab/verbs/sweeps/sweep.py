@@ -24,7 +24,7 @@ def sweep(
     """Train what a W&B sweep file describes, several runs at a time, without W&B.
 
     A trial's number is the best of its metric's curve. Runs go to `runs/<sweep>/trial_<n>`; what a
-    trial prints goes to a `.log` beside it, and plots of all trials to `sweep.html`. The same
+    trial prints goes to `logs` beside them, and plots of all trials to `sweep.html`. The same
     command goes on with what was interrupted.
 
     Args:

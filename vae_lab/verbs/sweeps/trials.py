@@ -75,7 +75,7 @@ class Trials:
 
     def log(self, number: int) -> Path:
         """Return the file that has what a trial printed."""
-        return self.folder / f"trial_{number}.log"
+        return self.folder / "logs" / f"trial_{number}.log"
 
     def _work(self, ended: Callable[[int], object]) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
