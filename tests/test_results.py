@@ -273,7 +273,8 @@ def test_figures_are_drawn_of_the_runs_that_are_there(trains):
 def test_a_failure_is_a_failure_on_the_page_and_the_rest_goes_on(trains):
     trains()
     Path("broken").write_text("vae_digits")
-    results(workers=1)
+    with pytest.raises(LabError, match=r"3 failed: vae_digits, seed 0; vae_digits, seed 1; heir, seed 0\.$"):
+        results(workers=1)
     page = Path("RESULTS.md").read_text()
     assert "**FAILED**, seed 1: lab fit: the disk is full." in page
     assert "**FAILED**, seed 0: it needs a run of vae_digits, and there is none" in page
@@ -373,7 +374,8 @@ def test_numbers_of_other_weights_or_of_fewer_samples_are_not_the_rows(trains, l
 
 def test_a_metric_that_the_evaluation_lacks_is_a_failure(trains):
     trains(judge={"metrics": {"c1_error": {}}})
-    results(("judge",))
+    with pytest.raises(LabError, match="1 failed: judge, seed 0"):
+        results(("judge",))
     assert "measured no test/c1_error; there is test/error" in Path("RESULTS.md").read_text()
 
 

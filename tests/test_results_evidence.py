@@ -176,7 +176,8 @@ def test_what_was_made_of_weights_that_are_no_more_is_no_rows(trains):
 def test_a_failure_of_other_settings_is_forgotten(trains, lay):
     trains()
     Path("broken").write_text("vae_digits")
-    results(("vae_digits",))
+    with pytest.raises(LabError, match="2 failed"):
+        results(("vae_digits",))
     assert "**FAILED**, seed 1: lab fit: the disk is full." in page()
     for change in ({"overrides": ["--model.latent_dim=4"]}, {"evaluate": {"samples": 3}}):
         lay(vae_digits=change)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.test_results import FIGURES, calls, lay, trains
 from tests.test_results_evidence import RUNS, rewrite
+from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import Run
 from vae_lab.verbs.results.digits import quick
@@ -149,7 +150,8 @@ def test_a_new_training_that_failed_is_told_beside_the_number_on_record(trains):
     results(("judge",))
     shutil.rmtree("runs")
     Path("broken").write_text("judge")
-    results(("judge",))
+    with pytest.raises(LabError, match="1 failed"):
+        results(("judge",))
     page = Path("RESULTS.md").read_text()
     assert "0.25 ± 0.50 (1 seed, **FAILED** for 1)" in page
     assert "**FAILED**, seed 0: lab fit: the disk is full." in page

@@ -1,7 +1,6 @@
 """`lab results`: the published table and its figures, re-made from the experiments."""
 
 import os
-import sys
 from pathlib import Path
 
 from vae_lab.errors import LabError
@@ -42,7 +41,8 @@ def results(
         index: Folder that says what the rows and figures are.
 
     Raises:
-        LabError: If the index is wrong, there is no such row, or a page cannot be written.
+        LabError: If the index is wrong, there is no such row, a page cannot be written, or, once
+            all else is done, a training or an evaluation failed.
     """
     from vae_lab.verbs.results.digits import quick as on_digits
     from vae_lab.verbs.results.figures import draw, figures_page
@@ -66,10 +66,9 @@ def results(
     for path, title in zip(pages, titles, strict=True):
         _check(path, title)
     shelf = Shelf(on_digits(table) if quick else table, place)
+    queue = Queue(shelf, [] if page_only else wanted(shelf, chosen, table.named(names)))
     try:
-        if not page_only and (jobs := wanted(shelf, chosen, table.named(names))):
-            print(f"{len(jobs)} trainings or evaluations are missing", file=sys.stderr)
-            Queue(shelf, jobs).run(workers)
+        queue.run(workers)
     finally:
         # What was reached before Ctrl-C is worth a page and a record.
         _write(pages[0], page(shelf, titles[0], quick, os.path.relpath(pages[1], pages[0].parent)))
@@ -77,6 +76,8 @@ def results(
     folder = pages[1].with_suffix("")
     missing = draw(shelf, folder, workers)
     _write(pages[1], figures_page(shelf, titles[1], missing, folder.name))
+    if queue.failed:
+        raise LabError(f"{len(queue.failed)} failed: {'; '.join(map(str, queue.failed))}.")
 
 
 def _check(path: Path, title: str) -> None:

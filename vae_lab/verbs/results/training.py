@@ -65,11 +65,15 @@ class Queue:
     Args:
         shelf: Where runs are found, and go.
         jobs: What is missing.
+
+    Attributes:
+        failed: The jobs that did not come to their end by their own fault.
     """
 
     def __init__(self, shelf: Shelf, jobs: Sequence[Job]) -> None:
         self.shelf, self.index, self.root = shelf, shelf.index, shelf.root
         self._waiting, self._running = list(jobs), list[Job]()
+        self.failed: list[Job] = []
         self._workers, self._changed = workers.Workers(), threading.Condition()
 
     def run(self, count: int) -> None:
@@ -78,6 +82,9 @@ class Queue:
         Raises:
             LabError: If the folder cannot be written to, or trainings of before still run there.
         """
+        if not self._waiting:
+            return
+        _say(f"{len(self._waiting)} trainings or evaluations are missing")
         with _locked(self.root) as self._lock:
             self._workers.run(count, self._work)
 
@@ -164,6 +171,7 @@ class Queue:
                 raise _Failed(f"lab evaluate measured no test/{key}{hint}")
 
     def _fail(self, job: Job, reason: str) -> None:
+        self.failed.append(job)
         _say(f"{job}: FAILED, {reason}")
         with atomic(_note(self.root, job)) as file:
             file.write(f"{self.shelf.fingerprint(job.name)} {reason}".encode())
