@@ -273,7 +273,9 @@ def test_figures_are_drawn_of_the_runs_that_are_there(trains):
 def test_a_failure_is_a_failure_on_the_page_and_the_rest_goes_on(trains):
     trains()
     Path("broken").write_text("vae_digits")
-    with pytest.raises(LabError, match=r"3 failed: vae_digits, seed 0; vae_digits, seed 1; heir, seed 0\.$"):
+    with pytest.raises(
+        LabError, match=r"3 failed: vae_digits, seed 0; vae_digits, seed 1; heir, seed 0\.$"
+    ):
         results(workers=1)
     page = Path("RESULTS.md").read_text()
     assert "**FAILED**, seed 1: lab fit: the disk is full." in page
