@@ -169,7 +169,7 @@ def test_a_judge_sees_the_images_that_the_data_were_drawn_from(staged):
         ({"model": nn.Identity()}, {}, "--judge needs a model that can sample; Identity cannot"),
         ({"model": nn.Identity()}, {"judge": None, "parzen": True}, "--parzen .* Identity cannot"),
         ({"judge": Generator()}, {}, "--judge needs a model that can classify; Generator cannot"),
-        ({}, {"samples": 0}, "samples are all at least 1"),
+        ({}, {"samples": 0}, "--samples is at least 1; got 0"),
         ({}, {"judge": None}, "Generator can neither bound .* measured by a --judge"),
         ({}, {"judge": "nowhere"}, "There is no nowhere"),
     ],

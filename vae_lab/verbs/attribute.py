@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import checkpoint_of, load_data, load_model
-from vae_lab.verbs.picture import distinct, positive, save
+from vae_lab.verbs.options import at_least, distinct
+from vae_lab.verbs.picture import save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +73,7 @@ def attribute(
         raise LabError(f"--strength is above 0; got {strength}.")
     if steps < 3 or steps % 2 == 0:
         raise LabError(f"--steps is odd and at least 3, as many to either side; got {steps}.")
-    positive("n", n)
+    at_least(1, n=n)
     distinct(numbers=numbers, output=output)
     known = digest(checkpoint_of(run))
     if judge not in (None, "inception") and digest(checkpoint_of(judge)) == known:

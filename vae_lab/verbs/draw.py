@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_lab.runs import expand
-from vae_lab.verbs.picture import Split, one_name, picture, positive, save
+from vae_lab.verbs.options import at_least
+from vae_lab.verbs.picture import Split, one_name, picture, save
 
 __all__ = [
     "complete",
@@ -39,9 +40,10 @@ def sample(
     """
     from vae_lab.pictures import WIDTH, beside
 
+    at_least(1, n=n)
     kind: str = "class_rows,attribute_rows" if y == "all" else "samples"
     options: dict[str, Any] = {"seed": seed} if y == "all" else {"seed": seed, "label": y}
-    options["n"] = positive("n", n if n is not None else 10 if y == "all" else 64)
+    options["n"] = n if n is not None else 10 if y == "all" else 64
     if len(runs) == 1:
         save(picture(kind, runs[0], **options), output)
         return
@@ -58,7 +60,7 @@ def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer
         split: Where the images come from.
         output: PNG to write.
     """
-    n = positive("n", n)
+    at_least(1, n=n)
     # How far an attribute goes is known from many images.
     _draw("transfer,attribute_walks", run, output, (split, max(n, 1000)), n=n)
 
@@ -81,7 +83,7 @@ def complete(
         seed: The same seed draws the same images.
         output: PNG to write.
     """
-    n, draws = positive("n", n), positive("draws", draws)
+    at_least(1, n=n, draws=draws)
     _draw("completions", run, output, (split, n), n=n, draws=draws, seed=seed)
 
 
@@ -96,7 +98,7 @@ def reconstruct(
         split: Where the images come from.
         output: PNG to write.
     """
-    n = positive("n", n)
+    at_least(1, n=n)
     _draw("reconstructions", run, output, (split, n), n=n)
 
 
@@ -112,7 +114,7 @@ def denoise(
         seed: The same seed corrupts them alike.
         output: PNG to write.
     """
-    n = positive("n", n)
+    at_least(1, n=n)
     _draw("restorations", run, output, (split, n), n=n, seed=seed)
 
 
@@ -163,7 +165,7 @@ def traverse(
     from vae_lab.pictures import beside, captioned
 
     images: tuple[Split, int] = ("val", max(1000, image + 1))
-    steps, rows = positive("steps", steps), positive("rows", rows)
+    at_least(1, steps=steps, rows=rows)
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
     drawn = [picture("traversals,sweeps", run, images, **options) for run in runs]
     if len(runs) > 1:
@@ -189,7 +191,7 @@ def interpolate(
         split: Where the images come from.
         output: PNG to write.
     """
-    pairs, steps = positive("pairs", pairs), positive("steps", steps)
+    at_least(1, pairs=pairs, steps=steps)
     _draw("interpolation,inverted_walks", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
 
 
@@ -201,7 +203,8 @@ def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
         side: Images a side.
         output: PNG to write.
     """
-    _draw("manifold", run, output, side=positive("side", side))
+    at_least(1, side=side)
+    _draw("manifold", run, output, side=side)
 
 
 def _draw(

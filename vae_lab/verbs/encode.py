@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from vae_lab.verbs.bar import bar
+from vae_lab.verbs.options import at_least
 
 __all__ = ["encode"]
 
@@ -26,12 +27,9 @@ def encode(
 
     from vae_lab import runs
     from vae_lab.contracts import Encodes, require
-    from vae_lab.errors import LabError
     from vae_lab.files import atomic
 
-    if limit is not None and limit < 1:
-        raise LabError(f"--limit is at least 1; got {limit}.")
-
+    at_least(1, limit=limit)
     model: Any = runs.load_model(run)
     require(model, Encodes, "this")
     data = runs.load_data(run)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import Run, checkpoint_of, find
-from vae_lab.verbs.picture import Split, check_images, distinct, positive, save
+from vae_lab.verbs.options import at_least, distinct
+from vae_lab.verbs.picture import Split, check_images, save
 
 if TYPE_CHECKING:
     from vae_lab.verbs.comparing.comparison import Column
@@ -61,7 +62,7 @@ def gallery(
     from vae_lab.randomness import reseed
     from vae_lab.runs import load_data, load_model
 
-    positive("n", n)
+    at_least(1, n=n)
     distinct(table=table, output=output)
     found = [find(run) for run in runs]
     _check_twice(found)

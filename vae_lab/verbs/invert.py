@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vae_lab.errors import LabError
 from vae_lab.runs import checkpoint_of
 from vae_lab.verbs.bar import bar
-from vae_lab.verbs.picture import Split, check_images, distinct, one_name, positive, save
+from vae_lab.verbs.options import at_least, distinct
+from vae_lab.verbs.picture import Split, check_images, one_name, save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +83,8 @@ def invert(
     from vae_lab.runs import load_data, load_model
 
     distinct(codes=codes, output=output)
-    how = Search(positive("steps", steps), positive("restarts", restarts), penalty)
+    at_least(1, steps=steps, restarts=restarts, data=data)
+    how = Search(steps, restarts, penalty)
     names = _names(runs)
     sources = [load_data(run) for run in runs]
     if len(runs) > 1:
@@ -152,7 +154,7 @@ def _targets(
         x = _read(files, model.shape)
         found, about = Batch(x, x.new_zeros(len(x))), "files"
     else:
-        found = source.images(split, positive("data", 20 if n is None else n))
+        found = source.images(split, 20 if n is None else n)
         about = f"{split} images, binarize {source.protocol(split)['binarize']}"
     return found if y is None else found._replace(y=given_class(model, y, len(found.x))), about
 

@@ -1,6 +1,6 @@
 """`lab neighbours`: samples beside the training images that they may be copies of."""
 
-from vae_lab.errors import LabError
+from vae_lab.verbs.options import at_least
 
 __all__ = ["neighbours"]
 
@@ -29,8 +29,7 @@ def neighbours(
     from vae_lab.metrics.neighbours import nearest
     from vae_lab.randomness import reseed
 
-    if n < 1:
-        raise LabError(f"--n is at least 1; got {n}.")
+    at_least(1, n=n)
     model = runs.load_model(run)
     DRAWINGS["samples"].check(model, "`lab neighbours`")
     assert isinstance(model, Samples)  # as was checked

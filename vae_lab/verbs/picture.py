@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from vae_lab.contracts import Images
 
-__all__ = ["Split", "check_images", "distinct", "one_name", "picture", "positive", "save"]
+__all__ = ["Split", "check_images", "one_name", "picture", "save"]
 
 Split = Literal["train", "val", "test"]
 
@@ -74,30 +74,6 @@ def save(picture: "Tensor", output: str) -> None:
 
     save_png(picture, Path(output))
     print(output)
-
-
-def positive(name: str, value: int) -> int:
-    """Return an option's value, which is at least 1.
-
-    Raises:
-        LabError: If it is not.
-    """
-    from vae_lab.errors import LabError
-
-    if value < 1:
-        raise LabError(f"--{name} is at least 1; got {value}.")
-    return value
-
-
-def distinct(**outputs: str) -> None:
-    """Refuse two options of which the later would write over what the earlier has written.
-
-    Raises:
-        LabError: If both name one file.
-    """
-    (first, path), (second, other) = outputs.items()
-    if Path(path).resolve() == Path(other).resolve():
-        raise LabError(f"--{first} and --{second} are both {other}; give one another name.")
 
 
 def check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> None:

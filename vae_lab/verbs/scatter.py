@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from vae_lab.verbs.picture import Split, one_name, picture, positive, save
+from vae_lab.verbs.options import at_least
+from vae_lab.verbs.picture import Split, one_name, picture, save
 
 __all__ = ["scatter"]
 
@@ -30,7 +31,8 @@ def scatter(
     """
     from vae_lab.pictures import beside, stacked
 
-    images = (split, positive("n", n))
+    at_least(1, n=n)
+    images = (split, n)
     kind: str = "beside_prior" if prior else "scatter"
     options: dict[str, Any] = {} if prior else {"projection": projection}
     drawn = [picture(kind, run, images, name=one_name(run), **options) for run in runs]

@@ -14,6 +14,7 @@ from vae_lab.files import atomic
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import Comparison
 from vae_lab.verbs.comparing.grouping import Groups
+from vae_lab.verbs.options import at_least
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,8 +90,7 @@ def _sound(found: Sequence[Run]) -> Iterator[Run]:
 
 def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:
     """Return the `n` best runs, in the order given."""
-    if n < 1:
-        raise LabError("--best is at least 1.")
+    at_least(1, best=n)
     key = comparison.sorted_by
     if key is None:
         raise LabError("No metric was measured alike for all runs; name one by --metric.")

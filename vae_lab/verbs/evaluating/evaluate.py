@@ -12,6 +12,7 @@ from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.evaluating.report import merged, show
+from vae_lab.verbs.options import at_least
 
 # Annotations by these are quoted: were all postponed, jsonargparse would import these to read them.
 if TYPE_CHECKING:
@@ -67,10 +68,9 @@ def evaluate(
         LabError: If an argument is out of range, the run cannot be loaded, the model can do
             nothing that is measured here, or a result is not a finite number.
     """
-    if importance_samples < 0 or (limit is not None and limit < 1):
-        raise LabError("importance_samples is at least 0 and limit at least 1.")
-    if min(ais_images, ais_chains, ais_temperatures, samples) < 1:
-        raise LabError("ais_images, ais_chains, ais_temperatures and samples are all at least 1.")
+    at_least(0, importance_samples=importance_samples)
+    at_least(1, limit=limit, samples=samples, ais_images=ais_images, ais_chains=ais_chains)
+    at_least(1, ais_temperatures=ais_temperatures)
     checkpoint = checkpoint_of(run).absolute()
     folder = checkpoint.parent
     if folder.name == "checkpoints":

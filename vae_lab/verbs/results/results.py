@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
+from vae_lab.verbs.options import at_least
 
 __all__ = ["results"]
 
@@ -60,8 +61,7 @@ def results(
         Path(figures or (place / "figures.md" if quick else "docs/figures.md")),
     ]
     titles = [f"# {what}{' of the embedded digits' * quick}" for what in ("Results", "Figures")]
-    if workers is not None and workers < 1:
-        raise LabError(f"--workers is at least 1; got {workers}.")
+    at_least(1, workers=workers)
     workers = workers or os.cpu_count() or 1
     for path, title in zip(pages, titles, strict=True):
         _check(path, title)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vae_lab.errors import LabError
+from vae_lab.verbs.options import at_least
 
 if TYPE_CHECKING:
     from vae_lab.verbs.sweeps.trials import Trials
@@ -48,8 +49,7 @@ def sweep(
 
     wanted = read(file)
     trials = wanted.run_cap if trials is None else trials
-    if workers < 1 or (trials is not None and trials < 1):
-        raise LabError("--workers, and how many trials there are, are at least 1.")
+    at_least(1, workers=workers, trials=trials)
     if not all(map(find_spec, ("optuna", "plotly"))):
         raise LabError("a sweep without W&B needs Optuna: `pip install -e '.[sweep]'`.")
     _ = wanted.words({}), wanted.space

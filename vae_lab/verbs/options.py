@@ -1,0 +1,29 @@
+"""What verbs refuse of their options, each by its name."""
+
+from pathlib import Path
+
+from vae_lab.errors import LabError
+
+__all__ = ["at_least", "distinct"]
+
+
+def at_least(least: int, **options: int | None) -> None:
+    """Refuse an option that is too small; None is one that was not given.
+
+    Raises:
+        LabError: If one is.
+    """
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise LabError(f"--{name} is at least {least}; got {value}.")
+
+
+def distinct(**outputs: str) -> None:
+    """Refuse two options of which the later would write over what the earlier has written.
+
+    Raises:
+        LabError: If both name one file.
+    """
+    (first, path), (second, other) = outputs.items()
+    if Path(path).resolve() == Path(other).resolve():
+        raise LabError(f"--{first} and --{second} are both {other}; give one another name.")
