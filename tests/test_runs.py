@@ -105,6 +105,26 @@ def test_what_is_missing_is_said_with_the_nearest_name(tmp_path):
         runs.find(tmp_path / "zzz")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("vae", "runs/vae"),
+        ("vea/version_0", "runs/vae"),
+        ("vae/version_1", "runs/vae/version_0"),
+        ("vae.yaml", "experiments/vae.yaml"),
+        ("cave.yaml", "experiments/cvae.yaml or experiments/vae.yaml"),
+    ],
+)
+def test_what_is_named_without_its_folder_is_found_where_it_usually_lies(here, given, meant):
+    make_run(here / "runs/vae/version_0")
+    (here / "experiments").mkdir()
+    for name in ("vae", "cvae"):
+        (here / f"experiments/{name}.yaml").touch()
+    with pytest.raises(LabError) as error:
+        runs.check_exists(given)
+    assert str(error.value) == f"There is no {given}; did you mean {meant}?"
+
+
 def test_a_file_of_settings_is_no_run(tmp_path):
     path = tmp_path / "vae_mnist.yaml"
     path.write_text("model: VAE\n")

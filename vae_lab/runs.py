@@ -43,6 +43,8 @@ Found = TypeVar("Found")
 
 _MARKS = ("config.yaml", "checkpoints", "metrics.csv")
 _AXES = ("step", "epoch", "images")
+# Where what is named without its folder lies, by the name's ending.
+_USUAL = {"": Path("runs"), ".yaml": Path("experiments")}
 
 
 @dataclass(frozen=True)
@@ -318,14 +320,20 @@ def _age(path: Path) -> tuple[int, float, str]:
 
 def _missing(path: Path) -> LabError:
     """Name what the user may have meant by a path that does not exist."""
-    wanted = path
-    while not wanted.parent.exists():
-        wanted = wanted.parent
-    names = [p.name for p in wanted.parent.iterdir()] if wanted.parent.is_dir() else []
-    near = [str(wanted.parent / name) for name in get_close_matches(wanted.name, names)]
+    near = _near(path) or _near(_USUAL.get(path.suffix, Path()) / path)
     return LabError(
         f"There is no {path}" + (f"; did you mean {' or '.join(near)}?" if near else ".")
     )
+
+
+def _near(path: Path) -> list[str]:
+    """Return a path if it exists, else what is called much like its first part that does not."""
+    if path.exists():
+        return [str(path)]
+    while not path.parent.exists():
+        path = path.parent
+    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    return [str(path.parent / name) for name in get_close_matches(path.name, names)]
 
 
 def _read_text(path: Path) -> str:
