@@ -82,7 +82,7 @@ def _sound(found: Sequence[Run]) -> Iterator[Run]:
         try:
             _ = run.evaluation, run.epoch_ends
             if not run.config:
-                print(f"lab compare: {run.path} does not say its settings", file=sys.stderr)
+                print(f"lab compare: {run.path} does not say its settings.", file=sys.stderr)
             yield run
         except LabError as error:
             print(f"lab compare: {run.path} is left out: {error}", file=sys.stderr)
