@@ -1,6 +1,7 @@
 """What happens around training: means, histories, progress, records, pictures."""
 
 import json
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab.callbacks import History, Last, Pictures, Progress
 from vae_lab.callbacks.idle import BATCH_HOOKS, drop_idle_hooks
@@ -120,6 +122,16 @@ def test_only_hooks_that_somebody_wrote_are_called():
     assert model.on_train_batch_end is None
 
 
+def other(urgency):
+    """Return as much of a strategy, with another process that has so urgent a reason to save."""
+
+    def reduce(mine, reduce_op):
+        assert reduce_op == "max"
+        return max(mine, torch.tensor(urgency))
+
+    return SimpleNamespace(root_device="cpu", reduce=reduce)
+
+
 def trainer(**changes):
     """Return as much of a trainer as the last checkpoint asks for."""
     progress = SimpleNamespace(is_last_batch=False)
@@ -127,12 +139,12 @@ def trainer(**changes):
         **{
             "fit_loop": SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
             "accumulate_grad_batches": 1,
-            "received_sigterm": False,
+            "received_sigterm": False,  # before training began
             "should_stop": False,
             "global_step": 7,
             "max_steps": -1,
             "world_size": 1,
-            "strategy": SimpleNamespace(broadcast=lambda late: late),
+            "strategy": other(0),
         }
         | changes
     )
@@ -143,15 +155,13 @@ def trainer(**changes):
     [
         ({}, 10, 3, False),
         ({}, 1e-9, 3, True),
-        ({"received_sigterm": True}, 10, 3, True),
         ({"should_stop": True}, 10, 3, True),
         ({"max_steps": 7}, 10, 3, True),
         ({"accumulate_grad_batches": 3}, 1e-9, 3, False),
         ({"accumulate_grad_batches": 3}, 1e-9, 5, True),
-        # Processes agree on the clock now and then only, and the first one's counts.
-        ({"world_size": 2}, 1e-9, 3, False),
-        ({"world_size": 2}, 1e-9, 50, True),
-        ({"world_size": 2, "strategy": SimpleNamespace(broadcast=lambda _: True)}, 10, 50, True),
+        ({"world_size": 2}, 10, 3, False),
+        ({"world_size": 2}, 1e-9, 3, True),
+        ({"world_size": 2, "strategy": other(1)}, 10, 3, True),
         ({"world_size": 2, "max_steps": 7}, 10, 3, True),
     ],
 )
@@ -161,6 +171,31 @@ def test_when_the_last_checkpoint_is_due(monkeypatch, changes, minutes, batch_id
     last.on_train_start(trainer(), BusyModel())
     last.on_train_batch_end(trainer(**changes), BusyModel(), None, None, batch_idx)
     assert bool(done) == saved
+
+
+@pytest.mark.parametrize("changes", [{}, {"world_size": 2}, {"accumulate_grad_batches": 3}])
+def test_sigterm_is_answered_once_gradients_are_whole(monkeypatch, changes):
+    last, done = Last(), []
+    monkeypatch.setattr(last, "_save", done.append)
+    last.on_train_start(trainer(), BusyModel())
+    signal.raise_signal(signal.SIGTERM)
+    if changes.get("accumulate_grad_batches"):
+        last.on_train_batch_end(trainer(**changes), BusyModel(), None, None, 3)
+        assert not done
+    with pytest.raises(SIGTERMException):
+        last.on_train_batch_end(trainer(**changes), BusyModel(), None, None, 5)
+    assert done
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_sigterm_of_another_process_or_of_before_training_counts(monkeypatch, early):
+    last, done = Last(), []
+    monkeypatch.setattr(last, "_save", done.append)
+    last.on_train_start(trainer(received_sigterm=early), BusyModel())
+    others = {} if early else {"world_size": 2, "strategy": other(2)}
+    with pytest.raises(SIGTERMException):
+        last.on_train_epoch_end(trainer(**others), BusyModel())
+    assert done
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])

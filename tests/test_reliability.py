@@ -40,13 +40,13 @@ FIT = [
 ]
 
 
-def check_resumed(whole):
-    """Compare the run in this folder with the unbroken one."""
+def check_resumed(whole, partial=None):
+    """Compare the run in this folder with the unbroken one, but for a window cut off at a step."""
     mine, theirs = last(), last(root=whole)
     assert {key: same(mine[key], theirs[key]) for key in STATE} == dict.fromkeys(STATE, True)
     assert os.listdir("runs/run") == ["version_0"]
     unbroken = rows(root=whole)
-    assert [row for row in rows() if row in unbroken] == unbroken
+    assert [r for r in rows() if r in unbroken or r["step"] != str(partial)] == unbroken
     best = runs.Run(Path("runs/run/version_0")).checkpoint("best")
     assert same(
         torch.load(best, weights_only=True)["state_dict"],
@@ -67,7 +67,7 @@ def test_a_run_goes_on_after_so_many_steps(lab, whole, steps):
     lab(*FIT, f"--trainer.max_steps={steps}")
     assert last()["global_step"] == steps
     lab(*FIT, "--ckpt_path=last")
-    check_resumed(whole)
+    check_resumed(whole, partial=steps)
 
 
 @pytest.mark.parametrize("step", [4, 10])
@@ -78,12 +78,42 @@ def test_a_run_goes_on_after_a_crash_in_an_epoch(lab, stopped, whole, step):
     check_resumed(whole)
 
 
-def test_a_run_goes_on_after_sigterm(lab, stopped, whole, capfd):
-    assert stopped(SystemExit, 13, lambda: signal.raise_signal(signal.SIGTERM)).code == 143
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("step", [3, 9, 13])  # in the first epoch, its last step, in the second
+def test_a_run_goes_on_after_sigterm(lab, stopped, whole, capfd, step):
+    assert stopped(SystemExit, step, terminate).code == 143
     assert "--ckpt_path runs/run/version_0 goes on" in capfd.readouterr().err
-    assert last()["global_step"] == 14
+    assert last()["global_step"] == step + 1
     lab(*FIT, "--ckpt_path=last")
     check_resumed(whole)
+
+
+def test_a_run_goes_on_after_sigterm_in_its_first_validation(lab, whole, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(VAE, "on_validation_start", lambda self: terminate())
+        lab(*FIT)
+    assert stop.value.code == 143
+    assert last()["global_step"] == 10
+    lab(*FIT, "--ckpt_path=last")
+    check_resumed(whole)
+
+
+def test_sigterm_waits_for_gradients_that_accumulate(lab, stopped):
+    words = ["--trainer.accumulate_grad_batches=3"]
+    assert stopped(SystemExit, 1, terminate, *words).code == 143
+    progress = last()["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    assert (last()["global_step"], progress["current"]["processed"]) == (2, 6)
+
+
+def test_a_best_checkpoint_of_weights_alone_is_not_what_a_run_goes_on_from(lab):
+    words = [*FIT, "--checkpoint.save_weights_only=true"]
+    lab(*words, "--trainer.max_epochs=1")
+    assert "optimizer_states" in last()
+    lab(*words, "--ckpt_path=last")
+    assert last()["global_step"] == 30
 
 
 @pytest.mark.usefixtures("interruptible")

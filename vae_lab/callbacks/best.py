@@ -36,8 +36,9 @@ class Best(ModelCheckpoint):
         return {**super().state_dict(), "objective": self.objective}
 
     def written_at(self, step: int) -> str | None:
-        """Return the path of the best checkpoint if it was written after that many steps."""
-        return self.best_model_path if self._last_global_step_saved == step else None
+        """Return the path of the best checkpoint if all of it was written after that many steps."""
+        whole = not self.save_weights_only
+        return self.best_model_path if whole and self._last_global_step_saved == step else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.objective = state_dict["objective"]

@@ -1,13 +1,17 @@
 """The checkpoint from which a stopped run goes on."""
 
 import os
+import signal
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab.callbacks.best import Best
 from vae_lab.contracts import Batch
@@ -15,14 +19,16 @@ from vae_lab.errors import LabError
 
 __all__ = ["Last"]
 
-PATIENCE = 50  # steps between two looks at the clock where processes have to agree on it
+# What a process has against going on without a checkpoint; where several differ, the most counts.
+_NOTHING, _LATE, _TOLD = range(3)
 
 
 class Last(ModelCheckpoint):
     """Saves `last.ckpt` at every epoch's end, in the middle of a long epoch, and before a stop.
 
-    SIGTERM, by which schedulers and shutdowns announce a kill, is answered with a checkpoint
-    after the step it came in; SIGKILL costs at most the work since the latest one.
+    SIGTERM, by which schedulers and shutdowns announce a kill, is answered with a checkpoint after
+    the step that it came in, gradients accumulated, or after a validation, by all processes if one
+    of them gets it; SIGKILL costs at most the work since the latest one.
 
     Args:
         minutes: Training time between two checkpoints within an epoch.
@@ -41,6 +47,14 @@ class Last(ModelCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at, self._saved_step = time.monotonic(), -1
+        self._told = trainer.received_sigterm
+        # Lightning's handler ends training wherever it is, and talks to the other processes at
+        # once, in the middle of what they say. It puts back what was there before, not this.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._tell)
+
+    def _tell(self, *_: object) -> None:
+        self._told = True
 
     def on_train_batch_end(
         self,
@@ -52,21 +66,30 @@ class Last(ModelCheckpoint):
     ) -> None:
         # An epoch's last step is saved at its end; gradients that still accumulate never are.
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if whole and not last and (self._late(trainer, batch_idx) or _ending(trainer)):
+        if last or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        urgency = self._urgency(trainer)
+        if urgency or _ending(trainer):
             self._save(trainer)
+        if urgency == _TOLD:
+            raise SIGTERMException
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Lightning calls this in the middle of an epoch too, if training ends there; what was
         # saved before still has the rest of the epoch to come.
         if trainer.global_step != self._saved_step:
             self._save(trainer)
+        if self._urgency(trainer) == _TOLD:
+            raise SIGTERMException
 
-    def _late(self, trainer: Trainer, batch_idx: int) -> bool:
-        if trainer.world_size > 1 and batch_idx % PATIENCE:
-            return False
-        late = trainer.received_sigterm or time.monotonic() - self._saved_at >= self.seconds
-        return trainer.strategy.broadcast(late)
+    def _urgency(self, trainer: Trainer) -> int:
+        """Return the most urgent reason for a checkpoint that any process has."""
+        late = time.monotonic() - self._saved_at >= self.seconds
+        urgency = _TOLD if self._told else _LATE if late else _NOTHING
+        if trainer.world_size == 1:
+            return urgency
+        every = torch.tensor(urgency, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(every, reduce_op="max"))
 
     def _save(self, trainer: Trainer) -> None:
         # Lightning's Trainer declares no `fast_dev_run`, so mypy knows of none: its setup sets it.
