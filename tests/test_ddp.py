@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -48,17 +49,31 @@ class Witness(Callback):
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(self.notes))
 
 
+class Terminated(Callback):
+    """Is told to end in a step, as one process of the two."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_rank == 1 and trainer.global_step == 6:
+            signal.raise_signal(signal.SIGTERM)
+
+
 def digest(tensor):
     return sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
 
 
-def run(folder, *words):
-    """Run `lab` there, at most three minutes, and return what each process wrote down."""
+def call(folder, *words):
+    """Run `lab` there, at most three minutes, and return its status and what it complained of."""
     folder.mkdir(exist_ok=True)
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "vae_lab", *FIT, *words]
     done = subprocess.run(command, cwd=folder, env=here, timeout=180, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    return done.returncode, done.stderr.decode()
+
+
+def run(folder, *words):
+    """Run `lab` there to its end, and return what each process wrote down."""
+    status, said = call(folder, *words)
+    assert status == 0, said[-2000:]
     assert os.listdir(folder / "runs/run") == ["version_0"]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
@@ -115,3 +130,14 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(whole, tmp_path):
     ]
     moments, resumed = (state["optimizer_states"][0]["state"] for state in states)
     assert all(torch.equal(moments[k]["exp_avg"], resumed[k]["exp_avg"]) for k in moments)
+
+
+@pytest.mark.slow
+def test_one_process_that_is_told_to_end_ends_both_with_a_checkpoint(whole, tmp_path):
+    words = ("--trainer.max_epochs=2", "--trainer.callbacks+=test_ddp.Terminated")
+    status, said = call(tmp_path, *words)
+    assert (status, "goes on" in said) == (143, True), said[-2000:]
+    checkpoint = tmp_path / "runs/run/version_0/checkpoints/last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 7
+    again = run(tmp_path, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert again[0]["weights"][-1] == whole[1][0]["weights"][-1]
