@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal
 
+from vae_lab.conditions import ClassCondition, PartialCondition
 from vae_lab.contracts import Batch, Generates
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import DiscretizedLogisticMixture, Likelihood
@@ -23,7 +24,7 @@ from vae_lab.metrics.annealed import (
 from vae_lab.metrics.evidence import annealing, bounds
 from vae_lab.metrics.hamiltonian import State, move
 from vae_lab.metrics.likelihood import importance_nll
-from vae_lab.models import VAE, Autoencoder
+from vae_lab.models import CVAE, VAE, Autoencoder
 from vae_lab.nets import MLPDecoder, MLPEncoder
 from vae_lab.posteriors import GumbelSoftmax
 from vae_lab.priors import Uniform
@@ -195,6 +196,19 @@ def test_numbers_come_with_their_protocol_and_leave_the_random_stream_alone():
     assert first["ais_nll"].standard_error > 0
     for part in ("4 images", "3 chains", "20 temperatures", "10 leapfrog"):
         assert part in first["ais_nll"].note
+
+
+@pytest.mark.parametrize(
+    ("condition", "y", "said"),
+    [
+        (ClassCondition, torch.zeros(2, dtype=torch.long), "log p(x|y) "),
+        (PartialCondition, torch.ones(2, 2, 4, 4), "log p(x|y) of the unknown pixels alone "),
+    ],
+)
+def test_annealing_names_the_condition(condition, y, said):
+    model = CVAE((1, 4, 4), 2, condition=condition).eval()
+    found = annealing(model, Batch(torch.ones(2, 1, 4, 4), y), Annealing(2, 3), 0, lambda n: None)
+    assert all(said in measure.note for measure in found.values())
 
 
 def test_images_are_annealed_a_part_at_a_time():

@@ -21,6 +21,7 @@ from vae_lab.corruptions import GaussianNoise, Masking, SaltAndPepper
 from vae_lab.data import Digits
 from vae_lab.likelihoods import DiscretizedLogisticMixture, Gaussian, Laplace
 from vae_lab.models import CVAE, VAE, Autoencoder, GaussianMixture
+from vae_lab.models.meter import Meter
 from vae_lab.penalties import Contraction, KLSparsity
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, TopDown, Uniform, VampPrior
@@ -125,6 +126,15 @@ def test_the_data_lie_on_a_gpu_that_has_room(monkeypatch, binarize, room):
     with FakeTensorMode(allow_non_fake_inputs=True):
         for loader in (data.train_dataloader(), data.val_dataloader()):
             assert {part.device.type for part in next(iter(loader))} == {"cuda" if room else "cpu"}
+
+
+def test_a_meter_saves_what_it_brought_from_a_checkpoint_and_what_a_gpu_added():
+    meter = Meter()
+    meter.load_state_dict({"pending": {"loss": torch.ones(2)}, "sums": {}, "count": 0})
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        meter.add({"loss": torch.ones(3, device=GPU)})
+        pending = meter.state_dict()["pending"]["loss"]
+    assert (pending.device.type, pending.shape) == ("cpu", (5,))
 
 
 def test_what_a_gpu_refuses_is_refused():

@@ -50,6 +50,14 @@ def test_a_checkpoint_of_somebody_else_begins_a_new_run_and_keeps_his_folder(run
     assert (run.parent / "version_1/checkpoints/best.ckpt").exists()
 
 
+def test_a_new_run_that_would_not_be_trained_is_refused(run, lab, capfd):
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--trainer.max_epochs=2", "--name=other", f"--ckpt_path={run}")
+    assert stop.value.code == 2
+    assert "last.ckpt was at its end: raise --trainer.max_epochs" in capfd.readouterr().err
+    assert not Path("runs/other").exists()
+
+
 def test_another_name_begins_a_new_run(run, lab):
     before = (run / "checkpoints/last.ckpt").read_bytes()
     lab(*FIT, "--trainer.max_epochs=3", "--name=other", f"--ckpt_path={run}")
@@ -144,13 +152,14 @@ def test_too_few_validation_images_cost_a_picture_and_not_the_run(lab, size):
     assert "samples" in runs.find("runs/run").pictures
 
 
-def test_a_meter_takes_up_on_another_device_where_it_stopped():
+def test_a_meter_takes_up_where_it_stopped():
     meter, other = Meter(), Meter()
     meter.add({"loss": torch.tensor([1.0, 2.0])})
     other.load_state_dict(meter.state_dict())
     other.add({"loss": torch.tensor([6.0])})
-    assert other.window() == {"loss": 3.0}
-    assert all(t.device.type == "cpu" for t in meter.state_dict()["pending"].values())
+    again = Meter()
+    again.load_state_dict(other.state_dict())
+    assert again.window() == other.window() == {"loss": 3.0}
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_a_pass_for_each_dimension_is_the_whole_jacobian(make):
     assert jacobians(model, images(1), 0)["jacobian_norm"].value > 0
 
 
+def test_the_closed_form_is_single_under_mixed_precision():
+    code, weight = torch.rand(3, 6), torch.randn(6, 64)
+    expected = sigmoid_jacobian_norm(code, weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(sigmoid_jacobian_norm(code, weight), expected)
+
+
 @pytest.mark.parametrize("top_k", [None, 2])
 def test_the_closed_form_is_the_whole_jacobian_of_a_sigmoid_layer(top_k):
     model = Autoencoder(SHAPE, 6, LINEAR, activation="Sigmoid", top_k=top_k).eval()

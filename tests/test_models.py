@@ -3,11 +3,13 @@
 import math
 from functools import partial
 from inspect import isabstract, signature
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
@@ -209,6 +211,35 @@ def fit(model, folder, *callbacks, n=32, **trainer):
     settings = {"max_epochs": epochs, "log_every_n_steps": 1, **QUIET, **trainer}
     Trainer(callbacks=[keep, *callbacks], **settings).fit(model, loader, weights_only=True)
     return folder / "last.ckpt"
+
+
+class Largest(Callback):
+    """Keeps the largest norm and the largest entry that gradients had when they were used."""
+
+    norm, entry = 0.0, 0.0
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        found = torch.cat([p.grad.flatten() for p in pl_module.parameters()])
+        self.norm = max(self.norm, found.norm().item())
+        self.entry = max(self.entry, found.abs().max().item())
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("algorithm", [None, "norm", "value"])
+def test_gradients_are_clipped(tmp_path, precision, algorithm):
+    largest, limit = Largest(), 1e-3
+    flags = {"gradient_clip_val": limit, "gradient_clip_algorithm": algorithm}
+    fit(build(VAE), tmp_path, largest, precision=precision, **flags)
+    found = largest.entry if algorithm == "value" else largest.norm
+    assert found == pytest.approx(limit, rel=1e-3)
+
+
+def test_gradients_that_are_scaled_cannot_be_clipped():
+    model = build(VAE)
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    model.trainer = SimpleNamespace(precision_plugin=plugin)
+    with pytest.raises(LabError, match="gradient_clip_val needs"):
+        model.configure_gradient_clipping(model.configure_optimizers(), 1.0)
 
 
 def same(loaded, model):

@@ -15,6 +15,7 @@ from vae_lab.errors import LabError
 from vae_lab.verbs.sweeps import file as sweep_file
 from vae_lab.verbs.sweeps import sweep as verb
 from vae_lab.verbs.sweeps import trials
+from vae_lab.verbs.sweeps.report import summarise
 from vae_lab.verbs.sweeps.study import open_study
 from vae_lab.verbs.sweeps.sweep import sweep
 
@@ -109,6 +110,21 @@ def test_hopeless_trials_are_given_up(write):
     sweep(write(parameters=parameters, early_terminate={"type": "hyperband", "min_iter": 2}))
     assert states() == ["COMPLETE", "PRUNED"]
     assert 2 <= len(study().trials[1].intermediate_values) < 5
+
+
+def test_trials_that_were_given_up_are_no_result(write, capsys):
+    from optuna.trial import TrialState
+
+    path = write(early_terminate={"type": "hyperband", "min_iter": 1})
+    queue = trials.Trials(sweep_file.read(path), "s.journal", Path("runs/s"))
+    given_up = queue.study.ask()
+    given_up.report(1.0, 1)
+    queue.study.tell(given_up, state=TrialState.PRUNED)
+    with pytest.raises(LabError, match="no trial has come to an end"):
+        summarise(queue)
+    queue.study.ask()
+    summarise(queue)  # another process has one that may yet be the best
+    assert "running   1 of other processes" in capsys.readouterr().out
 
 
 def test_one_trial_of_eta_goes_on(write):

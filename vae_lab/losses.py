@@ -172,7 +172,8 @@ def sigmoid_jacobian_norm(code: Tensor, weight: Tensor) -> Tensor:
         Rifai et al., Contractive Auto-Encoders, 2011.
         https://icml.cc/2011/papers/455_icmlpaper.pdf
     """
-    return (code * (1 - code)).square() @ weight.square().sum(1)
+    # Not as a product of matrices, which mixed precision would take in half.
+    return ((code * (1 - code)).square() * weight.square().sum(1)).sum(1)
 
 
 def hutchinson_norm(encode: Callable[[Tensor], Tensor], x: Tensor, probes: int = 1) -> Tensor:

@@ -185,7 +185,10 @@ class LabCLI(LightningCLI):
         with held(folder), refused, _stopping(folder), _disk(folder), _quiet_board():
             self.trainer.loggers = loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
-        if self.trainer.global_step == before:
+            idle = self.trainer.global_step == before
+            if idle and made and first_process():
+                raise LabError(f"{self.checkpoint} was at its end: raise --trainer.max_epochs.")
+        if idle:
             _say_idle(self.checkpoint)
         _report(folder, self.trainer.checkpoint_callback)
 

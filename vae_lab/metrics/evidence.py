@@ -70,9 +70,11 @@ def annealing(
         nll = annealed_nll(model, images, how, progress)
         gap = bidirectional_gap(model, images, how, progress)
     n, chains = len(nll), f"{how.chains} chains, {how.temperatures} temperatures"
-    about = f"-log p(x) of the first {n} images by annealed importance sampling, {chains}"
+    about = f"-log {_p(model)} of the first {n} images by annealed importance sampling, {chains}"
     about += f", {LEAPFROGS} leapfrog steps{_caveat(model, images)}"
-    gap_note = f"upper less lower bound on log p(x) of {n} images drawn from the model, {chains}"
+    gap_note = (
+        f"upper less lower bound on log {_p(model)} of {n} images drawn from the model, {chains}"
+    )
     return finite(
         {
             "ais_nll": Measure.mean(nll, "nats", about),

@@ -33,7 +33,8 @@ class Meter:
         """Return the means since the last call, and count them towards the epoch's."""
         if not self._pending:
             return {}
-        windows = {name: _on_cpu(steps) for name, steps in self._pending.items()}
+        # Not every accelerator knows double precision.
+        windows = {name: _on_cpu(steps).double() for name, steps in self._pending.items()}
         size = len(next(iter(windows.values())))
         sums = [window.sum().item() for window in windows.values()]
         for name, total in zip(windows, sums, strict=True):
@@ -49,7 +50,7 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a resumed epoch needs to end with the same means."""
-        pending = {name: torch.cat(steps).cpu() for name, steps in self._pending.items()}
+        pending = {name: _on_cpu(steps) for name, steps in self._pending.items()}
         return {"pending": pending, "sums": dict(self._sums), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -61,5 +62,5 @@ class Meter:
 
 
 def _on_cpu(steps: list[Tensor]) -> Tensor:
-    # What a checkpoint brought lies on the CPU; and not every accelerator knows double precision.
-    return torch.cat([step.to(steps[-1].device) for step in steps]).cpu().double()
+    # What a checkpoint brought lies there already; the rest comes over in one piece.
+    return torch.cat([step.to(steps[-1].device) for step in steps]).cpu()

@@ -57,10 +57,18 @@ class SingleObjective(Model):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         # Lightning walks through its plugins at every step to find that there is nothing to do.
-        if gradient_clip_val:
-            super().configure_gradient_clipping(
-                optimizer, gradient_clip_val, gradient_clip_algorithm
+        if not gradient_clip_val:
+            return
+        plugin = self.trainer.precision_plugin
+        # It also refuses a fused Adam in bfloat16, though what it fears comes of a scaler alone.
+        if getattr(plugin, "scaler", None) is not None:
+            raise LabError(
+                "--trainer.gradient_clip_val needs gradients that are not scaled: "
+                "--trainer.precision is 32-true or bf16-mixed."
             )
+        by_value = gradient_clip_algorithm == "value"
+        clip = plugin.clip_grad_by_value if by_value else plugin.clip_grad_by_norm
+        clip(optimizer, gradient_clip_val)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)

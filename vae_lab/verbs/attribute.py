@@ -73,7 +73,7 @@ def attribute(
         raise LabError(f"--strength is above 0; got {strength}.")
     if steps < 3 or steps % 2 == 0:
         raise LabError(f"--steps is odd and at least 3, as many to either side; got {steps}.")
-    at_least(1, n=n)
+    at_least(1, n=n, limit=limit)
     distinct(numbers=numbers, output=output)
     known = digest(checkpoint_of(run))
     if judge not in (None, "inception") and digest(checkpoint_of(judge)) == known:

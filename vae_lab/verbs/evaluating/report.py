@@ -24,7 +24,7 @@ def merged(
     if any(before.get(key) != protocol.get(key) for key in _SUBJECT):
         before = {}
         kept = {key: entry for key, entry in kept.items() if not key.startswith(f"{split}/")}
-    if any(before.get(key) != protocol.get(key, before.get(key)) for key in ("judge", "samples")):
+    if before.get("judge") != protocol.get("judge", before.get("judge")):
         kept = {key: entry for key, entry in kept.items() if not _judged(split, key)}
     new = {f"{split}/{name}": _entry(measure, protocol) for name, measure in found.items()}
     protocols = earlier["protocol"] | {split: before | protocol}
@@ -72,7 +72,7 @@ def _entry(measure: Measure, protocol: dict[str, Any]) -> dict[str, Any]:
 def _sentence(protocol: dict[str, Any]) -> str:
     """Say what the numbers rest on, without what they merely were made with."""
     tools = {"commit", "torch", "device", "threads", "seconds"}
-    noted = {"importance_samples", "samples", "judge"}  # with the numbers that they concern
+    noted = {"importance_samples", "judge"}  # with the numbers that they concern
     return ", ".join(
         f"{key} {value}" for key, value in protocol.items() if key not in tools | noted
     )

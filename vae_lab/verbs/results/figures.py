@@ -47,8 +47,11 @@ def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
     pool = Workers()
 
     def work() -> None:
-        while waiting and not pool.stopped:
-            drawing = waiting.pop()
+        while not pool.stopped:
+            try:
+                drawing = waiting.pop()
+            except IndexError:  # another thread has the last one
+                return
             log = shelf.root / f"figure_{drawing.name}.log"
             with pool.process([*LAB, *drawing.words], log) as process:
                 status = process.wait()

@@ -172,7 +172,7 @@ def read(folder: str | Path) -> Index:
         LabError: If one is missing, or says something unknown, wrong or without a source.
     """
     folder = Path(folder)
-    rows = {name: _row(name, given) for name, given in _entries(folder / "table.yaml", Row)}
+    rows = {name: _row(given) for name, given in _entries(folder / "table.yaml", Row)}
     figures = {n: Figure(**given) for n, given in _entries(folder / "figures.yaml", Figure)}
     index = Index(folder, rows, figures, folder / "measured")
     for name in rows:
@@ -212,7 +212,7 @@ def _entries(path: Path, kind: type[Row] | type[Figure]) -> Iterator[tuple[str, 
             raise LabError(f"{path}, {name}: {brief(str(error), known)}") from error
 
 
-def _row(name: str, given: dict[str, Any]) -> Row:
+def _row(given: dict[str, Any]) -> Row:
     marks = {
         key: mark if isinstance(mark, Mark) else Mark(**mark)
         for key, mark in given["metrics"].items()

@@ -137,7 +137,8 @@ def summarise(queue: "Trials") -> None:
     running = sum(trial.state.name == "RUNNING" for trial in study.trials)
     if running:
         print(f"running   {running} of other processes; the same command waits for none of them")
-    if not any(trial.value is not None for trial in study.trials):
+    # Optuna gives a trial that was given up the value that it had last.
+    if not any(trial.state.name == "COMPLETE" for trial in study.trials):
         if running:
             return
         raise LabError(
