@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vae_lab import pictures
+from vae_lab.callbacks.attributes import _moved
 from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.conditions import AttributeCondition
 from vae_lab.contracts import Batch
@@ -67,6 +68,15 @@ def test_walks_keep_an_images_code_and_its_other_attributes(model, batch, drawn)
     assert torch.allclose(first[..., 0, 3, 4], torch.linspace(0.02, 0.98, 9).expand(3, -1))
     assert torch.allclose(second[..., 0, 3, 4], batch.y[:3, :1].expand(-1, 9))
     assert torch.equal(drawn[0][0], batch.x[:3])
+
+
+def test_a_rare_attribute_goes_from_absent_to_there():
+    known = torch.zeros(200, 2)
+    known[0, 0] = 1
+    known[:, 1] = torch.arange(200)
+    found = list(_moved(torch.zeros(1, 2), known, 3))
+    assert [value for k, value, _ in found if k == 1] == [0, 0.5, 1]
+    assert next(value for k, value, _ in found if k == 2) == pytest.approx(0.02 * 199)
 
 
 def test_they_are_of_attributes_alone(model):

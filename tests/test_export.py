@@ -10,15 +10,27 @@ import pytest
 import torch
 from conftest import FIT
 
+from vae_lab import runs
 from vae_lab.codes import Categorical, Normal
 from vae_lab.codes import Uniform as UniformCode
 from vae_lab.conditions import AttributeCondition, ClassCondition, PartialCondition
+from vae_lab.data import ImageFolder
 from vae_lab.errors import LabError
-from vae_lab.models import CVAE, GAN, VAE, VAEGAN, Autoencoder, GaussianMixture, InfoGAN, KMeans
+from vae_lab.models import (
+    CVAE,
+    GAN,
+    PCA,
+    VAE,
+    VAEGAN,
+    Autoencoder,
+    GaussianMixture,
+    InfoGAN,
+    KMeans,
+)
 from vae_lab.nets import ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import TopDown, Uniform
-from vae_lab.verbs.export import export_part
+from vae_lab.verbs.export import export, export_part
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -126,6 +138,22 @@ def test_the_verb_says_what_goes_in_and_comes_out(lab, trained, tmp_path):
     }
     assert decode["inputs"]["z"]["shape"] == ["batch", 3]
     assert decode["output"]["shape"] == ["batch", 1, 8, 8]
+
+
+def test_a_checkpoint_alone_is_enough(trained, tmp_path, monkeypatch):
+    model = runs.load_model(trained / "VAE")
+    monkeypatch.setattr(runs, "load_model", lambda path: model)
+    monkeypatch.setattr(runs, "load_data", lambda path: ImageFolder("/nowhere", binarize="static"))
+    export(str(trained / "VAE"), "pt2", str(tmp_path))
+    about = json.loads((tmp_path / "model.json").read_text())
+    assert about["trained_on"]["data"] == "ImageFolder"
+    assert about["trained_on"]["binarize"] == "static"
+    assert about["labels"] == []
+
+
+def test_images_of_a_linear_decoder_have_no_range(tmp_path):
+    found = export_part(PCA((1, 4, 4), 2).eval(), "decode", "pt2", tmp_path)
+    assert "range" not in found["output"]
 
 
 def test_what_onnx_lacks_is_a_sentence(tmp_path):

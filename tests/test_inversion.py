@@ -160,7 +160,7 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_images_of_a_run_are_inverted_beside_its_encoder(lab, run):
     out = lab("invert", run, "--data", 3, "--steps", 5, "--restarts", 2)
     assert "own samples" in out
-    assert "3 test images" in out
+    assert "3 val images" in out
     found = np.load("inverse.npz")
     assert found["codes"].shape == found["encoder_codes"].shape == (3, 3)
     assert found["squared_error"].shape == (3,)

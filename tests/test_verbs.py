@@ -74,10 +74,12 @@ def test_a_verb_draws_a_picture_from_a_run_or_a_checkpoint(lab, run, verb):
 
 
 def test_codes_go_to_a_file(lab, run):
-    assert "297 codes of 3 dimensions" in lab("encode", run)
-    with np.load("codes.npz") as file:
-        assert file["codes"].shape == (297, 3)
-        assert file["labels"].shape == (297,)
+    # Those of test are asked for by name: nobody should come to choose by them.
+    for n, words in ((100, []), (297, ["--split=test"])):
+        assert f"{n} codes of 3 dimensions" in lab("encode", run, *words)
+        with np.load("codes.npz") as file:
+            assert file["codes"].shape == (n, 3)
+            assert file["labels"].shape == (n,)
 
 
 def test_runs_are_evaluated_and_compared(lab, run):

@@ -28,10 +28,10 @@ class Corruption(ABC):
 
 
 class Masking(Corruption):
-    """Blackens each pixel with probability `level`.
+    """Sets each value, of each channel of a pixel by itself, to 0 with probability `level`.
 
     Args:
-        level: Share of the pixels that are lost, between 0 and 1.
+        level: Share of the values that are lost, between 0 and 1.
 
     Raises:
         LabError: If `level` is outside [0, 1].
@@ -45,10 +45,12 @@ class Masking(Corruption):
 
 
 class SaltAndPepper(Corruption):
-    """Turns each pixel, with probability `level`, black or white by a fair coin.
+    """Sets each value, with probability `level`, to 0 or 1 by a fair coin.
+
+    The channels of a pixel are drawn one by one.
 
     Args:
-        level: Share of the pixels that are lost, between 0 and 1.
+        level: Share of the values that are lost, between 0 and 1.
 
     Raises:
         LabError: If `level` is outside [0, 1].
@@ -58,13 +60,13 @@ class SaltAndPepper(Corruption):
         self.level = _share(level)
 
     def __call__(self, x: Tensor) -> Tensor:
-        # Below half the level a pixel turns black, from there to the level white.
+        # Below half the level a value turns 0, from there to the level 1.
         u = torch.rand_like(x)
         return torch.where(u < self.level, (u >= self.level / 2).to(x), x)
 
 
 class GaussianNoise(Corruption):
-    """Adds independent Gaussian noise to each pixel, not clipped.
+    """Adds independent Gaussian noise to each value, not clipped.
 
     Args:
         scale: Standard deviation in units of the pixel range, between 0 and 1.

@@ -21,8 +21,24 @@ def open_image(path: Path, channels: int, size: tuple[int, int] | None = None) -
     with Image.open(path) as image:
         if size:  # A large JPEG need not be decoded in full to be shown small.
             image.draft(None, (2 * size[1], 2 * size[0]))
-        upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+        upright = _eight_bit(ImageOps.exif_transpose(image))
+        upright = upright.convert("L" if channels == 1 else "RGB")
     return ImageOps.fit(upright, size[::-1], Image.Resampling.BICUBIC) if size else upright
+
+
+def _eight_bit(image: "Image") -> "Image":
+    """Scale grey levels of 16 bits, which PIL would cut off at 255."""
+    import numpy as np
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("its pixels are real numbers, of which nobody knows the range")
+    if not image.mode.startswith("I"):
+        return image
+    levels = np.asarray(image)
+    if levels.min() < 0 or levels.max() > 0xFFFF:
+        raise ValueError("its pixels have more than 16 bits")
+    return Image.fromarray((levels // 0x101).astype(np.uint8))
 
 
 def opened(path: Path, opener: Open) -> "Image":

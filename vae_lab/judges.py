@@ -57,8 +57,9 @@ def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> 
 
 def _source(data: Any) -> str:
     """Name what images are of, however they were prepared."""
-    folder = data.hparams.get("folder")
-    return type(data).__name__ + (f" {folder}" if folder else "")
+    folder = f" {data.path.name}" if data.hparams.get("folder") else ""
+    listing = getattr(data, "listing", None)
+    return type(data).__name__ + folder + (f" ({listing})" if listing else "")
 
 
 def _error(path: str, known: str) -> str:

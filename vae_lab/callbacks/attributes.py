@@ -66,9 +66,14 @@ def has_attributes(model: Any) -> None:
 def _moved(y: Tensor, known: Tensor, steps: int) -> Iterator[tuple[int, float, Tensor]]:
     """Yield conditions (B, A) with one attribute set, its number, and to what.
 
-    Each goes in even steps over the values that are known, (N, A), but for a fiftieth at each end.
+    Each goes in even steps over the values that are known, (N, A), but for a fiftieth at each end;
+    one that is there or not goes from one to the other, be it ever so rare.
     """
-    low, high = known.float().quantile(torch.tensor([0.02, 0.98], device=known.device), 0)
+    known = known.float()
+    low, high = known.quantile(torch.tensor([0.02, 0.98], device=known.device), 0)
+    least, most = known.aminmax(dim=0)
+    two = ((known == least) | (known == most)).all(0)
+    low, high = torch.where(two, least, low), torch.where(two, most, high)
     shares = torch.linspace(0, 1, steps, device=known.device)
     for k in range(min(MOST, known.shape[1])):
         for value in torch.lerp(low[k], high[k], shares):

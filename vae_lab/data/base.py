@@ -115,6 +115,11 @@ class ImageData(LightningDataModule, ABC):
         return False
 
     @property
+    def origin(self) -> dict[str, Any]:
+        """What tells the images from others of this class and shape; None says nothing."""
+        return {"resize": self.resize and list(self.resize), "pad": self.pad or None}
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """What the classes, or the attributes, are called."""
         return self.classes
@@ -181,7 +186,7 @@ class ImageData(LightningDataModule, ABC):
             "shape": list(self.shape),
             "binarize": "static-own" if self.binarize == "static" else self.binarize,
             "split_seed": self.split_seed,
-            **{name: value for name, value in special.items() if value is not None},
+            **{k: v for k, v in (special | self.origin).items() if v is not None},
         }
 
     def undrawn(self) -> "ImageData":

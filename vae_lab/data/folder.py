@@ -1,5 +1,6 @@
 """Any folder of image files."""
 
+import hashlib
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["ImageFolder"]
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 TEST_SHARE = 0.1
+_ALL = "**/*"
 
 
 class ImageFolder(ImageData):
@@ -59,6 +61,18 @@ class ImageFolder(ImageData):
         path, _ = _listed(self._part("train"), self.label_names)[0]
         return opened(path, lambda path: open_image(path, channels=1)).size[::-1]
 
+    @cached_property
+    def listing(self) -> str | None:
+        """Digest of the files' names and sizes, which tells a folder from others."""
+        files = _images(self.path, _ALL)
+        names = (f"{path.relative_to(self.path)}|{path.stat().st_size}\n" for path in files)
+        return hashlib.sha256("".join(names).encode()).hexdigest()[:12] if files else None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What tells the images from others of this class and shape, and the folder's digest."""
+        return super().origin | {"listing": self.listing}
+
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Decode the images of a part of the folder, or read them from the cache."""
         files = _listed(self._part(split), self.label_names)
@@ -68,7 +82,8 @@ class ImageFolder(ImageData):
         files = [files[k] for k in rows.tolist()]
         opener = partial(open_image, channels=self.shape[0], size=self.resize)
         shape = (self.shape[0], *self.size)
-        images = decode([path for path, _ in files], shape, opener, self.path, "fill")
+        recipe = "fill" if self.resize else "as is"
+        images = decode([path for path, _ in files], shape, opener, self.path, recipe)
         return images, torch.tensor([label for _, label in files])
 
     def _part(self, split: str) -> Path:
@@ -83,7 +98,7 @@ class ImageFolder(ImageData):
 def _listed(part: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
     """Every image of a part with its class, in alphabetical order."""
     loose = [(path, 0) for path in _images(part)]
-    found = [(path, k) for k, name in enumerate(names) for path in _images(part / name, "**/*")]
+    found = [(path, k) for k, name in enumerate(names) for path in _images(part / name, _ALL)]
     if not loose + found:
         raise LabError(
             f"{part} holds no images. Name the folder by --data.root or --data.folder; it may "
@@ -101,7 +116,7 @@ def _listed(part: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
 
 def _classes(part: Path) -> tuple[str, ...]:
     folders = sorted(p for p in part.glob("[!.]*") if p.is_dir())
-    return tuple(p.name for p in folders if any(_files(p, "**/*")))
+    return tuple(p.name for p in folders if any(_files(p, _ALL)))
 
 
 def _images(part: Path, pattern: str = "*") -> list[Path]:
@@ -109,4 +124,11 @@ def _images(part: Path, pattern: str = "*") -> list[Path]:
 
 
 def _files(part: Path, pattern: str) -> Iterator[Path]:
-    return (p for p in part.glob(pattern) if p.suffix.lower() in SUFFIXES and p.is_file())
+    # Beneath a hidden folder lie copies, of which one might be trained on and the other tested.
+    return (
+        path
+        for path in part.glob(pattern)
+        if path.suffix.lower() in SUFFIXES
+        and not any(name.startswith(".") for name in path.relative_to(part).parts)
+        and path.is_file()
+    )

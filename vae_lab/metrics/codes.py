@@ -11,7 +11,6 @@ __all__ = [
     "knn_accuracy",
     "linear_probe_accuracy",
     "pca_reconstruction",
-    "pca_squared_error",
     "squared_error",
     "squared_error_per_image",
 ]
@@ -77,15 +76,6 @@ def pca_reconstruction(train: Tensor, test: Tensor, k: int) -> Tensor:
     pca = PCA(k, random_state=0).fit(_array(columns))
     restored = pca.inverse_transform(pca.transform(_array(test.flatten(1))))
     return torch.from_numpy(restored).float().reshape(test.shape)
-
-
-def pca_squared_error(train: Tensor, test: Tensor, k: int) -> float:
-    """Return the squared error of PCA with `k` components, the least any linear code reaches.
-
-    Raises:
-        LabError: If there are not so many components.
-    """
-    return squared_error(test.cpu().float(), pca_reconstruction(train, test, k))
 
 
 def knn_accuracy(

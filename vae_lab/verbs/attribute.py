@@ -137,6 +137,8 @@ def _kind(
     from vae_lab.metrics.attributes import STROKES, Labelled, Stroke
 
     if name in STROKES:
+        if judge == "inception":
+            raise LabError("Inception knows no class that an image could keep: give a classifier.")
         return Stroke(name, train.x), load_judge(judge, model, data) if judge else None
     names = getattr(data, "label_names", ()) if train.y.ndim == 2 else ()
     if name not in names:

@@ -10,7 +10,7 @@ __all__ = ["encode"]
 
 def encode(
     run: str,
-    split: Literal["train", "val", "test"] = "test",
+    split: Literal["train", "val", "test"] = "val",
     limit: int | None = None,
     output: str = "codes.npz",
 ) -> None:

@@ -1,6 +1,7 @@
 """Encoder and decoder as programs that need no vae_lab."""
 
 import json
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,18 +55,23 @@ def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str
     """
     import torch
 
+    from vae_lab.models.classical import Classical
+
     # A batch of one would be taken for a constant.
     first = torch.rand(2, *model.shape) if name == "encode" else torch.randn(2, model.latent_dim)
     inputs = {"x" if name == "encode" else "z": first, **_condition(model)}
     part = _part(model, name)
     with torch.inference_mode():
         result = part(*inputs.values())
+    output = _describe(result, "x" if name == "decode" else "z", model)
+    if name == "decode" and isinstance(model, Classical):
+        del output["range"]  # linear decoders' images may lie outside
     file = f"{name}r.{format}"
     _write(_trace(part, inputs), folder / file, list(inputs))
     return {
         "file": file,
         "inputs": {key: _describe(value, key, model) for key, value in inputs.items()},
-        "output": _describe(result, "x" if name == "decode" else "z", model),
+        "output": output,
     }
 
 
@@ -157,11 +163,24 @@ def _origin(model: Any, data: Any, path: Path) -> dict[str, Any]:
         "latent_dim": getattr(model, "latent_dim", None),
         "prior": _prior(model),
         "checkpoint": str(path),
-        "trained_on": data.protocol("train"),
-        "labels": list(data.label_names),
+        "trained_on": _settings(data),
+        "labels": _labels(data),
         "vae_lab": __version__,
         "commit": commit(),
     }
+
+
+def _settings(data: Any) -> dict[str, Any]:
+    """Return the data's settings, of which none needs the images to be here."""
+    given = {key: value for key, value in data.hparams.items() if value is not None}
+    return {"data": type(data).__name__, **{k: v for k, v in given.items() if k[0] != "_"}}
+
+
+def _labels(data: Any) -> list[str]:
+    """Return the classes' names, or none where only a folder knows them that is not here."""
+    with suppress(LabError):
+        return list(data.label_names)
+    return []
 
 
 def _prior(model: Any) -> str | None:

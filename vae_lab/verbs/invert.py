@@ -44,7 +44,7 @@ def invert(
     runs: list[str],
     images: list[str] | None = None,
     data: int | None = None,
-    split: Split = "test",
+    split: Split = "val",
     y: int | None = None,
     steps: int = 1000,
     restarts: int = 4,

@@ -15,7 +15,10 @@ __all__ = ["Column", "Comparison", "direction", "order"]
 
 # Numbers of different images cannot be ranked: what tells those apart in an evaluation's protocol,
 # and for curves in the settings of the data.
-_MEASURED_ON = ("data", "split", "images", "shape", "binarize", "split_seed", "quadrants")
+_MEASURED_ON = (
+    *("data", "split", "images", "shape", "binarize", "split_seed", "quadrants"),
+    *("resize", "pad", "crop", "listing"),
+)
 _FOLLOWED_ON = (
     *("", ".binarize", ".resize", ".pad", ".channels", ".crop", ".folder"),
     *(".val_size", ".split_seed", ".quadrants"),

@@ -112,10 +112,12 @@ for (const table of document.querySelectorAll("table")) {
 const W = 460, H = 280, LEFT = 58, RIGHT = 28, TOP = 8, BOTTOM = 40;
 
 function range(curves) {
-  const far = Math.max(...curves.flatMap(c => c.map(p => p[0])));
+  // Not Math.max(...values): no more than some 100,000 arguments go into a call.
+  const most = values => values.reduce((a, b) => Math.max(a, b), -Infinity);
+  const far = most(curves.flatMap(c => c.map(p => p[0])));
   const drawn = c => c.length >= 20 ? c.filter(p => p[0] >= 0.05 * far) : c;
   const values = curves.flatMap(drawn).map(p => p[1]).filter(v => v !== null);
-  const low = Math.min(...values), high = Math.max(...values);
+  const low = -most(values.map(v => -v)), high = most(values);
   const margin = (high - low) * 0.05 || Math.abs(low) * 0.05 || 1;
   return [far || 1, low - margin, high + margin];
 }

@@ -2,6 +2,7 @@
 
 import sys
 from base64 import b64encode
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +69,15 @@ def timeline(runs: Sequence[Run], limit: int) -> Timeline:
     """
     axis, series = _placed(runs)
     stops = sorted({p.at for pictures in series for p in _all(pictures)})
-    for n in range(len(stops), 0, -1):
+
+    def size(n: int) -> int:
+        return sum(map(_size, _shown(series, _evenly(stops, n))))
+
+    if n := bisect_right(range(1, len(stops) + 1), limit, key=size):
+        some = f"These are {n} of {len(stops)} {axis}s"
         chosen = _evenly(stops, n)
-        kept = _shown(series, chosen)
-        if sum(map(_size, kept)) <= limit:
-            some = f"These are {n} of {len(stops)} {axis}s"
-            return Timeline(axis, chosen, kept, _sentence(some) if n < len(stops) else "")
+        left_out = _sentence(some) if n < len(stops) else ""
+        return Timeline(axis, chosen, _shown(series, chosen), left_out)
     kept = list(_first(_shown(series, stops[-1:]), limit))
     some = f"These are the last pictures of the first {sum(map(bool, kept))} runs alone"
     return Timeline(axis, stops[-1:], kept, _sentence(some) if stops else "")

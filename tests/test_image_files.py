@@ -1,0 +1,117 @@
+"""Folders of image files as cameras, scanners and other programs leave them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vae_lab.data import CelebA, Digits, ImageFolder, faces
+from vae_lab.errors import LabError
+from vae_lab.image_files import open_image
+from vae_lab.judges import _source
+
+
+def fill(folder, n=10, size=(9, 9), **levels):
+    """Write grey images of n levels, in subfolders if they have names."""
+    for name in levels or [""]:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for k in range(n):
+            level = levels.get(name, 0) + k
+            Image.new("L", size, level).save(folder / name / f"{k}.png")
+    return folder
+
+
+def levels(data, split):
+    return sorted((255 * data.images(split).x[:, 0, 0, 0]).round().int().tolist())
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_are_scaled_to_eight(tmp_path, ending, channels):
+    ramp = np.linspace(0, 0xFFFF, 20).astype(np.uint16).reshape(4, 5)
+    Image.fromarray(ramp).save(path := tmp_path / f"a.{ending}")
+    found = np.asarray(open_image(path, channels)).reshape(4, 5, -1)
+    assert np.abs(found[..., 0] - ramp / 257).max() <= 1
+    assert found.shape[-1] == channels
+    assert np.asarray(open_image(path, channels, (2, 2))).shape[:2] == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("array", "why"),
+    [
+        (np.ones((4, 5), np.float32), "its pixels are real numbers"),
+        (np.full((4, 5), 70_000, np.int32), "its pixels have more than 16 bits"),
+    ],
+)
+def test_pixels_of_no_known_range_are_refused(tmp_path, array, why):
+    for k in range(10):
+        Image.fromarray(array).save(tmp_path / f"{k}.tif")
+    with pytest.raises(LabError, match=rf"\d.tif is no image that can be read \({why}"):
+        ImageFolder(str(tmp_path), channels=1).split("train")
+
+
+def test_a_photograph_stands_upright(tmp_path):
+    image = Image.new("L", (6, 4))
+    image.paste(255, (0, 0, 6, 2))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned right by a quarter
+    image.save(path := tmp_path / "a.jpg", exif=exif)
+    found = np.asarray(open_image(path, 1))
+    assert found.shape == (6, 4)
+    assert found[:, :2].max() < 20 < 235 < found[:, 2:].min()
+
+
+def test_height_comes_before_width(tmp_path):
+    data = ImageFolder(str(fill(tmp_path, size=(30, 30))), resize=(4, 6), channels=1)
+    assert data.shape == tuple(data.images("train").x.shape[1:]) == (1, 4, 6)
+    face = faces._face(tmp_path / "0.png", 3, 20, (4, 6))
+    assert (face.height, face.width) == (4, 6)
+
+
+def test_a_smaller_crop_of_a_face_leaves_out_what_is_around(tmp_path):
+    face = Image.new("RGB", (178, 218), "red")
+    face.paste("blue", (39, 59, 139, 159))  # the middle hundred
+    face.save(path := tmp_path / "a.png")
+    for crop, inside in ((100, True), (148, False)):
+        found = np.asarray(faces._face(path, 3, crop, (10, 10)))
+        assert bool((found[..., 0] < 5).all()) is inside
+
+
+def test_hidden_copies_are_not_read(tmp_path):
+    fill(tmp_path, cats=0, dogs=100)
+    for name in ("cats/.thumbnails", "dogs/.ipynb_checkpoints", ".trash"):
+        fill(tmp_path / name)
+    (tmp_path / "cats/._0.png").write_bytes(b"what a Mac leaves")
+    data = ImageFolder(str(tmp_path), channels=1)
+    assert data.label_names == ("cats", "dogs")
+    every = [level for split in ("train", "val", "test") for level in levels(data, split)]
+    assert sorted(every) == [*range(10), *range(100, 110)]
+
+
+def test_the_cache_of_scaled_images_does_not_hide_that_sizes_differ(tmp_path):
+    fill(tmp_path)
+    Image.new("L", (8, 9)).save(tmp_path / "odd.png")
+    splits = ("train", "val", "test")
+    for data in (ImageFolder(str(tmp_path), resize=9), ImageFolder(str(tmp_path), resize=8)):
+        assert sum(len(data.split(name).rows) for name in splits) == 11
+    for _ in range(2):
+        with pytest.raises(LabError, match="Set resize"):
+            [ImageFolder(str(tmp_path)).split(name) for name in splits]
+
+
+def test_the_protocol_tells_images_apart(tmp_path):
+    def told(data):
+        return data.protocol("test")
+
+    assert told(Digits(pad=1)) != told(Digits(resize=10)) != told(Digits(resize=12))
+    assert {"resize", "pad", "crop", "listing"}.isdisjoint(told(Digits()))
+    assert CelebA(crop=100).origin["crop"] == 100
+    cats, dogs = (ImageFolder(str(fill(tmp_path / name))) for name in ("cats", "dogs"))
+    assert told(cats) == told(dogs)  # they are the same files
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "dogs/0.png")
+    other = ImageFolder(str(tmp_path / "dogs"))
+    assert told(other) != told(cats)
+    assert _source(other) != _source(cats)
+    same = ImageFolder(str(tmp_path), folder="cats", resize=8)
+    assert _source(same) == _source(cats)
+    assert torch.equal(cats.images("test").y, torch.zeros(1, dtype=torch.long))
