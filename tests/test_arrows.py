@@ -88,3 +88,12 @@ def test_data_are_named_not_imported():
 
 def test_no_file_needs_itself():
     TopologicalSorter(IMPORTS).prepare()  # raises of a circle, and names it
+
+
+def test_no_class_and_no_file_is_long():
+    files = [*HOUSE.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]
+    lines = {path: path.read_text(encoding="utf-8") for path in files}
+    assert [path for path, text in lines.items() if len(text.splitlines()) > 400] == []
+    classes = (n for text in lines.values() for n in ast.walk(ast.parse(text)))
+    sizes = {n.name: n.end_lineno - n.lineno + 1 for n in classes if isinstance(n, ast.ClassDef)}
+    assert {name: size for name, size in sizes.items() if size > 250} == {}

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from vae_lab import process
 from vae_lab.callbacks import History, Last, Pictures, Progress
 from vae_lab.callbacks.idle import BATCH_HOOKS, drop_idle_hooks
 from vae_lab.errors import LabError
@@ -277,6 +278,7 @@ def test_a_record_says_whether_the_run_came_to_its_end(lab, monkeypatch):
     assert second["images_per_second"] > 0
     assert second["peak_memory_mib"] > 0
     assert second["versions"]["torch"] == torch.__version__
+    assert second["tuned"] == process.applied()
 
 
 def test_the_projector_has_a_code_a_label_and_a_thumbnail_for_each_image(lab):

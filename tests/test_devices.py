@@ -15,12 +15,14 @@ from test_models import batch, build, concrete
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from vae_lab.adversarial_losses import R1, GradientPenalty
 from vae_lab.conditions import AttributeCondition, ImageCondition, PartialCondition
 from vae_lab.contracts import Batch, Bounds, Conditional, Decodes, Encodes, Samples
 from vae_lab.corruptions import GaussianNoise, Masking, SaltAndPepper
 from vae_lab.data import Digits
 from vae_lab.likelihoods import DiscretizedLogisticMixture, Gaussian, Laplace
-from vae_lab.models import CVAE, VAE, Autoencoder, GaussianMixture
+from vae_lab.models import CVAE, GAN, VAE, Autoencoder, GaussianMixture
+from vae_lab.models.adversarial import Adversarial
 from vae_lab.models.meter import Meter
 from vae_lab.penalties import Contraction, KLSparsity
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
@@ -55,6 +57,8 @@ def do_all(model, x, y):
         assert {term.device for term in terms.values()} == {x.device}
         if x.is_meta and "loss" in terms and terms["loss"].requires_grad:
             terms["loss"].mean().backward()
+    if isinstance(model, Adversarial):
+        play(model.train(), Batch(x, y))
     if isinstance(model, Bounds):
         assert model.log_weights(x, 3, y).device == x.device
     if isinstance(model, Samples):
@@ -62,6 +66,16 @@ def do_all(model, x, y):
         assert made.device == x.device
     if isinstance(model, Encodes) and isinstance(model, Decodes):
         assert model.decode(model.encode(x, y), y).device == x.device
+
+
+def play(model, batch):
+    """Let the opponents of a critic move, as far as that needs no optimiser."""
+    drawn = model.draw(batch)
+    pleased = model.please(batch, model.fake(batch, drawn), drawn)
+    assert pleased.device == batch.x.device
+    if isinstance(model, GAN):
+        model.critic_steps, model.trainer = 1, SimpleNamespace(global_step=10, world_size=1)
+        model.moved(batch)
 
 
 def put(module):
@@ -75,19 +89,28 @@ def put(module):
     return module
 
 
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """Return `do_all` of a model, for images of (1, 8, 8) and conditions of a shape, on a GPU."""
+
+    def do(model, shape=None):
+        monkeypatch.setattr(LightningModule, "device", property(lambda model: GPU))
+        # What is asked for a gradient gets one of no value.
+        monkeypatch.setattr("torch.autograd.grad", lambda y, x, **_: (torch.empty_like(x),))
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            x, y = (part.to(GPU) for part in batch((1, 8, 8)))
+            do_all(put(model), x, torch.empty(8, *shape, device=GPU) if shape else y)
+
+    return do
+
+
 @pytest.fixture(params=["meta", "gpu"])
-def everywhere(request, monkeypatch):
-    """Return `do_all` of a model, for images of (1, 8, 8) and conditions of a shape, there."""
+def everywhere(request, on_gpu):
+    """Return `do_all` likewise, on a GPU or of tensors that have no values."""
 
     def on_meta(model, shape=None):
         x, y = (part.to("meta") for part in batch((1, 8, 8)))
         do_all(model.to("meta"), x, torch.empty(8, *shape, device="meta") if shape else y)
-
-    def on_gpu(model, shape=None):
-        monkeypatch.setattr(LightningModule, "device", property(lambda model: GPU))
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            x, y = (part.to(GPU) for part in batch((1, 8, 8)))
-            do_all(put(model), x, torch.empty(8, *shape, device=GPU) if shape else y)
 
     return on_meta if request.param == "meta" else on_gpu
 
@@ -106,6 +129,11 @@ def test_every_part_stays_on_its_model_s_device(everywhere, kind, settings):
 @pytest.mark.parametrize(("condition", "shape"), CONDITIONS)
 def test_every_condition_stays_on_its_model_s_device(everywhere, condition, shape):
     everywhere(build(CVAE, condition=condition), shape)
+
+
+@pytest.mark.parametrize("penalty", [GradientPenalty, R1])
+def test_what_a_critic_pays_stays_on_a_gpu(on_gpu, penalty):
+    on_gpu(build(GAN, penalty=penalty))
 
 
 def test_a_penalty_stays_on_its_model_s_device():

@@ -14,6 +14,18 @@ from vae_lab.verbs.results.digits import on_digits
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("larsen/larsen_*.yaml")])
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
+# What an experiment is called if its model, or its data, are such.
+MODELS = {
+    **{"Autoencoder": "(?<![vw])ae", "StackedAutoencoder": "stacked_d?ae"},
+    **{"VAE": "vae|iwae", "CVAE": "cvae", "FeedForward": "feedforward"},
+    **{"GAN": "gan", "InfoGAN": "infogan", "VAEGAN": "vaegan", "VAEDis": "vae_dis"},
+    **{"Classifier": "classifier|features", "PCA": "pca", "KMeans": "kmeans"},
+    "GaussianMixture": "gmm",
+}
+DATA = {
+    **{"mnist": ["MNIST"], "digits": ["Digits"], "frey": ["FreyFaces"], "folder": ["ImageFolder"]},
+    "cifar10": ["CIFAR10", "ImageFolder"],
+}
 OVERLAYS = sorted([*FOLDER.glob("full/*.yaml"), FOLDER / "larsen/celeba.yaml"])
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -60,9 +72,9 @@ def test_it_opens_with_a_comment_and_is_short(path):
 @every_experiment
 def test_it_is_named_after_its_model_and_data(path):
     config = yaml.safe_load(path.read_text())
-    data = path.stem.rpartition("_")[2]
-    source = config["data"]
-    assert data in f"{source['class_path'].lower()} {source.get('init_args', {}).get('folder')}"
+    name, _, data = path.stem.rpartition("_")
+    assert config["data"]["class_path"] in DATA[data]
+    assert re.search(MODELS[config["model"]["class_path"]], name)
 
 
 @every_experiment
@@ -97,6 +109,20 @@ def test_a_sweep_varies_an_experiment_that_exists(path):
     assert command[command.index("--config") + 1] in {f"experiments/{p.name}" for p in EXPERIMENTS}
     assert sweep["metric"]["name"].startswith("val/")
     assert sweep["parameters"]
+
+
+@every_sweep
+def test_every_word_of_a_sweeps_command_is_understood(path, monkeypatch, capsys):
+    command = yaml.safe_load(path.read_text())["command"]
+    assert command[:3] == ["${env}", "${program}", "fit"]
+    words = [word for word in command[2:] if not word.startswith("${")]
+    monkeypatch.chdir(FOLDER.parent)
+    monkeypatch.setattr(sys, "argv", ["lab", *words, "--print_config"])
+    with pytest.raises(SystemExit) as stop:
+        training.run(sys.argv[1:])
+    assert stop.value.code == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["checkpoint"]["monitor"] in ("val/loss", "val/frechet_distance")
 
 
 @every_sweep

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import wandb_server
@@ -101,6 +102,7 @@ def test_wandbs_folder_may_go_while_a_run_is_trained(lab, monkeypatch):
 
     def training_step(self, *given):
         if self.global_step == 15:
+            assert Path("runs/run/version_0/wandb").is_dir()
             shutil.rmtree("runs/run/version_0/wandb", ignore_errors=True)
         return step(self, *given)
 

@@ -213,6 +213,24 @@ def fit(model, folder, *callbacks, n=32, **trainer):
     return folder / "last.ckpt"
 
 
+class Rate(Callback):
+    """Keeps the learning rate of each step."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_train_batch_start(self, trainer, pl_module, *args):
+        self.found.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("kind", [VAE, Autoencoder, Classifier])
+def test_the_learning_rate_is_what_was_asked_for_and_falls_by_its_schedule(kind, tmp_path):
+    rate = Rate()
+    schedule = partial(StepLR, step_size=1, gamma=0.1)
+    fit(build(kind, lr=0.02, schedule=schedule), tmp_path, rate)
+    assert rate.found == pytest.approx([0.02, 0.02, 0.002, 0.002])
+
+
 class Largest(Callback):
     """Keeps the largest norm and the largest entry that gradients had when they were used."""
 

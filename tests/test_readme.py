@@ -41,7 +41,7 @@ def test_every_verb_and_experiment_it_names_exists():
     files = set(re.findall(r"experiments/[\w/]+\.yaml", README))
     files |= {
         f"experiments/{name}.yaml"
-        for name in re.findall(r"`(\w+_(?:mnist|digits|frey|folder))`", README)
+        for name in re.findall(r"`(\w+_(?:mnist|digits|frey|folder|cifar10))`", README)
     }
     assert files
     assert not [file for file in files if not (ROOT / file).is_file()]

@@ -5,7 +5,7 @@ from typing import TypeVar
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 
-__all__ = ["at_least", "one_of", "sides", "trainable"]
+__all__ = ["at_least", "one_of", "sides", "together", "trainable"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,20 @@ def sides(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
         return None
     height, width = (resize, resize) if isinstance(resize, int) else resize
     return at_least(1, resize=height), at_least(1, resize=width)
+
+
+def together(
+    binarize: str, quadrants: int | None, limit: int | None, limit_seed: int | None
+) -> None:
+    """Check that what is asked for does not lack what it needs.
+
+    Raises:
+        LabError: If quadrants are to be grey, or images to be drawn without a limit.
+    """
+    if quadrants and binarize == "none":
+        raise LabError("quadrants are of black and white images: give binarize too.")
+    if limit_seed is not None and limit is None:
+        raise LabError("limit_seed draws the images that limit leaves: give limit too.")
 
 
 def trainable(images: int, batch_size: int, world: int, shift: int, shape: Shape) -> None:

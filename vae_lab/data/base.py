@@ -2,7 +2,6 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from vae_lab.contracts import Batch, Shape
-from vae_lab.data.arguments import at_least, one_of, sides, trainable
+from vae_lab.data.arguments import at_least, one_of, sides, together, trainable
 from vae_lab.data.loader import Batches
 from vae_lab.data.pixels import generator
 from vae_lab.data.quadrants import quadrants as shown
@@ -46,8 +45,7 @@ class ImageData(LightningDataModule, ABC):
         resize: Height and width to scale to, or one number for a square, stretching if need be.
         pad: Black pixels added on each side, after scaling.
         shift: Move each training image by up to so many pixels along both axes, anew every epoch.
-        quadrants: Give as y not the label of an image but so many quadrants of it, from 1 to 3, for
-            a model that completes black and white images.
+        quadrants: Give as y 1, 2 or 3 quadrants of a black and white image, not its label.
         limit: Train on the first so many images only.
         limit_seed: Draw those at random by this seed instead, as many of each class.
 
@@ -90,12 +88,10 @@ class ImageData(LightningDataModule, ABC):
         self.pad = at_least(0, pad=pad)
         self.shift = at_least(0, shift=shift)
         self.quadrants = one_of((None, 1, 2, 3), quadrants=quadrants)
-        if quadrants and binarize == "none":
-            raise LabError("quadrants are of black and white images: give binarize too.")
+        self._given = partial(shown, known=quadrants) if quadrants else None
         self.limit = limit if limit is None else at_least(1, limit=limit)
-        if limit_seed is not None and limit is None:
-            raise LabError("limit_seed draws the images that limit leaves: give limit too.")
         self.limit_seed = limit_seed if limit_seed is None else at_least(0, limit_seed=limit_seed)
+        together(binarize, quadrants, limit, limit_seed)
         self._splits: dict[str, Split] = {}
 
     @abstractmethod
@@ -113,11 +109,6 @@ class ImageData(LightningDataModule, ABC):
     def own_validation(self) -> bool:
         """Whether the source comes with validation images of its own."""
         return False
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What tells the images from others of this class and shape; None says nothing."""
-        return {"resize": self.resize and list(self.resize), "pad": self.pad or None}
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -177,8 +168,9 @@ class ImageData(LightningDataModule, ABC):
 
     def protocol(self, name: str) -> dict[str, Any]:
         """Say which images a number was measured on, and what was special of those trained on."""
-        special = {"shift": self.shift or None, "quadrants": self.quadrants}
+        special: dict[str, Any] = {"shift": self.shift or None, "quadrants": self.quadrants}
         special |= {"limit": self.limit, "limit_seed": self.limit_seed}
+        special |= {"resize": self.resize and list(self.resize), "pad": self.pad or None}
         return {
             "data": type(self).__name__,
             "split": name,
@@ -186,7 +178,7 @@ class ImageData(LightningDataModule, ABC):
             "shape": list(self.shape),
             "binarize": "static-own" if self.binarize == "static" else self.binarize,
             "split_seed": self.split_seed,
-            **{k: v for k, v in (special | self.origin).items() if v is not None},
+            **{key: value for key, value in special.items() if value is not None},
         }
 
     def undrawn(self) -> "ImageData":
@@ -235,11 +227,6 @@ class ImageData(LightningDataModule, ABC):
         return self.loader("test")
 
     predict_dataloader = test_dataloader
-
-    @property
-    def _given(self) -> Callable[[Tensor], Tensor] | None:
-        """What makes the condition of images, if that is not their labels."""
-        return partial(shown, known=self.quadrants) if self.quadrants else None
 
     @property
     def _apart(self) -> bool:

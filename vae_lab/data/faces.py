@@ -99,10 +99,9 @@ class CelebA(VisionData):
         super().__init__(root, **kwargs)
         self.crop = at_least(1, crop=crop)
 
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What tells the images from others of this class and shape, and their crop."""
-        return super().origin | {"crop": self.crop}
+    def protocol(self, name: str) -> dict[str, Any]:
+        """Say which images a number was measured on, and how much of them was cut out."""
+        return super().protocol(name) | {"crop": self.crop}
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Decode one of the official parts, or read it from the cache."""

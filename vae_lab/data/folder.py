@@ -68,10 +68,9 @@ class ImageFolder(ImageData):
         names = (f"{path.relative_to(self.path)}|{path.stat().st_size}\n" for path in files)
         return hashlib.sha256("".join(names).encode()).hexdigest()[:12] if files else None
 
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What tells the images from others of this class and shape, and the folder's digest."""
-        return super().origin | {"listing": self.listing}
+    def protocol(self, name: str) -> dict[str, Any]:
+        """Say which images a number was measured on, and of which files."""
+        return super().protocol(name) | {"listing": self.listing}
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Decode the images of a part of the folder, or read them from the cache."""

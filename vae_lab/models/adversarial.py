@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
@@ -232,7 +233,7 @@ class Adversarial(Model):
     def _step(self, name: str) -> None:
         weights = self._players[name]
         if self.trainer.world_size > 1:
-            self._average_gradients(weights)
+            _average_gradients(weights, self.trainer.strategy)
         if self.clip is not None:
             self._norms[name] = clip_grad_norm_(weights, self.clip)
         self._advance(name)
@@ -247,14 +248,6 @@ class Adversarial(Model):
     def _optimizers(self) -> dict[str, LightningOptimizer]:
         found: Any = self.optimizers()
         return dict(zip(self._players, found, strict=True))
-
-    def _average_gradients(self, weights: list[nn.Parameter]) -> None:
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        mean = self.trainer.strategy.reduce(flat, reduce_op="mean")
-        parts = mean.split([gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view(gradient.shape))
 
     def _step_schedules(self) -> None:
         # In the epoch's last step, so that a run that stops before it does not step twice.
@@ -287,3 +280,13 @@ class Adversarial(Model):
         (begun, before), (ended, seen) = self._window, self._step_ended
         self._window = self._step_ended
         return {"images_per_second": (seen - before) / (ended - begun)} if ended > begun else {}
+
+
+def _average_gradients(weights: list[nn.Parameter], strategy: Strategy) -> None:
+    """Replace gradients by their means over the processes, in one exchange."""
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    mean = strategy.reduce(flat, reduce_op="mean")
+    parts = mean.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view(gradient.shape))

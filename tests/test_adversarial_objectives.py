@@ -1,0 +1,70 @@
+"""What each side minimises, term by term, and by which optimiser."""
+
+from functools import partial
+
+import pytest
+import torch
+from test_adversarial import build, fit, images
+
+from vae_lab.adversarial_losses import R1, GradientPenalty
+from vae_lab.codes import Categorical, Uniform
+from vae_lab.models import GAN, InfoGAN
+
+
+def turn(model):
+    """Return a batch, what chance decides in its turn, and the images made."""
+    batch = images()
+    drawn = model.draw(batch)
+    return batch, drawn, model.fake(batch, drawn).detach()
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 3.0)])
+def test_both_sides_of_an_infogan_minimise_what_is_not_read_of_the_codes(weights):
+    category, number = (
+        partial(kind, weight=weight)
+        for kind, weight in zip((Categorical, Uniform), weights, strict=True)
+    )
+    model = build(InfoGAN, codes=(category, number)).eval()
+    batch, drawn, fake = turn(model)
+    said = model.critic(fake)
+    unread = torch.zeros(len(fake))
+    for name, code in model.codes.items():
+        place, weight = model.places[name], code.weight
+        unread -= weight * code.log_prob(said[:, model._said[name]], drawn[:, place])
+    plain = model.compare(model.score(model.critic(2 * batch.x - 1)), model.score(said))
+    judged = model.judge(batch, fake, drawn)
+    torch.testing.assert_close(judged["critic_loss"], plain["critic_loss"] + unread)
+    torch.testing.assert_close(judged["generator_loss"], plain["generator_loss"])
+    torch.testing.assert_close(model.please(batch, fake, drawn), plain["generator_loss"] + unread)
+    assert unread.abs().min() > 0
+
+
+def test_an_infogan_that_reads_its_codes_loses_less():
+    model = build(InfoGAN, codes=(Categorical,)).eval()
+    batch, drawn, fake = turn(model)
+    truth = drawn[:, model.places["c1"]]
+    losses = []
+    for logits in (10 * truth, -10 * truth):
+        said = torch.cat([torch.zeros(len(fake), 1), logits], 1)
+        model.critic.forward = lambda x, said=said: said
+        losses.append(model.please(batch, fake, drawn).mean())
+    assert losses[0] + 5 < losses[1]
+
+
+@pytest.mark.parametrize("kind", [R1, GradientPenalty])
+def test_a_critic_in_training_minimises_its_penalty_too(kind):
+    penalty = partial(kind, weight=3.0)
+    model, plain = build(penalty=penalty), build()
+    batch, drawn, fake = turn(model)
+    found, without = (m.judge(batch, fake, drawn) for m in (model, plain))
+    assert found["penalty"].min() > 0
+    torch.testing.assert_close(found["critic_loss"], without["critic_loss"] + found["penalty"])
+    torch.testing.assert_close(found["generator_loss"], without["generator_loss"])
+    assert "penalty" not in model.eval().judge(batch, fake, drawn)
+
+
+@pytest.mark.parametrize("betas", [(0.5, 0.999), (0.0, 0.9)])
+def test_each_player_has_an_adam_of_the_betas_and_rates_it_was_given(betas):
+    trainer = fit(build(GAN, betas=betas, lr=1e-3, critic_lr=1e-4))
+    assert [o.defaults["betas"] for o in trainer.optimizers] == [betas, betas]
+    assert [o.defaults["lr"] for o in trainer.optimizers] == [1e-4, 1e-3]
