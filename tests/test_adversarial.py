@@ -364,7 +364,7 @@ def test_a_loss_that_is_no_number_stops_training():
     model = build()
     judge = model.judge
     model.judge = lambda *given: {k: math.nan * v for k, v in judge(*given).items()}
-    with pytest.raises(LabError, match="stopped being finite in epoch 0"):
+    with pytest.raises(LabError, match="stopped being finite in epoch 1"):
         fit(model)
 
 

@@ -92,6 +92,13 @@ def test_a_wrong_file_is_refused(refused, here, text, message):
     assert message in refused("fit", "--config=x.yaml", "--data=Digits")
 
 
+def test_an_experiment_needs_its_folder_and_its_ending(refused, here):
+    (here / "experiments").mkdir()
+    (here / "experiments/vae_mnist.yaml").touch()
+    for name in ("vae_mnist", "experiments/vae_mnist", "vae_mnist.yaml"):
+        assert "did you mean experiments/vae_mnist.yaml?" in refused("fit", "--config", name)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -282,6 +289,8 @@ def test_going_on_with_what_is_refused_keeps_the_configuration(lab, run):
         (["compare", "nowhere"], "There is no nowhere"),
         (["compare", "{run}", "--metric=x"], "No metric is called 'x'"),
         (["compare", "{run}", "--html=/proc/x.html"], "could not be written"),
+        (["compare", "{run}", "--html=x.png"], "--html ends in .html; got 'x.png'"),
+        (["compare", "{run}", "--curves=x.pdf"], "--curves ends in .png; got 'x.pdf'"),
     ],
 )
 def test_a_verb_refuses_what_it_cannot_do(refused, trained, words, message):

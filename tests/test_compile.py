@@ -47,7 +47,7 @@ def test_it_is_the_networks_that_are_compiled(lab, here, monkeypatch, model):
         torch.nn.Module, "compile", lambda net: (compiled.append(type(net)), compile_(net))
     )
     lab(*FIT, *model, "--compile=true", "--trainer.max_epochs=1")
-    assert len(compiled) == 2
+    assert len(set(compiled)) == 2
     assert any(issubclass(net, Encoder) for net in compiled)
     assert any(issubclass(net, Decoder) for net in compiled)
     assert torch._dynamo.utils.counters["frames"]["ok"] >= 2

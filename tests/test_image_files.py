@@ -77,6 +77,13 @@ def test_a_smaller_crop_of_a_face_leaves_out_what_is_around(tmp_path):
         assert bool((found[..., 0] < 5).all()) is inside
 
 
+def test_a_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_LAB_DATA", str(fill(tmp_path)))
+    with pytest.raises(LabError, match="Which folder"):
+        ImageFolder()
+    assert ImageFolder(str(tmp_path)).listing == ImageFolder(folder=str(tmp_path)).listing
+
+
 def test_hidden_copies_are_not_read(tmp_path):
     fill(tmp_path, cats=0, dogs=100)
     for name in ("cats/.thumbnails", "dogs/.ipynb_checkpoints", ".trash"):

@@ -344,7 +344,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
         return {name: sick * term for name, term in good(images).items()}
 
     monkeypatch.setattr(model, "terms", terms)
-    with pytest.raises(LabError, match=r"stopped being finite in epoch 1\..*--model\.lr"):
+    with pytest.raises(LabError, match=r"stopped being finite in epoch 2\..*--model\.lr"):
         fit(model, tmp_path, max_epochs=3)
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 2

@@ -308,7 +308,7 @@ def test_a_loss_without_bound_stops_and_leaves_nothing_bad(lab, capfd):
         lab(*FIT, "--model.lr=1e30")
     assert stop.value.code == 2
     message = capfd.readouterr().err
-    assert "stopped being finite in epoch 0" in message
+    assert "stopped being finite in epoch 1" in message
     assert message.count("\n") == 1
     assert not list(Path("runs").rglob("*.ckpt"))
 
@@ -324,7 +324,7 @@ def test_a_poisoned_batch_keeps_the_last_good_checkpoint(lab, monkeypatch, capfd
     with pytest.raises(SystemExit) as stop:
         lab(*FIT, "--last.minutes=1e-9", "--trainer.log_every_n_steps=50")
     assert stop.value.code == 2
-    assert "stopped being finite in epoch 1" in capfd.readouterr().err
+    assert "stopped being finite in epoch 2" in capfd.readouterr().err
     kept = last()
     assert kept["global_step"] == 15
     assert all(weight.isfinite().all() for weight in kept["state_dict"].values())

@@ -13,6 +13,7 @@ from typing import Any
 
 from vae_lab import __version__, process, runs
 from vae_lab.errors import LabError
+from vae_lab.verbs.options import ends_in
 
 __all__ = ["main"]
 
@@ -132,8 +133,13 @@ def _check_files(argv: list[str]) -> None:
     """Refuse a file that is not there, for which Lightning would first be waited."""
     words = [part for word in argv for part in word.split("=", 1)]
     for option, value in pairwise(words):
-        if option in ("--config", "--ckpt_path") and value.endswith((".yaml", ".ckpt")):
-            runs.check_exists(str(Path(value).expanduser()))
+        path = Path(value).expanduser()
+        if option in ("--config", "--ckpt_path") and path.suffix in (".yaml", ".ckpt"):
+            runs.check_exists(str(path))
+        # Settings themselves may be given as well, which no path looks like.
+        elif option == "--config" and re.fullmatch(r"[\w./-]+", value) and not path.exists():
+            runs.check_exists(f"{path}.yaml")
+            raise LabError(f"There is no {path}; did you mean {path}.yaml?")
 
 
 def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
@@ -149,11 +155,10 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
 
 
 def _check_output(function: Callable[..., None], given: dict[str, Any]) -> None:
-    """Refuse to call a picture a text: what opens a file goes by its ending."""
+    """Refuse an output that does not end as the one by default does."""
     option = signature(function).parameters.get("output")
-    ending = Path(option.default or "").suffix if option else ""
-    if ending and Path(given["output"]).suffix.lower() != ending:
-        raise LabError(f"--output ends in {ending}; got {given['output']!r}.")
+    if option and (ending := Path(option.default or "").suffix):
+        ends_in(ending, output=given["output"])
 
 
 def _check_runs(given: dict[str, Any], newest: bool) -> None:

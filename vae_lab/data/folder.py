@@ -33,13 +33,15 @@ class ImageFolder(ImageData):
 
     Args:
         root: Folder that holds the data sets; by default $VAE_LAB_DATA, else `data`.
-        folder: The folder, from `root` on, or an absolute path.
+        folder: The folder, from `root` on, or an absolute path; to be left out if it is `root`.
         **kwargs: What every other source takes.
     """
 
     native = (3, 0, 0)
 
     def __init__(self, root: str | None = None, *, folder: str = ".", **kwargs: Any) -> None:
+        if root is None and folder == ".":
+            raise LabError("Which folder? Name it by --data.root or --data.folder.")
         super().__init__(root, **kwargs)
         self.path = self.root / Path(folder).expanduser()
 

@@ -184,7 +184,7 @@ def moved(
         edited = decoded(model, codes + strength * vector, images.y).clamp(0, 1)
         has = attribute.seen(edited).cpu()
         kept = None if judge is None else _kept(judge, Batch(edited, images.y))
-        for sign, way in ((1, "up"), (-1, "down")):
+        for sign, way in ((-1, "down"), (1, "up")):
             if strength * sign >= 0:
                 name = f"{way}_{abs(strength):g}"
                 found |= _shares(name, _Edited(had != sign, has == sign, alone == sign, kept))

@@ -191,8 +191,8 @@ class Model(L.LightningModule, ABC):
 
     def _diverged(self, what: str) -> str:
         return (
-            f"The {what} stopped being finite in epoch {self.current_epoch}. Checkpoints from "
-            "before are kept; a smaller --model.lr is the usual cure."
+            f"The {what} stopped being finite in epoch {self.current_epoch + 1}. What was "
+            "saved before is kept; a smaller --model.lr is the usual cure."
         )
 
     def _make_hyperparameters_plain(self) -> None:

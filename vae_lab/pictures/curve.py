@@ -95,6 +95,7 @@ def panels(runs: Sequence[Panel], name: str, axis: str, shared: bool = True) -> 
     for axes, run in zip(grid, runs, strict=False):
         _panel(axes, run)
         axes.set_ylim(*_limits(runs if shared else [run]))
+        _few_ticks(axes, runs if shared else [run])
         axes.tick_params(labelbottom=True)  # also where there is nothing below
     for axes in grid[len(runs) :]:
         axes.remove()
@@ -108,8 +109,22 @@ def _panel(axes: "Axes", run: Panel) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     for (name, curve), style in zip(run.curves.items(), _STYLES, strict=False):
-        axes.plot([x for x, _ in curve], [y for _, y in curve], **style, label=name)
+        # A line of one point has no length.
+        marker = "o" if len(curve) == 1 else None
+        axes.plot([x for x, _ in curve], [y for _, y in curve], **style, marker=marker, label=name)
     axes.legend(loc="best")
+
+
+def _few_ticks(axes: "Axes", runs: Iterable[Panel]) -> None:
+    """Name the ends alone where there is no power of ten between them: labels would collide."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    positions = [x for run in runs for curve in run.curves.values() for x, _ in curve]
+    low, high = min(positions, default=1), max(positions, default=10)
+    if low * 10 > high:
+        axes.set_xticks(sorted({low, high}))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _limits(runs: Iterable[Panel]) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vae_lab.errors import LabError
 
-__all__ = ["at_least", "distinct"]
+__all__ = ["at_least", "distinct", "ends_in"]
 
 
 def at_least(least: int, **options: int | None) -> None:
@@ -27,3 +27,14 @@ def distinct(**outputs: str) -> None:
     (first, path), (second, other) = outputs.items()
     if Path(path).resolve() == Path(other).resolve():
         raise LabError(f"--{first} and --{second} are both {other}; give one another name.")
+
+
+def ends_in(ending: str, **outputs: str | None) -> None:
+    """Refuse to call a picture a text: what opens a file goes by its ending.
+
+    Raises:
+        LabError: If a file is to be called so.
+    """
+    for name, path in outputs.items():
+        if path is not None and Path(path).suffix.lower() != ending:
+            raise LabError(f"--{name} ends in {ending}; got {path!r}.")

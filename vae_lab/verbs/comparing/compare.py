@@ -14,7 +14,7 @@ from vae_lab.files import atomic
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import Comparison
 from vae_lab.verbs.comparing.grouping import Groups
-from vae_lab.verbs.options import at_least
+from vae_lab.verbs.options import at_least, ends_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +52,8 @@ def compare(
         LabError: If there is no such run, metric, setting or curve, no metric says which runs are
             best, every run has a damaged file, or a file cannot be written.
     """
+    ends_in(".html", html=html)
+    ends_in(".png", curves=curves)
     found = list(_sound(expand(runs)))
     if not found:
         raise LabError("No run is left to compare.")
