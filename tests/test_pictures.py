@@ -305,7 +305,7 @@ def test_pictures_of_other_sizes_stand_beside_and_below_one_another():
 
 def test_a_short_curve_is_seen_and_its_axis_can_be_read(monkeypatch):
     drawn = []
-    monkeypatch.setattr("vae_lab.pictures.curve.rasterise", drawn.append)
+    monkeypatch.setattr(sys.modules["vae_lab.pictures.curve"], "rasterise", drawn.append)
     one, short, long = [(1350, -30.0)], [(1350, -3.0), (2700, -2.0)], [(10, -3.0), (5000, -2.0)]
     for curve in (one, short, long):
         pictures.panels([pictures.Panel("run", {"validation": curve})], "elbo", "images seen")
