@@ -341,7 +341,7 @@ def test_codes_are_written_without_the_images_held_at_once(tmp_path, monkeypatch
     monkeypatch.setattr(runs, "load_model", lambda path: Coder())
     monkeypatch.setattr(runs, "load_data", lambda path: Streamed())
     for limit, count in ((None, 60), (30, 30), (99, 60)):
-        encode("any", limit=limit, output=str(tmp_path / "codes.npz"))
+        encode("any", "test", limit=limit, output=str(tmp_path / "codes.npz"))
         assert f"{count} codes of 2 dimensions" in capsys.readouterr().out
         x, y = Data().images("test", count)
         with np.load(tmp_path / "codes.npz") as file:
