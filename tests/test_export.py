@@ -148,6 +148,7 @@ def test_a_checkpoint_alone_is_enough(trained, tmp_path, monkeypatch):
     about = json.loads((tmp_path / "model.json").read_text())
     assert about["trained_on"]["data"] == "ImageFolder"
     assert about["trained_on"]["binarize"] == "static"
+    assert "root" not in about["trained_on"]
     assert about["labels"] == []
 
 

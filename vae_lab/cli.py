@@ -136,8 +136,8 @@ def _check_files(argv: list[str]) -> None:
         path = Path(value).expanduser()
         if option in ("--config", "--ckpt_path") and path.suffix in (".yaml", ".ckpt"):
             runs.check_exists(str(path))
-        # Settings themselves may be given as well, which no path looks like.
-        elif option == "--config" and re.fullmatch(r"[\w./-]+", value) and not path.exists():
+        # Settings themselves may be given as well, which no name looks like.
+        elif option == "--config" and re.fullmatch(r"[\w/-]+", value) and not path.exists():
             runs.check_exists(f"{path}.yaml")
             raise LabError(f"There is no {path}; did you mean {path}.yaml?")
 

@@ -171,9 +171,9 @@ def _origin(model: Any, data: Any, path: Path) -> dict[str, Any]:
 
 
 def _settings(data: Any) -> dict[str, Any]:
-    """Return the data's settings, of which none needs the images to be here."""
-    given = {key: value for key, value in data.hparams.items() if value is not None}
-    return {"data": type(data).__name__, **{k: v for k, v in given.items() if k[0] != "_"}}
+    """Return the data's settings but for where they lie, of which none needs them to be here."""
+    given = {key: v for key, v in data.hparams.items() if v is not None and key[0] != "_"}
+    return {"data": type(data).__name__, **{k: v for k, v in given.items() if k != "root"}}
 
 
 def _labels(data: Any) -> list[str]:
