@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import sweeping
 import yaml
 from disks import fill, read_only
 
@@ -43,13 +44,7 @@ with open(folder / "metrics.csv", "w") as file:
         time.sleep(float(given.get("pause", 0)))
         print(f"{step},{10 * step},{float(given['x']) + 1 / step}", file=file, flush=True)
 """
-SWEEP = {
-    "program": "trainer.py",
-    "method": "grid",
-    "metric": {"name": "val/loss", "goal": "minimize"},
-    "command": ["${env}", "python", "${program}", "${args}"],
-    "parameters": {"x": {"values": [1, 2, 3, 4, 5, 6]}},
-}
+SWEEP = sweeping.SWEEP | {"parameters": {"x": {"values": [1, 2, 3, 4, 5, 6]}}}
 STORAGES = {"journal": "runs/s/sweep.journal", "database": "sqlite:///x.db"}
 
 

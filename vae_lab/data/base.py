@@ -88,7 +88,7 @@ class ImageData(LightningDataModule, ABC):
         self.pad = at_least(0, pad=pad)
         self.shift = at_least(0, shift=shift)
         self.quadrants = one_of((None, 1, 2, 3), quadrants=quadrants)
-        self._given = partial(shown, known=quadrants) if quadrants else None
+        self._given = partial(shown, known=quadrants) if quadrants else None  # makes y of x
         self.limit = limit if limit is None else at_least(1, limit=limit)
         self.limit_seed = limit_seed if limit_seed is None else at_least(0, limit_seed=limit_seed)
         together(binarize, quadrants, limit, limit_seed)

@@ -44,6 +44,9 @@ class Model(L.LightningModule, ABC):
     rates: tuple[str, ...] = ()
     """Names of the learning rates, which a checkpoint's optimisers bring along."""
 
+    bounded = True
+    """Whether what is decoded lies in [0, 1], as images do."""
+
     chosen_by_loss = True
     """Whether a lower validation loss makes a better model, and so a better checkpoint."""
 

@@ -31,6 +31,7 @@ class Classical(Model):
             process, the precision is not single, or `max_steps` ends the pass before its end.
     """
 
+    bounded = False  # linear decoders know no ends
     latent_dim: int
 
     def __init__(self, shape: Shape) -> None:

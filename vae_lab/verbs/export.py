@@ -1,7 +1,6 @@
 """Encoder and decoder as programs that need no vae_lab."""
 
 import json
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,8 +54,6 @@ def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str
     """
     import torch
 
-    from vae_lab.models.classical import Classical
-
     # A batch of one would be taken for a constant.
     first = torch.rand(2, *model.shape) if name == "encode" else torch.randn(2, model.latent_dim)
     inputs = {"x" if name == "encode" else "z": first, **_condition(model)}
@@ -64,8 +61,8 @@ def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str
     with torch.inference_mode():
         result = part(*inputs.values())
     output = _describe(result, "x" if name == "decode" else "z", model)
-    if name == "decode" and isinstance(model, Classical):
-        del output["range"]  # linear decoders' images may lie outside
+    if name == "decode" and not model.bounded:
+        del output["range"]
     file = f"{name}r.{format}"
     _write(_trace(part, inputs), folder / file, list(inputs))
     return {
@@ -164,7 +161,7 @@ def _origin(model: Any, data: Any, path: Path) -> dict[str, Any]:
         "prior": _prior(model),
         "checkpoint": str(path),
         "trained_on": _settings(data),
-        "labels": _labels(data),
+        "labels": list(data.label_names),
         "vae_lab": __version__,
         "commit": commit(),
     }
@@ -172,15 +169,9 @@ def _origin(model: Any, data: Any, path: Path) -> dict[str, Any]:
 
 def _settings(data: Any) -> dict[str, Any]:
     """Return the data's settings but for where they lie, of which none needs them to be here."""
-    given = {key: v for key, v in data.hparams.items() if v is not None and key[0] != "_"}
-    return {"data": type(data).__name__, **{k: v for k, v in given.items() if k != "root"}}
-
-
-def _labels(data: Any) -> list[str]:
-    """Return the classes' names, or none where only a folder knows them that is not here."""
-    with suppress(LabError):
-        return list(data.label_names)
-    return []
+    given = {k: v for k, v in data.hparams.items() if v is not None and k[0] != "_"}
+    given.pop("root", None)
+    return {"data": type(data).__name__, **given}
 
 
 def _prior(model: Any) -> str | None:
