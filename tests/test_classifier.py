@@ -15,6 +15,7 @@ from vae_lab.errors import LabError
 from vae_lab.models import (
     PCA,
     VAE,
+    VAEGAN,
     Autoencoder,
     Classifier,
     GaussianMixture,
@@ -31,6 +32,7 @@ SMALL = {"encoder": partial(MLPEncoder, hidden=(8,)), "decoder": partial(MLPDeco
 ENCODERS = {
     "autoencoder": partial(Autoencoder, latent_dim=6, tied=True, **SMALL),
     "vae": partial(VAE, latent_dim=6, **SMALL),
+    "vaegan": partial(VAEGAN, latent_dim=6, encoder=SMALL["encoder"]),
     "stack": partial(StackedAutoencoder, widths=(8, 6)),
     "classifier": partial(Classifier, encoder=partial(Autoencoder, latent_dim=6, **SMALL)),
 }
@@ -120,6 +122,14 @@ class Dropping(Autoencoder):
 
     def encode(self, x, y=None):
         return self.noise(super().encode(x))
+
+
+@every_encoder
+def test_what_is_fine_tuned_is_what_is_evaluated(encoder):
+    torch.manual_seed(0)
+    model = learn(Classifier(SHAPE, encoder))
+    x = examples().x
+    torch.testing.assert_close(model.train().encode(x), model.eval().encode(x), rtol=0, atol=0)
 
 
 def test_fine_tuning_changes_every_weight():
