@@ -17,6 +17,7 @@ from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.metrics.clusters import cluster_accuracy, match, mutual_information
 from vae_lab.metrics.codes import pca_reconstruction, squared_error
+from vae_lab.metrics.samples import draw as draw_samples
 from vae_lab.metrics.suite import measure
 from vae_lab.models import PCA, VAE, GaussianMixture, KMeans
 
@@ -205,6 +206,10 @@ def test_clusters_without_a_class_are_counted_as_wrong():
         match(few, labels[:2])
 
 
+def test_samples_without_the_noise_of_pixels_are_called_so(gaussian_mixture):
+    assert draw_samples(gaussian_mixture, 3, 0).name == "samples (means given codes)"
+
+
 def test_the_suite_measures_clusters_and_leaves_out_neighbours_of_equal_codes(
     digits, kmeans, gaussian_mixture
 ):
@@ -221,6 +226,8 @@ def test_the_suite_measures_clusters_and_leaves_out_neighbours_of_equal_codes(
     assert {"knn_accuracy", "kmeans_accuracy", "kmeans_nmi"} <= of_pca.keys()
     assert not own & of_pca.keys()
     assert of_kmeans["cluster_accuracy"].value > 0.6
+    unlabelled = Batch(digits[1].x, torch.zeros_like(digits[1].y))
+    assert not own & measure(kmeans, unlabelled, lambda: unlabelled, samples=0, seed=-1).keys()
     assert of_pca["kmeans_accuracy"].value == pytest.approx(
         of_kmeans["cluster_accuracy"].value, abs=0.15
     )

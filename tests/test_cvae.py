@@ -13,7 +13,7 @@ from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.data.quadrants import quadrants
 from vae_lab.errors import LabError
-from vae_lab.likelihoods import Gaussian, Likelihood
+from vae_lab.likelihoods import DiscretizedLogisticMixture, Gaussian, Likelihood
 from vae_lab.metrics.conditional import agreement
 from vae_lab.metrics.evidence import bounds
 from vae_lab.metrics.suite import measure
@@ -328,6 +328,28 @@ def test_the_guess_without_a_code_has_an_exact_likelihood():
     expected = -model.log_prob(*images).mean().item()
     assert found["nll"].value == pytest.approx(expected, abs=1e-3)
     assert "unknown pixels alone, exact" in found["nll"].note
+
+
+def test_the_guess_of_colours_has_the_units_of_what_has_a_code():
+    images = Batch(torch.rand(6, 3, 4, 4), torch.arange(6))
+    settings = {"condition": ClassCondition, "likelihood": DiscretizedLogisticMixture}
+    found = measure(FeedForward((3, 4, 4), **settings).eval(), images, lambda: images, 5, 0)
+    assert found["nll_bits_per_dim"].value == pytest.approx(
+        found["nll"].value / (48 * math.log(2)), rel=1e-6
+    )
+    assert "log_density" not in found
+
+
+def test_a_unit_that_says_no_more_than_the_condition_is_not_active(linear):
+    model, _ = linear
+    images = Batch(torch.rand(50, 1, 2, 2), torch.randn(50, 2))
+    said = bounds(model, images, 0, 0, lambda n: None)["active_units"]
+    assert said.value == 2
+    assert "its condition's prior" in said.note
+    with torch.no_grad():
+        model.posterior = lambda x, y=None: model.prior_given(y).place
+    assert model.encode(*images).var(0).min() > 0.01
+    assert bounds(model, images, 0, 0, lambda n: None)["active_units"].value == 0
 
 
 # what is refused

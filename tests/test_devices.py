@@ -25,8 +25,9 @@ from vae_lab.models import CVAE, GAN, VAE, Autoencoder, GaussianMixture
 from vae_lab.models.adversarial import Adversarial
 from vae_lab.models.meter import Meter
 from vae_lab.penalties import Contraction, KLSparsity
-from vae_lab.posteriors import BottomUp, GumbelSoftmax
-from vae_lab.priors import MixtureOfGaussians, TopDown, Uniform, VampPrior
+from vae_lab.posteriors import BottomUp, DiagonalGaussian, GumbelSoftmax
+from vae_lab.precision import doubled
+from vae_lab.priors import Mixture, MixtureOfGaussians, TopDown, Uniform, VampPrior
 
 # Of a mixture torch.distributions checks the values.
 KINDS = [kind for kind in concrete() if kind is not GaussianMixture]
@@ -134,6 +135,15 @@ def test_every_condition_stays_on_its_model_s_device(everywhere, condition, shap
 @pytest.mark.parametrize("penalty", [GradientPenalty, R1])
 def test_what_a_critic_pays_stays_on_a_gpu(on_gpu, penalty):
     on_gpu(build(GAN, penalty=penalty))
+
+
+def test_double_precision_is_not_asked_of_a_device_that_has_none():
+    with FakeTensorMode():
+        z, means, variances = (torch.empty(n, 3, device="mps") for n in (2, 4, 4))
+        assert (doubled(z).device.type, doubled(z).dtype) == ("cpu", torch.float64)
+        weights = torch.empty(4, device="mps")
+        log_probs = Mixture(weights, DiagonalGaussian(means, variances)).log_prob(z)
+        assert (log_probs.device, log_probs.dtype) == (z.device, torch.float32)
 
 
 def test_a_penalty_stays_on_its_model_s_device():

@@ -58,7 +58,7 @@ class Data:
 
     labelled = True
     splits = ("train", "val", "test")
-    seed = 0
+    seed, files = 0, "these"
 
     def images(self, split, n=None):
         size = {"train": 90, "val": 30, "test": 60}[split]
@@ -71,6 +71,7 @@ class Data:
     def protocol(self, split):
         return {
             "data": "Data",
+            "listing": self.files,
             "split": split,
             "images": len(self.images(split).x),
             "binarize": "static-own",
@@ -204,7 +205,7 @@ def test_another_split_is_added_and_what_is_measured_anew_replaced(run):
     assert "seed 1" in again["metrics"]["test/elbo"]["protocol"]
 
 
-@pytest.mark.parametrize("change", ["weights", "checkpoint", "split_seed"])
+@pytest.mark.parametrize("change", ["weights", "checkpoint", "split_seed", "listing"])
 def test_what_came_from_elsewhere_is_dropped_from_its_split_alone(run, change):
     folder, loaded = run
     for split in ("val", "test"):
@@ -214,8 +215,10 @@ def test_what_came_from_elsewhere_is_dropped_from_its_split_alone(run, change):
         best.write_text("trained on")
     elif change == "checkpoint":
         best.rename(best.with_stem("last"))
-    else:
+    elif change == "split_seed":
         loaded["data"].seed = 1
+    else:
+        loaded["data"].files = "others"
     evaluate(str(folder), importance_samples=0)
     report = read(folder)
     assert "test/nll" not in report["metrics"]
@@ -272,7 +275,7 @@ def test_a_checkpoint_writes_to_its_run_and_a_stray_one_beside_itself(run, tmp_p
     assert read(tmp_path)["protocol"]["test"]["checkpoint"] == "stray.ckpt"
 
 
-@pytest.mark.parametrize("wrong", [{"importance_samples": -1}, {"limit": 0}])
+@pytest.mark.parametrize("wrong", [{"importance_samples": -1}, {"limit": 0}, {"seed": -1}])
 def test_arguments_out_of_range_are_refused(run, wrong):
     with pytest.raises(LabError, match="at least"):
         evaluate(str(run[0]), **wrong)

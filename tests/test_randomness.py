@@ -48,3 +48,12 @@ def test_each_step_of_a_long_run_has_its_own_seed():
         seeds.add(torch.initial_seed())
     # Of 50,000 draws from 2^32, 0.3 meet by chance.
     assert len(seeds) > 49_990
+
+
+def test_apples_stream_starts_afresh_as_well(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "manual_seed", seeds.append)
+    reseed(1, 2)
+    reseed(1, 2)
+    assert seeds == [torch.initial_seed()] * 2

@@ -87,6 +87,8 @@ def test_a_perfect_reader_errs_never_and_knows_all():
     images = Batch(model.decode(z), labels)
     assert code_errors(model, images, images)["kind_error"].value == 0
     assert code_errors(model, Batch(images.x, torch.rand(200, 2)), images) == {}
+    unlabelled = Batch(images.x, torch.zeros_like(labels))
+    assert code_errors(model, unlabelled, unlabelled) == {}
     found = code_meanings(model, 0)
     assert found["kind_information"].value == pytest.approx(math.log(4), abs=1e-3)
     assert found["size_information"].value > 5

@@ -18,3 +18,5 @@ def reseed(*keys: int) -> None:
     # torch annotates no return type of is_initialized.
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)

@@ -80,6 +80,8 @@ def clustering(model: Clusters, images: Batch, train: Callable[[], Batch]) -> di
     if not have_classes(images):
         return {}
     known = train()
+    if len(torch.unique(known.y)) < 2:
+        return {}
     data = _cluster(model, known), known.y.cpu(), _cluster(model, images), images.y.cpu()
     return _agreement("cluster", *data, "the model's clusters")
 
@@ -100,7 +102,7 @@ def code_clusters(
     from sklearn.cluster import KMeans
 
     k = len(torch.unique(train_labels))
-    fitted = KMeans(k, n_init=10, random_state=seed).fit(train_codes.float().numpy())
+    fitted = KMeans(k, n_init=10, random_state=seed % 2**32).fit(train_codes.float().numpy())
     clusters = torch.from_numpy(fitted.predict(codes.float().numpy()))
     data = torch.from_numpy(fitted.labels_), train_labels, clusters, labels
     return _agreement("kmeans", *data, f"{k} clusters that k-means finds in the codes")

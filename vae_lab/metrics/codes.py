@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.errors import LabError
+from vae_lab.precision import doubled
 
 __all__ = [
     "knn_accuracy",
@@ -31,7 +32,7 @@ def squared_error_per_image(x: Tensor, x_hat: Tensor) -> Tensor:
             f"Images of shape {tuple(x.shape)} cannot be compared with reconstructions of shape "
             f"{tuple(x_hat.shape)}."
         )
-    return (x - x_hat).flatten(1).square().sum(1, dtype=torch.float64)
+    return doubled((x - x_hat).flatten(1).square()).sum(1)
 
 
 def squared_error(x: Tensor, x_hat: Tensor) -> float:

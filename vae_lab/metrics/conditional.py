@@ -30,8 +30,8 @@ def from_prior(model: Any) -> Callable[[Tensor, int, Tensor | None], Tensor]:
     """
 
     def log_likelihoods(x: Tensor, n: int, y: Tensor | None) -> Tensor:
-        prior = model.prior_given(y)
-        z = torch.stack([prior.sample(len(x)) for _ in range(n)])
+        many = None if y is None else y.repeat(n, *[1] * (y.ndim - 1))
+        z = model.prior_given(many).sample(n * len(x)).unflatten(0, (n, len(x)))
         nats: Tensor = model.log_likelihood(x, z, y)
         return nats
 
@@ -64,7 +64,7 @@ def agreement(model: Any, judge: Classifies, n: int, seed: int, about: str) -> d
                     f"The judge tells {log_probs.shape[1]} classes apart, the model draws "
                     f"{model.classes}."
                 )
-            shares.append((log_probs.argmax(1) == y).double().mean().item())
+            shares.append((log_probs.argmax(1) == y).sum().item() / n)
     least = min(shares)
     note = f"of {n} images a class, means given codes from the prior, taken for it; {about}"
     worst = f"class {shares.index(least)}, the least share {note}"

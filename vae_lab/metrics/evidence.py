@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Bounds, Conditional, Density, Encodes
+from vae_lab.contracts import Batch, Bounds, Conditional, Density, Encodes, Generates
 from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
 from vae_lab.metrics.conditional import from_prior
 from vae_lab.metrics.hamiltonian import LEAPFROGS
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
-from vae_lab.metrics.measures import Measure, batches, device_of, encode, finite, seeded
+from vae_lab.metrics.measures import Measure, batches, device_of, finite, seeded
+from vae_lab.priors import Moved
 
-__all__ = ["annealing", "bounds", "density"]
+__all__ = ["annealing", "bounds", "density", "passes"]
 
 
 def bounds(
@@ -36,19 +37,23 @@ def bounds(
         note = f"-log {_p(model)} by importance sampling, {samples} samples an image{caveat}"
         nats = _nll(model, model.log_weights, images, samples, seed, progress)
         found["nll"] = Measure.mean(nats, "nats", note)
-    if samples and isinstance(model, Conditional) and not model.classes:
+    if samples and _by_monte_carlo(model):
         note = f"-log {_p(model)} by Monte Carlo, {samples} codes an image from the prior{caveat}"
-        nats = _nll(model, from_prior(model), images, samples, seed)
+        nats = _nll(model, from_prior(model), images, samples, seed, progress)
         found["mc_nll"] = Measure.mean(nats, "nats", note)
-    if _likelihood_is("discrete", model):
-        dimensions = images.x[0].numel()
-        for key in [key for key in ("elbo", "nll") if key in found]:
-            found[f"{key}_bits_per_dim"] = _per_dimension(found[key], dimensions)
+    found |= _bits(model, found, images)
     if isinstance(model, Encodes) and len(images.x) > 1:
-        active = active_units(encode(model, images))
-        note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
-        found["active_units"] = Measure(active, "dimensions", note)
+        found["active_units"] = _activity(model, images)
     return found
+
+
+def passes(model: Any) -> int:
+    """Return how many estimates of the likelihood `bounds` makes by sampling."""
+    return 1 + _by_monte_carlo(model) if isinstance(model, Bounds) else 0
+
+
+def _by_monte_carlo(model: Any) -> bool:
+    return isinstance(model, Conditional) and not model.classes
 
 
 def annealing(
@@ -87,9 +92,10 @@ def density(model: Density, images: Batch) -> dict[str, Measure]:
     """Measure the likelihood of a model that knows it."""
     with torch.inference_mode():
         nats = torch.cat([model.log_prob(x, y).cpu() for x, y in batches(model, images)])
-    if _likelihood_is("binary", model):
+    if _likelihood_is("binary", model) or _likelihood_is("discrete", model):
         note = f"-log {_p(model)}, exact{_caveat(model, images)}"
-        return {"nll": Measure.mean(-nats, "nats", note)}
+        found = {"nll": Measure.mean(-nats, "nats", note)}
+        return found | _bits(model, found, images)
     note = f"log {_p(model)}, exact; a density of pixels as real numbers"
     return {"log_density": Measure.mean(nats, "nats", note)}
 
@@ -104,6 +110,35 @@ def _p(model: Any) -> str:
 
 def _likelihood_is(trait: str, model: Any) -> bool:
     return getattr(getattr(model, "likelihood", None), trait, False)
+
+
+def _activity(model: Any, images: Batch) -> Measure:
+    """Count the units that say of an image what its condition does not say already."""
+    means = []
+    with torch.inference_mode():
+        for x, y in batches(model, images):
+            mean, prior = model.encode(x, y), _prior(model, y)
+            means.append((prior.back(mean) if isinstance(prior, Moved) else mean).flatten(1).cpu())
+    note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
+    if isinstance(prior, Moved):
+        note += ", measured from the mean of its condition's prior in that one's deviations"
+    return Measure(active_units(torch.cat(means)), "dimensions", note)
+
+
+def _prior(model: Any, y: Tensor) -> Any:
+    return model.prior_given(y) if isinstance(model, Generates) else None
+
+
+def _bits(model: Any, found: Mapping[str, Measure], images: Batch) -> dict[str, Measure]:
+    """Return bounds and likelihoods of 8-bit values in bits too."""
+    if not _likelihood_is("discrete", model):
+        return {}
+    dimensions = images.x[0].numel()
+    return {
+        f"{key}_bits_per_dim": _per_dimension(found[key], dimensions)
+        for key in ("elbo", "nll")
+        if key in found
+    }
 
 
 def _per_dimension(nats: Measure, dimensions: int) -> Measure:
@@ -136,7 +171,7 @@ def _nll(
     images: Batch,
     samples: int,
     seed: int,
-    progress: Callable[[int], object] = lambda count: None,
+    progress: Callable[[int], object],
 ) -> Tensor:
     device = device_of(model)
 

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Classifies, Encodes, Samples
+from vae_lab.contracts import Batch, Classifies, Density, Encodes, Samples
 from vae_lab.errors import LabError
 from vae_lab.metrics.distances import frechet_distance, kernel_distance
 from vae_lab.metrics.measures import Measure, batches, encode, seeded
 from vae_lab.metrics.modes import modes
 from vae_lab.metrics.neighbours import fidelity
 from vae_lab.metrics.parzen import parzen
+from vae_lab.precision import doubled
 
 __all__ = ["Drawn", "draw", "likeness", "restoration", "variety", "window"]
 
@@ -43,7 +44,8 @@ def draw(model: Samples, n: int, seed: int) -> Drawn:
     if not images.isfinite().all():
         raise LabError("The samples are not all finite numbers; the model has diverged.")
     # What has a likelihood could add its noise; what has none draws images as they are.
-    means = " (means given codes)" if hasattr(model, "likelihood") else ""
+    noisy = hasattr(model, "likelihood") or isinstance(model, Density)
+    means = " (means given codes)" if noisy else ""
     return Drawn(images.float().mul(255).round().clamp(0, 255) / 255, f"samples{means}")
 
 
@@ -106,7 +108,7 @@ def restoration(model: Any, judge: Encodes, images: Batch, about: str) -> dict[s
             judge.encode(x) - judge.encode(model.decode(model.encode(x, y), y))
             for x, y in batches(model, images)
         ]
-    errors = torch.cat(parts).double().flatten(1).square().sum(1).cpu()
+    errors = doubled(torch.cat(parts)).flatten(1).square().sum(1).cpu()
     note = f"sum over {judge.latent_dim} features, {about}"
     return {"judge_feature_error": Measure.mean(errors, "squared distance", note)}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.posteriors import LOG_VARIANCE_BOUND, DiagonalGaussian, Family, Gaussian, Posterior
+from vae_lab.precision import doubled
 from vae_lab.priors.base import CodeDensity, Prior
 
 __all__ = ["Mixture", "MixtureOfGaussians", "VampPrior"]
@@ -30,14 +31,14 @@ class Mixture(CodeDensity):
     parts: DiagonalGaussian
 
     def log_prob(self, z: Tensor) -> Tensor:
-        mean, log_variance = (part.double() for part in self.parts)
+        mean, log_variance = map(doubled, self.parts)
         precision = (-log_variance).exp()
         # The square multiplied out is two matrix products and no tensor of size (..., K, D); its
         # terms cancel, which takes the digits of double precision.
-        wide = z.double()
+        wide = doubled(z)
         square = wide.square() @ precision.T - 2 * wide @ (precision * mean).T
         constant = (precision * mean.square() + log_variance + math.log(2 * math.pi)).sum(1)
-        log_probs: Tensor = (-0.5 * (square + constant)).to(z.dtype)
+        log_probs: Tensor = (-0.5 * (square + constant)).to(z)
         return (self.log_weights + log_probs).logsumexp(-1)
 
     def sample(self, n: int) -> Tensor:

@@ -68,7 +68,7 @@ def evaluate(
         LabError: If an argument is out of range, the run cannot be loaded, the model can do
             nothing that is measured here, or a result is not a finite number.
     """
-    at_least(0, importance_samples=importance_samples)
+    at_least(0, importance_samples=importance_samples, seed=seed)
     at_least(1, limit=limit, samples=samples, ais_images=ais_images, ais_chains=ais_chains)
     at_least(1, ais_temperatures=ais_temperatures)
     checkpoint = checkpoint_of(run).absolute()
@@ -112,6 +112,8 @@ def _measure(
     from vae_lab.metrics.annealed import check_annealing
     from vae_lab.verbs.evaluating.judge import sampled
 
+    # A GPU's convolutions round to ten bits of mantissa unless told not to.
+    torch.backends.cudnn.allow_tf32 = False
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = load_model(checkpoint).to(device)
     if anneal:
@@ -158,11 +160,11 @@ def _allowed(
     model: Any, data: "Images", split: str, images: "Batch", samples: int, seed: int
 ) -> dict[str, "Measure"]:
     """Measure what the model's capabilities allow, with a bar while likelihoods are sampled."""
-    from vae_lab.contracts import Bounds
+    from vae_lab.metrics.evidence import passes
     from vae_lab.metrics.suite import measure
 
-    shown = samples > 0 and isinstance(model, Bounds)
-    with bar(len(images.x), shown, unit="images") as done:
+    total = passes(model) * len(images.x) if samples else 0
+    with bar(total, total > 0, unit="images") as done:
         return measure(model, images, partial(_learned, data, split), samples, seed, done.update)
 
 
