@@ -168,6 +168,12 @@ def test_without_the_runtime_other_codes_are_refused(trained, offline, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_page_s_name_is_refused_for_the_folder(plane, tmp_path):
+    with pytest.raises(LabError, match=r"--output is a folder, .* got '.*page\.html'\."):
+        explore(str(plane), output=str(tmp_path / "page.html"))
+    assert not [*tmp_path.glob("page.html")]
+
+
 def test_without_the_packages_it_says_what_to_install(plane, registry, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(LabError, match=r"\.\[export\]"):

@@ -37,7 +37,12 @@ def explore(
         output: Folder to write; its index.html opens by double click and needs no network.
         serve: Show the folder to this machine's browsers, until Ctrl-C.
         port: Port to serve at; by default any free one.
+
+    Raises:
+        LabError: If the model has no codes to choose, or `output` is called a page.
     """
+    if Path(output).suffix.lower() == ".html":
+        raise LabError(f"--output is a folder, in which index.html is the page; got {output!r}.")
     import torch
 
     from vae_lab import runs
