@@ -343,3 +343,14 @@ def test_settings_that_are_unknown_are_no_difference(three, capsys):
     compare([str(path) for path in found])
     assert "ae/version_0 does not say its settings" in capsys.readouterr().err
     assert Comparison(find_all(three / "vae/version_0") + find_all(found[1])).settings == {}
+
+
+def test_a_run_that_is_not_finished_says_so(three, capsys):
+    assert "finished" not in Comparison(find_all(three)).settings
+    for run, state in (("vae/version_0", False), ("vae/version_1", True)):
+        (three / run / "run.json").write_text(json.dumps({"finished": state}))
+    comparison = Comparison(find_all(three), metric="test/elbo")
+    assert comparison.settings["finished"] == ["yes", "no", ""]
+    compare([str(three / "vae/version_0")], html=str(three / "page.html"))
+    assert "finished" in capsys.readouterr().out
+    assert "finished" in (three / "page.html").read_text()

@@ -251,3 +251,76 @@ def test_it_is_as_wide_as_its_window_and_every_line_has_its_number(page, width):
             assert min(gaps) > 6, "numbers lie on one another"
 
     opened(page, visit, width)
+
+
+def laid(path, curves, pictures=1):
+    """Write the page of a run of these curves and of as many pictures."""
+    make_run(path / "vae" / "version_0", "VAE", curves)
+    for epoch in range(1, pictures + 1):
+        picture = torch.zeros(3, 2, 2)
+        save_png(picture, path / "vae/version_0/pictures" / f"samples_{epoch:04d}.png")
+    compare([str(path / "vae")], html=str(path / "page.html"))
+    return path / "page.html"
+
+
+def test_pictures_open_at_the_last_of_many_stops(tmp_path):
+    async def visit(tab):
+        assert "step 1,200 (120 of 120)" in await tab.words()
+
+    opened(laid(tmp_path, {"val/elbo": [-9.0] * 120}, 120), visit)
+
+
+TICKS = """[...document.querySelectorAll(".chart svg")].map(root =>
+    [...root.querySelectorAll("text:not(.run)")].map(text => {
+        const box = text.getBBox();
+        return [text.textContent, box.x, box.x + box.width, text.getAttribute("text-anchor")];
+    }))"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ticks_are_told_apart_and_lie_within_the_chart(tmp_path, width):
+    curves = {
+        "val/elbo": [-12650.0, -11900.0],
+        "val/kl": [-123451.0, -123459.0],
+        "val/mse": [-0.000123452, -0.000123458],
+        "val/nll": [-1.23451e-5, -1.23459e-5],
+        "val/tc": [-12650000.0, -11900000.0],
+    }
+
+    async def visit(tab):
+        charts = await tab.ask(TICKS)
+        for chart in charts:
+            assert all(left >= 0 and right <= 460 for _, left, right, _ in chart)
+            # They end at the frame of the curves.
+            ticks = [(text, right) for text, _, right, side in chart if side == "end"]
+            assert len({text for text, _ in ticks}) == len(ticks) > 2
+            assert all(right < 58 for _, right in ticks)
+        written = [[text for text, *_, side in chart if side == "end"] for chart in charts]
+        assert written[0] == ["-12600", "-12400", "-12200", "-12000"]
+        assert written[-1] == ["-1.26e7", "-1.24e7", "-1.22e7", "-1.2e7"]
+
+    opened(laid(tmp_path, curves), visit, width)
+
+
+def test_a_number_is_written_as_short_as_six_digits_allow(page):
+    numbers = [0, 12500, 12900, 9999999, 12650000, 1e-4, -0.00005, 123456789, 0.30000000000000004]
+
+    async def visit(tab):
+        assert await tab.ask(f"{json.dumps(numbers)}.map(short)") == [
+            "0", "12500", "12900", "10000000", "1.265e7", "0.0001", "-5e-5", "1.23457e8", "0.3",
+        ]  # fmt: skip
+
+    opened(page, visit)
+
+
+def test_the_dot_of_a_single_epoch_is_whole(tmp_path):
+    inside = """[...document.querySelectorAll(".chart svg")].map(root => {
+        const dot = root.querySelector("circle").getBBox();
+        const frame = root.querySelector("clipPath rect").getBBox();
+        return dot.x >= frame.x && dot.x + dot.width <= frame.x + frame.width;
+    })"""
+
+    async def visit(tab):
+        assert await tab.ask(inside) == [True]
+
+    opened(laid(tmp_path, {"val/elbo": [-9.0]}), visit)

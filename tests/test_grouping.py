@@ -163,3 +163,16 @@ def test_a_run_that_repeats_another_one_is_no_second_draw(tmp_path):
     assert groups.settings["runs"] == ["2 (1 repeated)"]
     column = next(c for c in groups.columns if c.key == "val/error (last)")
     assert column.values == pytest.approx([0.15])
+
+
+def test_a_run_that_was_stopped_is_not_averaged_with_whole_ones(draws):
+    folder, numbers = draws
+    for seed in range(4):
+        record = json.dumps({"finished": seed != 1})
+        (folder / f"version_trained_{seed}" / "run.json").write_text(record)
+    groups = Groups(Comparison(find_all(folder)), OVER)
+    rows = zip(*(groups.settings[key] for key in ("runs", "weights", "finished")), strict=True)
+    assert sorted(rows) == [("1", "trained", "no"), ("3", "trained", "yes"), ("4", "random", "")]
+    column = next(c for c in groups.columns if c.key == "val/error (last)")
+    whole = groups.settings["runs"].index("3")
+    assert column.values[whole] == pytest.approx(numbers[0, [0, 2, 3]].mean())

@@ -13,6 +13,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import Comparison
+from vae_lab.verbs.comparing.evaluations import outdated
 from vae_lab.verbs.comparing.grouping import Groups
 from vae_lab.verbs.options import at_least, ends_in
 
@@ -33,7 +34,8 @@ def compare(
     """Tabulate runs: the settings that differ, their validation metrics and their scores.
 
     The best number of each metric is bold, where all were measured on the same images. A metric
-    that was followed in training has its best value, at any epoch, and its last.
+    that was followed in training has its best value, at any epoch, and its last. Scores of weights
+    that the evaluated checkpoint no longer holds are left out.
 
     Args:
         runs: Run folders, experiment folders (all their versions), a folder of experiments such
@@ -78,16 +80,31 @@ def compare(
 def _sound(found: Sequence[Run]) -> Iterator[Run]:
     """Leave out the runs of which a file is damaged, and say so: the others are as good as ever.
 
-    Also say which runs lack their settings.
+    Also say which runs lack their settings, and which scores are of weights that are no more.
     """
     for run in found:
         try:
             _ = run.evaluation, run.epoch_ends
+            _leave_outdated(run)
             if not run.config:
                 print(f"lab compare: {run.path} does not say its settings.", file=sys.stderr)
             yield run
         except LabError as error:
             print(f"lab compare: {run.path} is left out: {error}", file=sys.stderr)
+
+
+def _leave_outdated(run: Run) -> None:
+    """Take from a run the scores of weights that it no longer has, and say so."""
+    protocols, metrics = run.evaluation["protocol"], run.evaluation["metrics"]
+    for split, checkpoint in list(outdated(run)):
+        print(
+            f"lab compare: {run.path} is shown without its {split} scores: they are of other "
+            f"weights than {checkpoint} holds by now.",
+            file=sys.stderr,
+        )
+        del protocols[split]
+        for key in [key for key in metrics if key.startswith(f"{split}/")]:
+            del metrics[key]
 
 
 def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:

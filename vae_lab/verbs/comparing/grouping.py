@@ -9,7 +9,7 @@ from functools import cached_property
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
 from vae_lab.verbs.comparing.comparison import Column, Comparison, order
-from vae_lab.verbs.comparing.settings import differences, protocols, settings
+from vae_lab.verbs.comparing.settings import differences, protocols, settings, stopped
 
 __all__ = ["Groups", "Spread", "deviation", "plus_minus"]
 
@@ -80,7 +80,9 @@ def _check(over: Sequence[str], runs: Sequence[Run]) -> None:
 
 def _grouped(runs: Sequence[Run], over: Sequence[str]) -> list[list[int]]:
     """Return the places of runs that differ in nothing else, group by group."""
-    known = [(settings(run, over), protocols(run, over)) for run in runs]
+    known = [
+        (settings(run, over) | {"stopped": str(stopped(run))}, protocols(run, over)) for run in runs
+    ]
     groups: list[list[int]] = []
     for i, own in enumerate(known):
         for group in groups:

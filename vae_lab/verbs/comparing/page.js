@@ -29,8 +29,12 @@ function ticks(low, high, count) {
 }
 
 const phone = () => innerWidth <= 600; // as the styles have it
-const short = v => Math.abs(v) >= 1e4 ? v.toExponential(1).replace("e+", "e").replace(".0e", "e") : String(+v.toPrecision(4));
 const exact = v => String(+v.toPrecision(6));
+
+function short(v) {
+  const size = Math.abs(v);
+  return size && (size < 1e-4 || size >= 1e7) ? (+v.toPrecision(6)).toExponential().replace("e+", "e") : exact(v);
+}
 
 // The number of a run beside its line, so that no colour has to be told from another: none on
 // another one, first pushed down, then from the bottom up again.
@@ -131,12 +135,20 @@ function line(curve, x, y) {
   return path;
 }
 
+// What is longer than the margin beside it would be cut off.
+function squeeze(texts, most) {
+  for (const text of [...texts].filter(text => text.getComputedTextLength() > most)) {
+    for (const [key, value] of [["textLength", most], ["lengthAdjust", "spacingAndGlyphs"]]) text.setAttribute(key, value);
+  }
+}
+
 function grid(root, x, y, far, low, high) {
   for (const t of ticks(low, high, 5)) {
     svg("line", {x1: LEFT, x2: W - RIGHT, y1: y(t), y2: y(t), stroke: "#e5e5e5"}, root);
     svg("text", {x: LEFT - 6, y: y(t) + 4, "text-anchor": "end"}, root, short(t));
   }
   for (const t of ticks(0, far, 4)) svg("text", {x: x(t), y: H - BOTTOM + 16, "text-anchor": "middle"}, root, short(t));
+  squeeze(root.querySelectorAll("text"), LEFT - 6);
   svg("text", {x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle"}, root, data.axis);
 }
 
@@ -151,7 +163,7 @@ function draw(figure) {
   const [far, low, high] = range(shown.map(i => chart[i]));
   const x = v => LEFT + v / far * (W - LEFT - RIGHT), y = v => TOP + (high - v) / (high - low) * (H - TOP - BOTTOM);
   const clip = svg("clipPath", {id: `clip ${figure.dataset.key}`.replace(/\W/g, "-")}, root);
-  svg("rect", {x: LEFT, y: TOP, width: W - LEFT - RIGHT, height: H - TOP - BOTTOM}, clip);
+  svg("rect", {x: LEFT - 3, y: TOP, width: W - LEFT - RIGHT + 6, height: H - TOP - BOTTOM}, clip); // a dot at the end is whole
   grid(root, x, y, far, low, high);
   for (const i of shown) {
     const {colour, dash} = data.styles[i];

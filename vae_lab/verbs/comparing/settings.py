@@ -13,6 +13,7 @@ __all__ = [
     "protocols",
     "settings",
     "settings_of",
+    "stopped",
     "union",
 ]
 
@@ -46,6 +47,11 @@ def protocols(run: Run, over: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     }
 
 
+def stopped(run: Run) -> bool:
+    """Tell whether a run is known not to have come to its end: its numbers are of a part of it."""
+    return run.record.get("finished") is False
+
+
 def differences(runs: Sequence[Run], over: Sequence[str] = ()) -> dict[str, list[str]]:
     """Return for each setting that differs, but for those `over`, one text a run or none."""
     tables = [settings(run, over) for run in runs]
@@ -57,7 +63,14 @@ def differences(runs: Sequence[Run], over: Sequence[str] = ()) -> dict[str, list
         if len({table.get(key, "") for table in known}) > 1
     }
     different = {_shorten(key, different): cells for key, cells in different.items()}
+    different |= _finished(runs)
     return different | _different_protocols([protocols(run, over) for run in runs])
+
+
+def _finished(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Say which runs came to their end, if one did not."""
+    texts = ["no" if stopped(run) else "yes" if run.finished else "" for run in runs]
+    return {"finished": texts} if "no" in texts else {}
 
 
 def protocol(run: Run, split: str) -> dict[str, str]:

@@ -171,7 +171,8 @@ if (runs.length > 1 && Object.keys(data.settings).length) {
 } else parallel.hidden = true;
 if (stops.length) {
   framePictures();
-  slider.max = slider.value = stops.length - 1;
+  slider.max = stops.length - 1; // first, for it bounds the value
+  slider.value = slider.max;
   document.querySelector("label[for=slider]").textContent = along;
   slider.addEventListener("input", showPictures);
   views.push(showPictures);

@@ -1,0 +1,48 @@
+"""`lab compare` shows no evaluation of weights that a checkpoint no longer holds."""
+
+import json
+
+from tests.test_compare import three
+from vae_lab.files import digest
+from vae_lab.verbs.comparing.compare import compare
+
+__all__ = ["three"]  # a fixture
+
+
+def weigh(run, weights, known=None):
+    """Give a run weights, and say of its evaluation which ones it measured."""
+    path = run / "checkpoints" / "best.ckpt"
+    path.parent.mkdir()
+    path.write_text(weights)
+    report = json.loads((run / "metrics.json").read_text())
+    about = {"checkpoint": "checkpoints/best.ckpt", "checkpoint_sha256": known or digest(path)}
+    report["protocol"]["test"] |= about
+    (run / "metrics.json").write_text(json.dumps(report))
+    return path
+
+
+def test_numbers_of_weights_that_are_no_more_are_left_out_and_named(three, capsys):
+    weigh(three / "vae/version_0", "trained on", "0123456789ab")
+    weigh(three / "vae/version_1", "evaluated")
+    weigh(three / "ae/version_0", "gone since", "ba9876543210").unlink()
+    page = three / "page.html"
+    compare([str(three)], html=str(page), over="seed_everything")
+    said = capsys.readouterr()
+    assert said.err == (
+        f"lab compare: {three}/vae/version_0 is shown without its test scores: they are of other "
+        "weights than checkpoints/best.ckpt holds by now.\n"
+    )
+    for number, shown in (("-100.5", False), ("-98.25", True), ("0.91", False), ("0.93", True)):
+        assert (number in said.out) == (number in page.read_text()) == shown
+
+
+def test_another_split_keeps_the_numbers_that_are_of_the_weights(three, capsys):
+    path = weigh(three / "vae/version_0", "trained on", "0123456789ab")
+    report = json.loads((three / "vae/version_0/metrics.json").read_text())
+    report["protocol"]["val"] = report["protocol"]["test"] | {"checkpoint_sha256": digest(path)}
+    report["metrics"]["val/nll"] = {"value": 77.5}
+    (three / "vae/version_0/metrics.json").write_text(json.dumps(report))
+    compare([str(three)])
+    out = capsys.readouterr().out
+    assert "77.5" in out
+    assert "-100.5" not in out
