@@ -112,6 +112,14 @@ def test_hopeless_trials_are_given_up(write):
     assert 2 <= len(study().trials[1].intermediate_values) < 5
 
 
+def test_what_ended_well_between_two_looks_is_done_and_each_rung_had_its_value(write, monkeypatch):
+    monkeypatch.setattr(trials, "POLL", 60)
+    parameters = {"x": {"values": [3.0, 9.0]}, "epochs": {"value": 5}}
+    sweep(write(parameters=parameters, early_terminate={"type": "hyperband", "min_iter": 2}))
+    assert states() == ["COMPLETE"] * 2
+    assert [t.system_attrs["completed_rung_0"] for t in study().trials] == [0.5, 36.5]
+
+
 def test_trials_that_were_given_up_are_no_result(write, capsys):
     from optuna.trial import TrialState
 
@@ -194,7 +202,7 @@ def lives(pid):
 def test_wrong_words_are_refused(lab, write, capfd):
     path = write()
     for words, message in (
-        (["nowhere.yaml"], "There is no sweep to read at nowhere.yaml"),
+        (["nowhere.yaml"], "There is no nowhere.yaml."),
         ([path, "--workers=0"], "at least 1"),
         ([path, "--trials=-1"], "at least 1"),
         ([path, "--storage=/proc/x.journal"], "/proc/x.journal cannot hold the trials"),
@@ -206,6 +214,16 @@ def test_wrong_words_are_refused(lab, write, capfd):
         said = capfd.readouterr().err.strip()
         assert message in said
         assert "\n" not in said
+
+
+@pytest.mark.parametrize("name", ["betas", "betas.yaml", "experiments/sweeps/beta.yaml"])
+@pytest.mark.usefixtures("here")
+def test_a_sweep_s_name_is_looked_for_among_the_sweeps(name):
+    Path("experiments/sweeps").mkdir(parents=True)
+    Path("experiments/sweeps/betas.yaml").touch()
+    meant = r"There is no .*; did you mean experiments/sweeps/betas\.yaml\?"
+    with pytest.raises(LabError, match=meant):
+        sweep(name)
 
 
 def test_another_sweep_of_the_same_name_is_refused(write):
@@ -230,6 +248,14 @@ def test_without_optuna_it_says_what_is_missing(write, monkeypatch):
 def test_trials_can_be_kept_in_a_database(write):
     sweep(write(), trials=1, storage="sqlite:///x.db")
     assert Path("x.db").exists()
+
+
+def test_its_runs_lie_where_a_shell_would_have_put_them(write, here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    sweep(write(), trials=1, runs="~/runs")
+    assert Path("home/runs/s/sweep.journal").exists()
+    assert Path("home/runs/s/trial_0/version_0/metrics.csv").exists()
+    assert not Path("~").exists()
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ __all__ = [
     "find_all",
     "load_data",
     "load_model",
+    "missing",
     "named",
 ]
 
@@ -249,7 +250,7 @@ def check_exists(pattern: str) -> None:
         LabError: If it is one.
     """
     if not Path(pattern).exists() and not glob(pattern, recursive=True):
-        raise _missing(Path(pattern))
+        raise missing(Path(pattern))
 
 
 def named(patterns: Iterable[str]) -> list[str]:
@@ -274,7 +275,7 @@ def _matching(pattern: str, look: Callable[[Path], Found]) -> list[tuple[Path, F
     """Return what a pattern matches and holds runs, and what was found by looking there."""
     paths = sorted(map(Path, glob(pattern, recursive=True)), key=_by_name)
     if not paths:
-        raise _missing(Path(pattern))
+        raise missing(Path(pattern))
     found = []
     for path in paths:
         # What a sweep leaves beside its runs, or a run beneath itself, matches as well.
@@ -287,7 +288,7 @@ def _matching(pattern: str, look: Callable[[Path], Found]) -> list[tuple[Path, F
 
 def _runs_in(path: Path, depth: int) -> list[Run]:
     if not path.exists():
-        raise _missing(path)
+        raise missing(path)
     if runs := [Run(folder) for folder in _folders(path, depth)]:
         return runs
     if deeper := next(_folders(path, depth + 1), None):
@@ -318,9 +319,14 @@ def _age(path: Path) -> tuple[int, float, str]:
     return (0, int(number[1]), "") if number else (1, path.stat().st_mtime, path.name)
 
 
-def _missing(path: Path) -> LabError:
-    """Name what the user may have meant by a path that does not exist."""
-    near = _near(path) or _near(_USUAL.get(path.suffix, Path()) / path)
+def missing(path: Path, usual: Path | None = None) -> LabError:
+    """Name what the user may have meant by a path that does not exist.
+
+    Args:
+        path: The path.
+        usual: The folder that such files lie in, by default what its ending says.
+    """
+    near = _near(path) or _near((usual or _USUAL.get(path.suffix, Path())) / path)
     return LabError(
         f"There is no {path}" + (f"; did you mean {' or '.join(near)}?" if near else ".")
     )
@@ -354,7 +360,7 @@ def checkpoint_of(path: str | Path, which: Literal["best", "last"] = "best") -> 
     """
     path = Path(path)
     if path.suffix == ".ckpt" and not path.exists():
-        raise _missing(path)
+        raise missing(path)
     return path if path.is_file() else find(path).checkpoint(which)
 
 

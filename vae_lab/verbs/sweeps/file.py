@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
+from vae_lab.runs import missing
 from vae_lab.verbs.sweeps.space import GRID, described, distribution, is_whole, one_of, values
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def read(path: str | Path) -> Sweep:
     path = Path(path)
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise missing(path, Path("experiments/sweeps")) from error
     except OSError as error:
         raise LabError(f"There is no sweep to read at {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

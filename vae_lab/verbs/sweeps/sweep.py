@@ -2,10 +2,10 @@
 
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vae_lab.errors import LabError
+from vae_lab.files import expanded
 from vae_lab.verbs.options import at_least
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def sweep(
     if not all(map(find_spec, ("optuna", "plotly"))):
         raise LabError("a sweep without W&B needs Optuna: `pip install -e '.[sweep]'`.")
     _ = wanted.words({}), wanted.space
-    folder = Path(runs) / wanted.name
+    folder = expanded(runs) / wanted.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,7 +62,7 @@ def sweep(
     queue = Trials(wanted, storage, folder)
     queue.fill(trials)
     if launcher:
-        words = [file, f"--storage={storage}", f"--runs={runs}"]
+        words = [file, f"--storage={storage}", f"--runs={folder.parent}"]
         _launch(launcher, queue, [*words, f"--trials={trials or 'null'}"], workers)
     else:
         _run(queue, workers)
@@ -75,8 +75,8 @@ def _run(queue: "Trials", workers: int) -> None:
     try:
         with shown(queue.study) as ended:
             queue.run(workers, ended)
-    except KeyboardInterrupt:
-        print("lab sweep: the same command goes on.", file=sys.stderr)
+    except (KeyboardInterrupt, BrokenPipeError):
+        print("lab sweep: stopped; the same command goes on.", file=sys.stderr)
         raise
 
 
@@ -88,10 +88,10 @@ def _launch(cluster: str, queue: "Trials", words: list[str], workers: int) -> No
     command = [sys.executable, "-m", "vae_lab", "sweep", *words]
     jobs = submit(cluster, queue.sweep.name, command, workers, queue.folder / "jobs")
     names = " ".join(job.job_id for job in jobs)
-    print(f"jobs      {names}: {queue.folder / 'jobs'}", flush=True)
     try:
+        print(f"jobs      {names}: {queue.folder / 'jobs'}", flush=True)
         with shown(queue.study) as ended:
             wait(jobs, queue.study, ended)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
         print(f"lab sweep: jobs go on until they are cancelled: {names}.", file=sys.stderr)
         raise

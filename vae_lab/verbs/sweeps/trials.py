@@ -112,22 +112,23 @@ class Trials:
             while process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL)
-                seen = self._report(trial, seen)
+                seen, hopeless = self._report(trial, seen)
                 if time.monotonic() - signed > BEAT:
                     sign(trial)
                     signed = time.monotonic()
-                if not pruned and trial.should_prune():
+                if hopeless and not pruned:
                     pruned = True
                     process.terminate()
         if self._workers.stopped:
             trial.set_user_attr("left", True)
             return  # still running by the study's account, so that it is run again
-        if pruned:
-            self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        elif process.returncode:
-            self._fail(trial, last_words(process.returncode, self.log(trial.number)))
-        else:
+        # One that was found hopeless may have come to its end before it could be stopped.
+        if process.returncode == 0:
             self._finish(trial)
+        elif pruned:
+            self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+        else:
+            self._fail(trial, last_words(process.returncode, self.log(trial.number)))
 
     @contextmanager
     def _process(self, trial: "Trial") -> Iterator["subprocess.Popen[bytes]"]:
@@ -142,13 +143,20 @@ class Trials:
     def _curves(self, number: int) -> dict[str, list[tuple[float, float]]]:
         return Run(self.path(number)).curves()
 
-    def _report(self, trial: "Trial", seen: int) -> int:
-        """Tell the study of validations after the first `seen`, and return how many there are."""
+    def _report(self, trial: "Trial", seen: int) -> tuple[int, bool]:
+        """Tell the study of validations after the first `seen`.
+
+        Returns:
+            How many there are, and whether the trial is hopeless.
+        """
+        hopeless = False
         with suppress(LabError):  # the file is being written
             for _, value in self._curves(trial.number).get(self.sweep.metric, [])[seen:]:
                 seen += 1
                 trial.report(value, seen)
-        return seen
+                # Asked at each: a rung takes the value that was reported last.
+                hopeless = hopeless or trial.should_prune()
+        return seen, hopeless
 
     def _finish(self, trial: "Trial") -> None:
         curves = self._curves(trial.number)
