@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_adversarial import SHAPE, images
+from test_adversarial import SHAPE, fit, images
 from test_vaegan import NETS, build
 
 from vae_lab import runs
@@ -13,6 +13,7 @@ from vae_lab.errors import LabError
 from vae_lab.losses import gaussian_kl
 from vae_lab.metrics.suite import measure
 from vae_lab.models import GAN, VAE, InfoGAN, VAEDis
+from vae_lab.nets import MLPDecoder
 from vae_lab.nets.layers import to_layer
 
 CONV = {"encoder": NETS["conv"]["encoder"], "decoder": NETS["conv"]["generator"]}
@@ -76,6 +77,14 @@ def test_the_critic_measures_and_never_learns():
     assert all(torch.equal(before[k], v) for k, v in model.critic.state_dict().items())
     for net in (model.encoder, model.decoder):
         assert any(w.grad.any() for w in net.parameters())
+
+
+def test_one_image_left_for_batch_norm_is_refused_unless_it_is_a_critic_s_that_rests():
+    with pytest.raises(LabError, match="left with one image"):
+        fit(vae_dis(), 17)
+    rested = vae_dis(decoder=partial(MLPDecoder, hidden=(16,)))
+    fit(rested, 17)
+    assert rested.images_seen == 17
 
 
 @pytest.mark.parametrize("kind", ["GAN", "VAEGAN"])

@@ -238,6 +238,18 @@ def test_a_side_that_rests_does_not_move_and_the_step_is_counted(equilibrium, re
     assert not any(key.endswith("_moves") for key in model.terms(images()))
 
 
+def test_a_generator_that_is_not_due_has_not_moved():
+    model = build(gate=partial(Gate, margin=100.0), critic_steps=2)
+    noted, shown = moves(model), []
+    record = model._record
+    model._record = lambda batch, i, terms: shown.append(terms) or record(batch, i, terms)
+    fit(model, 16 * 4)
+    for side in ("critic", "generator"):
+        told = [terms[f"{side}_moves"].mean().item() for terms in shown]
+        assert told == [float(side in moved) for moved, _ in noted]
+    assert ["generator" in moved for moved, _ in noted] == [False, True] * 2
+
+
 def test_the_gates_decision_is_that_of_all_processes(monkeypatch):
     model = build(gate=Gate)
     model._trainer = type("Trainer", (), {"world_size": 2})()

@@ -22,6 +22,7 @@ from vae_lab.callbacks.conditional import (
     transfer,
 )
 from vae_lab.callbacks.planes import beside_pca, beside_prior, has_posterior, scatter
+from vae_lab.callbacks.reach import is_normal, prior_codes, visible
 from vae_lab.contracts import (
     Batch,
     Clusters,
@@ -36,6 +37,7 @@ from vae_lab.contracts import (
     require,
 )
 from vae_lab.errors import LabError
+from vae_lab.metrics.inversion import check_invertible
 from vae_lab.pictures import WIDTH
 from vae_lab.randomness import reseed
 
@@ -50,7 +52,7 @@ class Drawing:
         draw: From the model, a batch of images and options to a picture (3, H, W) in [0, 1].
         needs: Capabilities of `vae_lab.contracts` that it uses.
         latent_dim: The only code size it makes sense for, if there is one.
-        images: How many images it takes at least.
+        images: How many images it takes at least; 0 where it never looks at them.
         conditional: Whether it hands a model the conditions that it may need.
         costly: Whether it takes so long that it is drawn only where it is asked for by name.
         look: Looks at whatever else it needs of a model, and raises a LabError if that is missing.
@@ -125,11 +127,13 @@ def samples(
 
 def manifold(model: Any, batch: Batch, side: int = 20) -> Tensor:
     """The whole plane of a two-dimensional code, as far as its prior goes, or else its codes."""
-    codes = None
+    codes, of = None, "the prior"
     if not isinstance(model, Samples):
-        require(model, Encodes, "The picture 'manifold' of a model without a prior")
-        codes = model.encode(batch.x, batch.y)
-    return pictures.manifold(_decoder(model), side, codes=codes)
+        codes, of = model.encode(batch.x, batch.y), "the codes"
+    elif not is_normal(model):
+        reseed(0)
+        codes = prior_codes(model, 2000)
+    return pictures.manifold(_decoder(model), side, codes=codes, of=of)
 
 
 def traversals(
@@ -144,7 +148,8 @@ def traversals(
     codes = model.encode(batch.x, batch.y)
     if not 0 <= image < len(codes):
         raise LabError(f"there is no image {image}; the last one is {len(codes) - 1}.")
-    dims = codes.var(0, correction=0).argsort(descending=True)[:rows].sort().values.tolist()
+    spread = codes[:, : visible(model)].var(0, correction=0)
+    dims = spread.argsort(descending=True)[:rows].sort().values.tolist()
     this = slice(image, image + 1)
     draw = partial(pictures.traversal, _decoder(model, batch.y[this]), codes[this], steps=steps)
     if span is None and not isinstance(model, Samples):
@@ -181,6 +186,11 @@ def _first_layer(model: Any) -> Tensor:
     return pictures.first_layer(encoder, bottom.shape)
 
 
+def _moves(kind: str) -> Callable[[Any], None]:
+    """Return what refuses a model whose codes are a choice: nothing lies between two of them."""
+    return partial(check_invertible, user=f"The picture {kind!r}")
+
+
 def _has_corruption(model: Any) -> None:
     if getattr(model, "corruption", None) is None:
         raise LabError(
@@ -209,9 +219,11 @@ def _decoder(model: Any, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
 DRAWINGS = {
     "reconstructions": Drawing(reconstructions, (Encodes, Decodes), conditional=True),
     "restorations": Drawing(restorations, (Encodes, Decodes, Corrupts), look=_has_corruption),
-    "filters": Drawing(filters, (), look=_first_layer),
-    "samples": Drawing(samples, (Samples,), conditional=True, look=_has_classes_if_any),
-    "class_rows": Drawing(class_rows, (Conditional, Samples), conditional=True, look=has_classes),
+    "filters": Drawing(filters, (), images=0, look=_first_layer),
+    "samples": Drawing(samples, (Samples,), images=0, conditional=True, look=_has_classes_if_any),
+    "class_rows": Drawing(
+        class_rows, (Conditional, Samples), images=0, conditional=True, look=has_classes
+    ),
     "transfer": Drawing(
         transfer, (Conditional, Encodes, Decodes), conditional=True, look=has_classes
     ),
@@ -228,17 +240,19 @@ DRAWINGS = {
     "completions": Drawing(
         completions, (Conditional, Samples), conditional=True, look=has_no_classes
     ),
-    "manifold": Drawing(manifold, (Decodes,), latent_dim=2),
-    "traversals": Drawing(traversals, (Encodes, Decodes), conditional=True),
+    "manifold": Drawing(manifold, (Decodes,), latent_dim=2, look=_moves("manifold")),
+    "traversals": Drawing(
+        traversals, (Encodes, Decodes), conditional=True, look=_moves("traversals")
+    ),
     "sweeps": Drawing(sweeps, (DrawsCodes, Decodes)),
-    "walks": Drawing(walks, (DrawsCodes, Decodes)),
+    "walks": Drawing(walks, (DrawsCodes, Decodes), images=0),
     "inverted_walks": Drawing(
         inverted_walks, (Decodes,), images=2, costly=True, look=has_no_encoder
     ),
     "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2, conditional=True),
     "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True),
     "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),
-    "likelihood_curve": Drawing(likelihood_curve, (Converges,)),
+    "likelihood_curve": Drawing(likelihood_curve, (Converges,), images=0),
     "beside_prior": Drawing(
         beside_prior, (Encodes, Generates), images=3, conditional=True, look=has_posterior
     ),

@@ -19,7 +19,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import Model, Schedule
-from vae_lab.nets import normalises
 from vae_lab.randomness import reseed
 
 __all__ = ["Adversarial", "Made"]
@@ -176,11 +175,7 @@ class Adversarial(Model):
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
         opponents_move = (self.global_step + 1) % self.critic_steps == 0
         parts = [Batch(*p) for p in zip(*(t.chunk(self.accumulate) for t in batch), strict=True)]
-        if min(len(part.x) for part in parts) < 2 and normalises(self):
-            raise LabError(
-                "A batch, or a part of it, is left with one image, which batch norm cannot "
-                "normalise: choose another --data.batch_size, --data.limit or --model.accumulate."
-            )
+        self._check_size(min(len(part.x) for part in parts))
         drawn = [self.draw(part) for part in parts]
         # One pass of the generator serves both sides, unless its graphs have to be forgotten.
         one_pass = opponents_move and len(parts) == 1

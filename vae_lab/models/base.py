@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import Diverged, LabError
 from vae_lab.models.meter import Meter
-from vae_lab.nets import Decoder, Encoder
+from vae_lab.nets import Decoder, Encoder, normalises
 from vae_lab.randomness import reseed
 
 __all__ = ["MakeDecoder", "MakeEncoder", "Model", "Schedule"]
@@ -149,6 +149,16 @@ class Model(L.LightningModule, ABC):
             raise LabError(
                 f"The checkpoint is of a model with other settings: {different[0]} differs. "
                 "Use those of its run's config.yaml."
+            )
+
+    def _check_size(self, images: int) -> None:
+        """Refuse a training batch, or a part of one, of too few images for batch norm."""
+        # The model is searched for such layers only where it matters: hardly ever.
+        if images < 2 and normalises(self):
+            raise LabError(
+                "A batch, or a part of it, is left with one image, where batch norm needs two: "
+                "choose another --data.batch_size, --data.limit or, if there is one, "
+                "--model.accumulate."
             )
 
     def _record(self, batch: Batch, batch_idx: int, terms: dict[str, Tensor]) -> None:

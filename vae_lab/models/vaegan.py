@@ -246,6 +246,8 @@ class VAEGAN(GAN):
     def _step(self, name: str) -> None:
         if name == self.counted and self.gate is not None:
             self._moving = self.gate(*self._read_entropies())
+            # It rests as well where its turn has not come.
+            self._moving["generator"] &= (self.global_step + 1) % self.critic_steps == 0
         if self._moving.get(name, True):
             super()._step(name)
         else:

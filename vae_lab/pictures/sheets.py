@@ -133,7 +133,11 @@ def columns_of(images: Tensor, at_most: int) -> int:
 
 
 def manifold(
-    decode: Decode, side: int = 20, latent_dim: int = 2, codes: Tensor | None = None
+    decode: Decode,
+    side: int = 20,
+    latent_dim: int = 2,
+    codes: Tensor | None = None,
+    of: str = "the codes",
 ) -> Tensor:
     r"""Decode a square of codes that cuts the standard normal prior into equal shares.
 
@@ -145,8 +149,9 @@ def manifold(
         decode: Maps codes (N, 2) to images.
         side: Images a side.
         latent_dim: Size of the model's code.
-        codes: Codes (M, 2) whose own quantiles take the place of the prior's, where a model has
-            none.
+        codes: Codes (M, 2) whose own quantiles take the place of the standard normal's, where a
+            model has another prior or none.
+        of: What those codes are, as the title says.
 
     Raises:
         LabError: If the code is not two-dimensional.
@@ -168,8 +173,8 @@ def manifold(
     z2, z1 = torch.meshgrid(axes[1].flip(0), axes[0], indexing="ij")
     image = grid(_decode(decode, torch.stack([z1, z2], -1).view(-1, 2)), side, gap=1)
     columns, rows = ([f"{v:.2f}" for v in axis.tolist()] for axis in axes)
-    of = "N(0, 1)" if codes is None else "the codes"
-    title = f"manifold: z1 from left to right, z2 from bottom to top, at quantiles of {of}"
+    whose = "N(0, 1)" if codes is None else of
+    title = f"manifold: z1 from left to right, z2 from bottom to top, at quantiles of {whose}"
     return captioned(image, title, rows=rows[::-1], columns=columns)
 
 

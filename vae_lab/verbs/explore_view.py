@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vae_lab.contracts import Clusters, Conditional, Decodes, Generates, Samples, require
+from vae_lab.callbacks.reach import is_normal, prior_codes, visible
+from vae_lab.contracts import (
+    Clusters,
+    Conditional,
+    Decodes,
+    DrawsCodes,
+    Generates,
+    Samples,
+    require,
+)
 from vae_lab.errors import LabError
 from vae_lab.verbs.code_parts import group, parts
 
@@ -86,11 +95,6 @@ def is_plane(model: Any) -> bool:
     return bool(model.latent_dim == 2 and not group(model) and not parts(model))
 
 
-def _seen(model: Any) -> int:
-    """Return how many dimensions a decoder looks at: of two layers, those of the lower one."""
-    return int(getattr(getattr(model, "family", None), "visible", model.latent_dim))
-
-
 def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tensor"]:
     """Return codes (DRAWS, D) that images can be drawn of, for each class or for all alike."""
     import torch
@@ -100,11 +104,9 @@ def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tens
     found = []
     for k in range(classes or 1):
         reseed(0)
-        if isinstance(model, Generates):
+        if isinstance(model, Generates | DrawsCodes):
             given = torch.full((DRAWS,), k) if classes else None
-            found.append(model.prior_given(given).sample(DRAWS))
-        elif hasattr(model, "draw_codes"):
-            found.append(model.draw_codes(DRAWS))
+            found.append(prior_codes(model, DRAWS, given))
         elif group(model):
             found.append(torch.eye(model.latent_dim))
         else:
@@ -127,7 +129,7 @@ def _hint(model: Any, codes: Codes | None) -> str:
     if named := parts(model):
         return f"The codes are {', '.join(named)}; z1, z2, ... are noise."
     order = "" if codes is None else ", those first that vary most among images"
-    shown = min(SLIDERS, _seen(model))
+    shown = min(SLIDERS, visible(model))
     which = "All dimensions" if shown == model.latent_dim else f"{shown} dimensions"
     return f"{which} of the code, a slider each{order}."
 
@@ -142,21 +144,12 @@ def _limits(model: Any, codes: Codes | None, samples: list["Tensor"]) -> tuple["
     three = torch.full((model.latent_dim,), 3.0)
     drawn = isinstance(model, Samples)
     pools = ([] if codes is None else [codes.z]) + (samples if drawn else [])
-    if not pools or (drawn and _is_normal(model) and not is_plane(model)):
+    if not pools or (drawn and is_normal(model) and not is_plane(model)):
         return -three, three
     ends = torch.stack([pool.float().quantile(torch.tensor([0.01, 0.99]), 0) for pool in pools])
     low, high = ends[:, 0].amin(0), ends[:, 1].amax(0)
     margin = 0.1 * (high - low)
     return low - margin, high + margin
-
-
-def _is_normal(model: Any) -> bool:
-    """Say whether codes are drawn from N(0, I), not from a learned prior or an InfoGAN's noise."""
-    from vae_lab.priors import StandardNormal
-
-    moved = getattr(model, "place", None) is not None  # by the condition
-    standard = isinstance(getattr(model, "prior", None), StandardNormal | None)
-    return standard and not moved and not parts(model)
 
 
 def _names(classes: int, codes: Codes | None) -> list[str]:
@@ -192,7 +185,7 @@ def _controls(
         starts = range(0, model.latent_dim, size)
         return [_choice(name.format(i), at, size) for i, at in enumerate(starts, 1)]
     named = [_named(model, name, place) for name, place in parts(model).items()]
-    order = list(range(getattr(model, "noise", _seen(model))))
+    order = list(range(getattr(model, "noise", visible(model))))
     if codes is not None:
         order = codes.z[:, order].var(0, correction=0).argsort(descending=True).tolist()
     bounds = [(low[d].item(), high[d].item()) for d in range(model.latent_dim)]

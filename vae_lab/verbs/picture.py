@@ -43,13 +43,14 @@ def picture(
     model = runs.load_model(run)
     drawing = _possible(drawing.split(","), model)
     nothing = Batch(torch.empty(0), torch.empty(0))
-    if images is None and (DRAWINGS[drawing].images > 1 or not isinstance(model, Samples)):
+    needed = DRAWINGS[drawing].images
+    if images is None and needed and (needed > 1 or not isinstance(model, Samples)):
         # Their codes say where to look, in the place of a prior; or their attributes how far.
         images = ("val", 2000)
     batch = nothing if images is None else runs.load_data(run).images(*images)
-    if images is not None and len(batch.x) < DRAWINGS[drawing].images:
+    if images is not None and len(batch.x) < needed:
         raise LabError(
-            f"The picture {drawing!r} is drawn from {DRAWINGS[drawing].images} images at least; "
+            f"The picture {drawing!r} is drawn from {needed} images at least; "
             f"there are {len(batch.x)}."
         )
     with torch.inference_mode():

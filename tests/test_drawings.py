@@ -1,0 +1,100 @@
+"""How far codes are drawn, of which models, and what a drawing waits for."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from vae_lab import runs
+from vae_lab.callbacks import Pictures
+from vae_lab.callbacks.drawings import DRAWINGS
+from vae_lab.codes import Uniform
+from vae_lab.contracts import Batch
+from vae_lab.errors import LabError
+from vae_lab.models import GAN, VAE, Autoencoder, GaussianMixture, InfoGAN, KMeans
+from vae_lab.nets import MLPCritic, MLPGenerator
+from vae_lab.posteriors import BottomUp, GumbelSoftmax
+from vae_lab.priors import MixtureOfGaussians, TopDown, VampPrior
+from vae_lab.priors import Uniform as UniformPrior
+from vae_lab.verbs.picture import picture
+
+SHAPE = (1, 8, 8)
+NOTHING = Batch(torch.empty(0), torch.empty(0))
+EDGE = 1.96  # of the standard normal, which 20 images a side cut into equal shares
+NETS = {"generator": MLPGenerator, "critic": MLPCritic}
+
+
+def mixture():
+    model = VAE(SHAPE, 2, prior=partial(MixtureOfGaussians, components=2))
+    model.prior.means.data = torch.tensor([[-20.0, 0.0], [20.0, 0.0]])
+    return model
+
+
+def vamp():
+    model = VAE(SHAPE, 2, prior=partial(VampPrior, pseudo_inputs=3))
+    torch.nn.init.zeros_(model.encoder[-1].weight)
+    model.encoder[-1].bias.data = torch.tensor([30.0, 0.0, 0.0, 0.0])
+    return model
+
+
+def gumbel():
+    choice = partial(GumbelSoftmax, classes=2)
+    return VAE(SHAPE, 2, posterior=choice, prior=partial(UniformPrior, classes=2))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Draw of a model in evaluation, and return the codes that it decoded."""
+
+    def draw(kind, model, batch, **options):
+        seen, decode = [], model.decode
+        with monkeypatch.context() as patch, torch.inference_mode():
+            patch.setattr(model, "decode", lambda z, y=None: seen.append(z) or decode(z, y))
+            DRAWINGS[kind].draw(model.eval(), batch, **options)
+        return seen[0]
+
+    return draw
+
+
+@pytest.mark.parametrize(
+    ("make", "low", "high"),
+    [
+        (mixture, -21.5, 21.5),
+        (vamp, 30 - 1.96, 30 + 1.96),
+        (partial(InfoGAN, SHAPE, 1, [Uniform], **NETS), -0.95, 0.95),
+        (partial(VAE, SHAPE, 2), -EDGE, EDGE),
+        (partial(GAN, SHAPE, 2, **NETS), -EDGE, EDGE),
+    ],
+    ids=["mixture", "vamp", "infogan", "vae", "gan"],
+)
+def test_a_plane_is_drawn_as_far_as_the_prior_goes(decoded, make, low, high):
+    torch.manual_seed(0)
+    model = make()
+    z = decoded("manifold", model, NOTHING)
+    assert (z[:, 0].min().item(), z[:, 0].max().item()) == pytest.approx((low, high), abs=0.4)
+    assert torch.equal(z, decoded("manifold", model, NOTHING))
+
+
+@pytest.mark.parametrize("kind", ["manifold", "traversals"])
+@pytest.mark.parametrize(
+    "make", [gumbel, partial(GaussianMixture, SHAPE, 2, 2), partial(KMeans, SHAPE, 2)]
+)
+def test_codes_that_are_a_choice_are_not_moved(kind, make):
+    model = make()
+    with pytest.raises(LabError, match=f"{kind}.*real codes.*{type(model).__name__} are discrete"):
+        DRAWINGS[kind].check(model, f"The picture {kind!r}")
+    assert not Pictures()._wanted(kind, model)
+
+
+def test_only_what_the_decoder_sees_is_moved(decoded, monkeypatch):
+    model = VAE(SHAPE, 5, prior=partial(TopDown, top=2), posterior=partial(BottomUp, top=2))
+    codes = torch.randn(50, 5) * torch.tensor([1.0, 0.1, 2.0, 10.0, 10.0])
+    monkeypatch.setattr(model, "encode", lambda x, y=None: codes)
+    z = decoded("traversals", model, Batch(torch.rand(50, *SHAPE), torch.zeros(50)), rows=2)
+    assert z.view(2, 11, 5).std(1).gt(0.1).nonzero().tolist() == [[0, 0], [1, 2]]
+
+
+def test_filters_wait_for_no_images(monkeypatch):
+    monkeypatch.setattr(runs, "load_model", lambda run: Autoencoder(SHAPE, 3))
+    monkeypatch.setattr(runs, "load_data", lambda run: pytest.fail("images were loaded"))
+    assert picture("filters", "run").shape[0] == 3

@@ -1,0 +1,29 @@
+"""How far codes reach: what a prior draws, and which of it a decoder sees."""
+
+from typing import Any
+
+from torch import Tensor
+
+from vae_lab.contracts import Generates
+from vae_lab.priors import StandardNormal
+
+__all__ = ["is_normal", "prior_codes", "visible"]
+
+
+def is_normal(model: Any) -> bool:
+    """Say whether codes are drawn from N(0, I), not from a learned prior or an InfoGAN's noise."""
+    moved = getattr(model, "place", None) is not None  # by the condition
+    standard = isinstance(getattr(model, "prior", None), StandardNormal | None)
+    return standard and not moved and not getattr(model, "places", {})
+
+
+def prior_codes(model: Any, n: int, y: Tensor | None = None) -> Tensor:
+    """Draw the codes that images are made of, shape (n, latent_dim), maybe under n conditions."""
+    prior = model.prior_given(y).sample if isinstance(model, Generates) else model.draw_codes
+    codes: Tensor = prior(n)
+    return codes
+
+
+def visible(model: Any) -> int:
+    """Return how many dimensions a decoder looks at: of two layers, those of the lower one."""
+    return int(getattr(getattr(model, "family", None), "visible", model.latent_dim))
