@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
+# What a failed recipe has begun, such as the Python of a .venv without pip, is not done.
+.DELETE_ON_ERROR:
 .PHONY: help install demo format lint type test test-all bench results clean
 
 help:  ## list these verbs

@@ -13,7 +13,7 @@ import torch
 import yaml
 from conftest import FIT
 
-from vae_lab import cli
+from vae_lab import cli, training
 
 
 @pytest.fixture
@@ -90,6 +90,17 @@ def test_a_wrong_file_is_refused(refused, here, text, message):
     if text is not None:
         (here / "x.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert message in refused("fit", "--config=x.yaml", "--data=Digits")
+
+
+def test_what_experiments_share_is_read_from_a_folder_named_like_a_pattern(
+    lab, here, monkeypatch, capfd
+):
+    monkeypatch.setattr(training, "DEFAULTS", here / "gl[1]/defaults.yaml")
+    training.DEFAULTS.parent.mkdir()
+    training.DEFAULTS.write_text("pictures: {every: 77}")
+    with pytest.raises(SystemExit):
+        lab(*FIT, "--print_config")
+    assert "every: 77" in capfd.readouterr().out
 
 
 def test_an_experiment_needs_its_folder_and_its_ending(refused, here):

@@ -15,6 +15,7 @@ from vae_lab import runs
 from vae_lab.callbacks import Pictures, record
 from vae_lab.going_on import held
 from vae_lab.models.meter import Meter
+from vae_lab.run_folder import run_folder
 
 FIT = [
     "fit",
@@ -169,6 +170,11 @@ def test_a_meter_takes_up_where_it_stopped():
         ("--data.binarize=dynamic", "was begun with data.binarize"),
         ("--data.batch_size=16", "was begun with data.batch_size"),
         ("--seed_everything=7", "was begun with seed_everything 0, not 7"),
+        ("--trainer.precision=bf16-mixed", "with trainer.precision None, not bf16-mixed"),
+        ("--trainer.gradient_clip_val=1", "with trainer.gradient_clip_val None, not 1"),
+        ("--trainer.accumulate_grad_batches=2", "with trainer.accumulate_grad_batches 1, not 2"),
+        ("--checkpoint.monitor=val/elbo", "with checkpoint.monitor val/loss, not val/elbo"),
+        ("--checkpoint.mode=max", "with checkpoint.mode min, not max"),
     ],
 )
 def test_a_run_goes_on_as_the_experiment_that_it_began_as(run, lab, capfd, word, said):
@@ -195,6 +201,23 @@ def test_a_run_is_trained_by_one_process_at_a_time(run, lab, capfd):
     assert stop.value.code == 2
     assert f"{run} is being trained by another process" in capfd.readouterr().err
     lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+
+
+def test_a_new_run_is_the_newest_by_its_number_where_an_older_one_was_removed(here):
+    for number in (1, 10):
+        Path(f"runs/run/version_{number}").mkdir(parents=True)
+    assert run_folder(Path("runs/run"), None) == (Path("runs/run/version_11"), True)
+
+
+@pytest.mark.parametrize("place", ["~/runs", "$SCRATCH/runs"])
+def test_all_of_a_run_lies_where_a_shell_would_have_put_it(lab, here, monkeypatch, place):
+    for name in ("HOME", "SCRATCH"):
+        monkeypatch.setenv(name, str(here / "home"))
+    (here / "runs.yaml").write_text(f"runs: {place}")
+    lab(*FIT, "--trainer.max_epochs=1", "--config=runs.yaml", "--name=run")
+    found = {path.name.partition(".")[0] for path in Path("home/runs/run/version_0").iterdir()}
+    assert found >= {"checkpoints", "config", "events", "metrics", "run"}
+    assert sorted(path.name for path in here.iterdir()) == ["home", "runs.yaml"]
 
 
 def test_no_epochs_are_refused(lab, here, capfd):

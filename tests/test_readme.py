@@ -1,6 +1,7 @@
 """The README is short and true."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -60,6 +61,22 @@ def test_make_knows_the_targets_it_names():
     help_text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
     for target in re.findall(r"\bmake (demo|test|bench|help)\b", README):
         assert f"make {target}" in help_text
+
+
+def test_a_make_demo_that_failed_is_not_taken_for_done(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    # What stands for a Python that makes .venv, but cannot reach what is to go into it.
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\necho $@ >> calls\nmkdir -p .venv/bin; cp $0 .venv/bin; test $2 = venv\n"
+    )
+    python.chmod(0o755)
+    for times in (1, 2):
+        done = subprocess.run(
+            ["make", "demo", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode != 0
+        assert (tmp_path / "calls").read_text().count("-m venv") == times
 
 
 def _cells(line):

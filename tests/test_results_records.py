@@ -36,6 +36,13 @@ def test_the_pages_outlive_the_runs(trains):
     assert len(calls("sample")) == 2
 
 
+def test_its_folder_of_runs_is_where_a_shell_would_have_put_it(trains, here, monkeypatch):
+    trains()
+    monkeypatch.setenv("SCRATCH", str(here / "scratch"))
+    results(quick=True, page_only=True, root="$SCRATCH/quick")
+    assert Path("scratch/quick/RESULTS.md").exists()
+
+
 def test_what_is_named_is_trained_again(trains):
     trains()
     results()

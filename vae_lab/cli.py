@@ -93,11 +93,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     verb = argv[0] if argv else "--help"
     try:
         _dispatch(verb, argv)
+        sys.stdout.flush()  # while what cannot be written still has a say in the status
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python would complain once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(141)  # what a shell says of a command that a closed pipe ended
     except Exception as error:
         if (cause := _users(error)) is None:
             raise

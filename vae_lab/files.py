@@ -1,4 +1,4 @@
-"""Files that are written wholly or not at all, and what tells them apart."""
+"""Files that are written wholly or not at all, what tells them apart, and where they lie."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from vae_lab.errors import LabError
 
-__all__ = ["atomic", "claimed", "digest"]
+__all__ = ["atomic", "claimed", "digest", "expanded"]
 
 
 @contextmanager
@@ -49,6 +49,14 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:12]
     except OSError as error:
         raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def expanded(path: str) -> Path:
+    """Return a path with `~` and variables such as `$HOME` put in, as no shell does in a file.
+
+    Some of those that write below a path would put them in by themselves, and others would not.
+    """
+    return Path(os.path.expanduser(os.path.expandvars(path)))
 
 
 def claimed(descriptor: int) -> bool:

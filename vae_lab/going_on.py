@@ -13,6 +13,14 @@ from vae_lab.runs import Run
 
 __all__ = ["check_same", "held"]
 
+# What decides what is learned and which weights are best; all else of the trainer says where, for
+# how long, and what is shown.
+_KEPT = (
+    *("seed_everything", "model", "data", "checkpoint.monitor", "checkpoint.mode"),
+    *("trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm"),
+    *("trainer.accumulate_grad_batches", "trainer.overfit_batches"),
+    *("trainer.limit_train_batches", "trainer.limit_val_batches"),
+)
 # Where images lie and how many are measured at once change no number; the others are refused by
 # whom they concern, with a word on why.
 _FREE = ("data.root", "data.eval_batch_size", "model.lr", "model.pretrain_epochs")
@@ -24,24 +32,22 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
     Settings that the run knows nothing of, as they came later, are no difference.
 
     Raises:
-        LabError: If its model, data or seed are others.
+        LabError: If its model, data, seed or what else decides what is learned are others.
     """
-    begun = Run(folder).config
-    for part in ("seed_everything", "model", "data"):
-        for key, before, now in _differences(begun.get(part), config.get(part), part):
-            if key not in _FREE:
-                raise LabError(
-                    f"{folder} was begun with {key} {before}, not {now}: go on without that, or "
-                    f"let another run go on from its weights and epoch by --ckpt_path {folder} "
-                    "and a --name."
-                )
+    for key, before, now in _differences(Run(folder).config, config):
+        if key.startswith(_KEPT) and key not in _FREE:
+            raise LabError(
+                f"{folder} was begun with {key} {before}, not {now}: go on without that, or "
+                f"let another run go on from its weights and epoch by --ckpt_path {folder} "
+                "and a --name."
+            )
 
 
-def _differences(begun: object, now: object, key: str) -> Iterator[tuple[str, object, object]]:
+def _differences(begun: object, now: object, key: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield the settings that both know and that differ, by their names on the command line."""
-    if isinstance(begun, dict) and isinstance(now, dict):
+    if isinstance(begun, Mapping) and isinstance(now, Mapping):
         for name in (name for name in begun if name in now):
-            inner = key if name in ("class_path", "init_args") else f"{key}.{name}"
+            inner = key if name in ("class_path", "init_args") else f"{key}.{name}".strip(".")
             yield from _differences(begun[name], now[name], inner)
     elif begun != now:
         yield key, begun, now

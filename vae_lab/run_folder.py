@@ -1,5 +1,6 @@
 """The folder that a run is about to write: its name, its number, and its end if it is refused."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -64,10 +65,10 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
     """
     if checkpoint is not None and _goes_on(experiment, checkpoint):
         return checkpoint.parent.parent, False
-    version = 0
     if not first_process():
         # Those of other machines may come here before the first one does.
-        return experiment / f"version_{version}", True
+        return experiment / "version_0", True
+    version = _unused(experiment)
     while True:
         folder = experiment / f"version_{version}"
         try:
@@ -87,12 +88,18 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
         yield
     except Diverged:
         raise
-    except (LabError, MisconfigurationException, SystemExit):
+    except (LabError, MisconfigurationException, SystemExit, BrokenPipeError):
         if first_process() and not any(folder.glob("checkpoints/*.ckpt")):
             # Where the disk has just become read-only, that is what is to be said.
             shutil.rmtree(folder, ignore_errors=True)
             _remove_empty(folder.parent, folder.parent.parent)
         raise
+
+
+def _unused(experiment: Path) -> int:
+    """Return the number after the highest: in the gap of a removed run none would be the newest."""
+    names = (re.fullmatch(r"version_(\d+)", path.name) for path in experiment.glob("version_*"))
+    return max((int(name[1]) for name in names if name), default=-1) + 1
 
 
 def _goes_on(experiment: Path, checkpoint: Path) -> bool:

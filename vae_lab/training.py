@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from glob import escape
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from vae_lab import runs
+from vae_lab.adversarial_losses import Penalty as CriticPenalty
 from vae_lab.callbacks import (
     AtomicCheckpointIO,
     Best,
@@ -39,12 +41,13 @@ from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import read
 from vae_lab.data import ImageData
 from vae_lab.errors import LabError
-from vae_lab.files import atomic
+from vae_lab.files import atomic, expanded
 from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
 from vae_lab.nets import Decoder, Encoder
 from vae_lab.parsing import LabParser, parameters
+from vae_lab.penalties import Contraction, sigmoid_layer
 from vae_lab.run_folder import (
     checkpoint_for,
     experiment_name,
@@ -119,7 +122,7 @@ class LabCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         verb, config = str(self.subcommand), self.config[self.subcommand]
         config.name = experiment_name(config.name, config.get("config"))
-        self.experiment = Path(config.runs) / config.name
+        self.experiment = expanded(config.runs) / config.name
         self.checkpoint = checkpoint_for(verb, config.ckpt_path, self.experiment)
         config.ckpt_path = self.checkpoint and str(self.checkpoint)
         if verb != "fit":
@@ -226,7 +229,8 @@ def run(argv: list[str]) -> None:
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lab",
-                argv[0]: {"default_config_files": [str(DEFAULTS)]},
+                # They are taken for patterns.
+                argv[0]: {"default_config_files": [escape(str(DEFAULTS))]},
             },
             # In a run of several processes each repeats the command line of the first.
             args=None if argv == sys.argv[1:] else argv,
@@ -249,15 +253,20 @@ def _quieten() -> None:
 
 @contextmanager
 def _stopping(folder: Path) -> Iterator[None]:
-    """Say how to go on after Ctrl-C or SIGTERM, and exit with the status a shell expects."""
+    """Say how to go on after Ctrl-C or SIGTERM, and exit with the status a shell expects.
+
+    Where nobody reads the output any more, the front door knows the status.
+    """
     try:
         yield
-    except SystemExit as stop:  # Lightning turns both into one
+    except (SystemExit, BrokenPipeError) as stop:  # Lightning turns both signals into the first
         if first_process():
-            goes_on = f"the same command with --ckpt_path {folder} goes on"
+            goes_on = f"; the same command with --ckpt_path {folder} goes on"
             kept = (folder / "checkpoints" / "last.ckpt").exists()
-            said = goes_on if kept else "stopped before the first checkpoint, nothing is kept"
-            print(f"lab fit: {said}.", file=sys.stderr)
+            said = goes_on if kept else " before the first checkpoint, nothing is kept"
+            print(f"lab fit: stopped{said}.", file=sys.stderr)
+        if isinstance(stop, BrokenPipeError):
+            raise
         sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
 
 
@@ -329,9 +338,27 @@ def _start(arguments: Namespace) -> str | None:
 
 def _compile(model: LightningModule) -> None:
     """Compile each network in its place, so that checkpoints are the same with and without."""
+    from torch._functorch import config
+
+    for part in (model, *getattr(model, "layers", ())):  # those of a stack are models too
+        if _differentiates_twice(part):
+            raise LabError(
+                f"{type(part.penalty).__name__} is differentiated twice, which --compile cannot "
+                "follow: leave out either."
+            )
+    # A VAE/GAN goes back through one graph twice, whose memory may not be given away before.
+    config.donated_buffer = False
     for net in model.modules():
         if isinstance(net, Encoder | Decoder):
             net.compile()
+
+
+def _differentiates_twice(part: Any) -> bool:
+    """Tell whether a model is penalised for gradients that come through its networks."""
+    penalty = getattr(part, "penalty", None)
+    if isinstance(penalty, Contraction):
+        return sigmoid_layer(part) is None
+    return isinstance(penalty, CriticPenalty)
 
 
 @rank_zero_only

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic
+from vae_lab.files import atomic, expanded
 from vae_lab.verbs.options import at_least
 
 __all__ = ["results"]
@@ -55,7 +55,7 @@ def results(
 
     table = read(index)
     chosen = table.chosen(names)
-    place = Path(root or ("runs/quick" if quick else "runs/results"))
+    place = expanded(root or ("runs/quick" if quick else "runs/results"))
     pages = [
         Path(output or (place / "RESULTS.md" if quick else "RESULTS.md")),
         Path(figures or (place / "figures.md" if quick else "docs/figures.md")),

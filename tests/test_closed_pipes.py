@@ -1,0 +1,60 @@
+"""What reads the output goes away, as `head` does: nothing is said to have gone well."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sweeping import written
+
+from vae_lab.runs import find
+
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=64",
+    "--data.val_size=50",
+    "--data.batch_size=32",
+    "--model=VAE",
+    "--pictures.kinds=[]",
+    "--trainer.max_epochs=10",
+]
+
+
+def lab(*words, lines=0, errors=subprocess.PIPE):
+    """Run a command whose output nobody reads after so many lines; its status and its errors."""
+    command = [sys.executable, "-m", "vae_lab", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read() if process.stderr else ""
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("errors", [subprocess.PIPE, subprocess.STDOUT])
+def test_a_verb_that_only_prints_ends_silently_by_a_broken_pipe(errors):
+    assert lab("--help", errors=errors) == (141, "")
+
+
+def test_a_training_says_that_it_was_stopped_and_leaves_nothing_half_begun(here):
+    said = "lab fit: stopped before the first checkpoint, nothing is kept.\n"
+    assert lab(*FIT) == (141, said)
+    assert not Path("runs").exists()
+
+
+def test_a_training_says_how_it_goes_on(here):
+    # Whoever has read a line may take a moment to go.
+    status, said = lab(*FIT, "--trainer.max_epochs=1000", lines=3)
+    assert (status, said.count("\n")) == (141, 1)
+    assert "lab fit: stopped; the same command with --ckpt_path runs/run/version_0 goes" in said
+    assert find("runs/run").checkpoint("last").exists()
+
+
+def test_a_training_whose_words_all_go_into_one_pipe_does_not_end_well(here):
+    assert lab(*FIT, errors=subprocess.STDOUT) == (141, "")
+
+
+def test_a_sweep_says_that_it_was_stopped(here):
+    pytest.importorskip("optuna")
+    assert lab("sweep", written()) == (141, "lab sweep: stopped; the same command goes on.\n")
