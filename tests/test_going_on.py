@@ -174,6 +174,7 @@ def test_a_meter_takes_up_where_it_stopped():
         ("--trainer.gradient_clip_val=1", "with trainer.gradient_clip_val None, not 1"),
         ("--trainer.accumulate_grad_batches=2", "with trainer.accumulate_grad_batches 1, not 2"),
         ("--checkpoint.monitor=val/elbo", "with checkpoint.monitor val/loss, not val/elbo"),
+        ("--trainer.check_val_every_n_epoch=2", "with trainer.check_val_every_n_epoch 1, not 2"),
         ("--checkpoint.mode=max", "with checkpoint.mode min, not max"),
     ],
 )
@@ -218,6 +219,14 @@ def test_all_of_a_run_lies_where_a_shell_would_have_put_it(lab, here, monkeypatc
     found = {path.name.partition(".")[0] for path in Path("home/runs/run/version_0").iterdir()}
     assert found >= {"checkpoints", "config", "events", "metrics", "run"}
     assert sorted(path.name for path in here.iterdir()) == ["home", "runs.yaml"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "$HOME"])
+def test_a_name_that_is_no_folder_s_is_refused(lab, here, capfd, name):
+    with pytest.raises(SystemExit):
+        lab(*FIT, f"--name={name}")
+    assert "--name names one folder below --runs" in capfd.readouterr().err
+    assert not [*here.iterdir()]
 
 
 def test_no_epochs_are_refused(lab, here, capfd):

@@ -13,13 +13,14 @@ from vae_lab.runs import Run
 
 __all__ = ["check_same", "held"]
 
-# What decides what is learned and which weights are best; all else of the trainer says where, for
-# how long, and what is shown.
+# What decides what is learned and which weights are best. Where, in how many processes and for how
+# long a run goes on, and what is shown of it, may change.
 _KEPT = (
     *("seed_everything", "model", "data", "checkpoint.monitor", "checkpoint.mode"),
     *("trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm"),
     *("trainer.accumulate_grad_batches", "trainer.overfit_batches"),
-    *("trainer.limit_train_batches", "trainer.limit_val_batches"),
+    *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.sync_batchnorm"),
+    *("trainer.check_val_every_n_epoch", "trainer.val_check_interval"),
 )
 # Where images lie and how many are measured at once change no number; the others are refused by
 # whom they concern, with a word on why.

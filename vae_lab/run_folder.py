@@ -12,6 +12,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from vae_lab import runs
 from vae_lab.errors import Diverged, LabError
+from vae_lab.files import expanded
 
 __all__ = [
     "checkpoint_for",
@@ -30,7 +31,8 @@ def experiment_name(wanted: str | None, configs: list[Any] | None) -> str:
     """
     files = [path for path in configs or () if path is not None]
     name = wanted or "_".join(Path(file.relative).stem for file in files) or "run"
-    if name != Path(name).name or name == "..":
+    # Some of those that write into it would put a variable in, and others not.
+    if name != Path(name).name or name == ".." or str(expanded(name)) != name:
         raise LabError(f"--name names one folder below --runs; {name!r} is none.")
     return name
 

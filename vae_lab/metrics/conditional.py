@@ -30,8 +30,7 @@ def from_prior(model: Any) -> Callable[[Tensor, int, Tensor | None], Tensor]:
     """
 
     def log_likelihoods(x: Tensor, n: int, y: Tensor | None) -> Tensor:
-        many = None if y is None else y.repeat(n, *[1] * (y.ndim - 1))
-        z = model.prior_given(many).sample(n * len(x)).unflatten(0, (n, len(x)))
+        z = model.prior_given(y).sample(n * len(x)).unflatten(0, (n, len(x)))
         nats: Tensor = model.log_likelihood(x, z, y)
         return nats
 

@@ -175,13 +175,13 @@ class Adversarial(Model):
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
         opponents_move = (self.global_step + 1) % self.critic_steps == 0
         parts = [Batch(*p) for p in zip(*(t.chunk(self.accumulate) for t in batch), strict=True)]
-        self._check_size(min(len(part.x) for part in parts))
         drawn = [self.draw(part) for part in parts]
         # One pass of the generator serves both sides, unless its graphs have to be forgotten.
         one_pass = opponents_move and len(parts) == 1
-        fakes, terms = self._move_critic(parts, drawn, keep_graph=one_pass)
-        if opponents_move:
-            self._move_opponents(parts, drawn, fakes if one_pass else None)
+        with self._normalising():
+            fakes, terms = self._move_critic(parts, drawn, keep_graph=one_pass)
+            if opponents_move:
+                self._move_opponents(parts, drawn, fakes if one_pass else None)
         if self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._step_schedules()
         images = self.images_seen + len(batch.x) * self.trainer.world_size

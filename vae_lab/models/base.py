@@ -3,7 +3,8 @@
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -17,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import Diverged, LabError
 from vae_lab.models.meter import Meter
-from vae_lab.nets import Decoder, Encoder, normalises
+from vae_lab.nets import Decoder, Encoder
 from vae_lab.randomness import reseed
 
 __all__ = ["MakeDecoder", "MakeEncoder", "Model", "Schedule"]
@@ -151,15 +152,19 @@ class Model(L.LightningModule, ABC):
                 "Use those of its run's config.yaml."
             )
 
-    def _check_size(self, images: int) -> None:
-        """Refuse a training batch, or a part of one, of too few images for batch norm."""
-        # The model is searched for such layers only where it matters: hardly ever.
-        if images < 2 and normalises(self):
+    @contextmanager
+    def _normalising(self) -> Iterator[None]:
+        """Say in a sentence that batch norm was left with a single number of each feature."""
+        try:
+            yield
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
             raise LabError(
-                "A batch, or a part of it, is left with one image, where batch norm needs two: "
-                "choose another --data.batch_size, --data.limit or, if there is one, "
+                "A batch, or a part of it, is left with one image, which batch norm cannot "
+                "normalise: choose another --data.batch_size, --data.limit or, if there is one, "
                 "--model.accumulate."
-            )
+            ) from error
 
     def _record(self, batch: Batch, batch_idx: int, terms: dict[str, Tensor]) -> None:
         """Take note of a training step's terms, and write their means every so many steps."""

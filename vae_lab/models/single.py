@@ -72,7 +72,7 @@ class SingleObjective(Model):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
-        self._check_size(len(batch.x))
-        terms = self.terms(batch)
+        with self._normalising():
+            terms = self.terms(batch)
         self._record(batch, batch_idx, terms)
         return terms["loss"].mean()

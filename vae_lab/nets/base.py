@@ -42,8 +42,8 @@ def initialise(layers: Iterable[nn.Module]) -> None:
 
 
 def normalises(net: nn.Module) -> bool:
-    """Tell whether some layer in training mixes the images of a batch to normalise them."""
-    return any(isinstance(part, _BatchNorm) and part.training for part in net.modules())
+    """Tell whether some layer mixes the images of a batch to normalise them."""
+    return any(isinstance(part, _BatchNorm) for part in net.modules())
 
 
 def _inputs(layer: Weighted) -> float:

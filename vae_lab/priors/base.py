@@ -23,7 +23,7 @@ class CodeDensity(ABC):
     def sample(self, n: int) -> Tensor:
         """Draw codes of shape (n, D) from the global random stream.
 
-        A density that depends on n conditions draws one code for each.
+        A density that depends on B conditions draws of each in turn: n is a multiple of B.
         """
 
     def kl(self, posterior: Posterior, z: Tensor) -> Tensor:

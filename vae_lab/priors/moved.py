@@ -31,8 +31,9 @@ class Moved(CodeDensity):
         return self.base.log_prob(self.back(z)) - 0.5 * self.place.log_variance.sum(-1)
 
     def sample(self, n: int) -> Tensor:
-        """Draw one code for each of the n = B conditions, shape (B, D)."""
-        return self.there(self.base.sample(n))
+        """Draw n codes, of each of the B conditions in turn, shape (n, D)."""
+        z = self.base.sample(n).view(-1, *self.place.mean.shape)
+        return self.there(z).flatten(0, 1)
 
     def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
         if not isinstance(posterior, DiagonalGaussian):

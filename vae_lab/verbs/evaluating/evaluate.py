@@ -87,14 +87,14 @@ def evaluate(
     protocol["checkpoint"] = str(checkpoint.relative_to(folder))
     protocol["checkpoint_sha256"] = sha256
     protocol["seconds"] = round(time.perf_counter() - started, 1)
+    if limit is None:
+        # Read again: another evaluation may have finished since.
+        report = merged(Run(folder).evaluation, protocol, found)
+        with atomic(folder / "metrics.json") as file:
+            file.write(json.dumps(report, indent=2).encode() + b"\n")
     show(protocol, found)
     if limit is not None:
         print(f"A quick look at {protocol['images']} images; metrics.json is left as it was.")
-        return
-    # Read again: another evaluation may have finished since.
-    report = merged(Run(folder).evaluation, protocol, found)
-    with atomic(folder / "metrics.json") as file:
-        file.write(json.dumps(report, indent=2).encode() + b"\n")
 
 
 def _measure(
