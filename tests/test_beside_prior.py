@@ -9,6 +9,7 @@ import torch
 
 from vae_lab import pictures
 from vae_lab.callbacks.drawings import DRAWINGS
+from vae_lab.conditions import AttributeCondition
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 from vae_lab.models import CVAE, VAE, Autoencoder
@@ -66,6 +67,14 @@ def test_every_prior_is_drawn_beside_its_codes(figures, make, size, contours):
     assert drawn == [contours] * 2
     assert (", black around" in prior.get_title()) == contours
     assert type(model.prior).__name__ in figures[0].get_suptitle()
+
+
+def test_a_prior_given_attributes_is_called_so(figures):
+    condition = partial(AttributeCondition, attributes=2)
+    model = CVAE(SHAPE, latent_dim=2, condition=condition, conditional_prior=True).eval()
+    x = images().x
+    DRAWINGS["beside_prior"].draw(model, Batch(x, torch.rand(len(x), 2)))
+    assert "draws of the prior p(z|y)" in figures[0].axes[0].get_title()
 
 
 def test_draws_without_a_class_have_no_class_s_colour(figures):

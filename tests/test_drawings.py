@@ -94,6 +94,15 @@ def test_only_what_the_decoder_sees_is_moved(decoded, monkeypatch):
     assert z.view(2, 11, 5).std(1).gt(0.1).nonzero().tolist() == [[0, 0], [1, 2]]
 
 
+@pytest.mark.parametrize(("make", "far"), [(partial(VAE, SHAPE, 2), False), (mixture, True)])
+def test_codes_of_a_learned_prior_go_as_far_as_images_do(decoded, monkeypatch, make, far):
+    model = make()
+    codes = torch.linspace(-20, 20, 100).expand(2, -1).T
+    monkeypatch.setattr(model, "encode", lambda x, y=None: codes)
+    z = decoded("traversals", model, Batch(torch.rand(100, *SHAPE), torch.zeros(100)))
+    assert z[:11, 0].max().item() == pytest.approx(19.6 if far else 3.0, abs=0.1)
+
+
 def test_filters_wait_for_no_images(monkeypatch):
     monkeypatch.setattr(runs, "load_model", lambda run: Autoencoder(SHAPE, 3))
     monkeypatch.setattr(runs, "load_data", lambda run: pytest.fail("images were loaded"))

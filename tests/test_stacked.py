@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch.optim.lr_scheduler import StepLR
 
 from tests.test_models import QUIET, batch
@@ -251,7 +251,38 @@ def test_one_run_folder_holds_the_curve_of_every_stage(tmp_path, monkeypatch):
     assert max(steps["train/layer_1"]) < min(steps["train/layer_2"])
     assert max(steps["train/layer_2"]) < min(steps["train/squared_error"])
     assert len(steps["val/squared_error"]) == 6
+    # Losses of several objectives would be one curve, whose least is nobody's best.
+    assert steps["val/loss"] == steps["val/squared_error"][4:]
+    assert min(steps["train/loss"]) > max(steps["train/layer_2"])
     assert runs.load_model("runs/stack").encode(torch.rand(2, 1, 8, 8)).shape == (2, 6)
+
+
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_a_checkpoint_is_validated_by_the_objective_that_it_was_trained_by(tmp_path, epochs):
+    data, path = Digits(batch_size=64, limit=256), tmp_path / "stack.ckpt"
+    quiet = {**QUIET, "enable_checkpointing": False}
+    trainer = Trainer(max_epochs=4, callbacks=[StopAt(epochs), Saved(path)], **quiet)
+    trainer.fit(build(), data)
+    expected = trainer.callback_metrics["val/loss"]
+    judge = Trainer(**quiet)
+    judge.validate(build(), data, ckpt_path=path, verbose=False)
+    assert judge.callback_metrics["val/loss"] == pytest.approx(expected.item(), rel=1e-6)
+
+
+class Saved(Callback):
+    """Writes a checkpoint at every epoch's end, where the one of before was."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_epoch_end(self, trainer, model):
+        trainer.save_checkpoint(self.path)
+
+
+def test_stopping_by_the_losses_of_several_objectives_is_refused():
+    with pytest.raises(LabError, match="EarlyStopping monitor val/squared_error"):
+        fit(build(), 4, EarlyStopping("val/loss"))
+    fit(build(pretrain_epochs=0), 1, EarlyStopping("val/loss"))
 
 
 def test_a_run_goes_on_with_its_own_stages_alone(tmp_path, monkeypatch):

@@ -152,8 +152,8 @@ def traversals(
     dims = spread.argsort(descending=True)[:rows].sort().values.tolist()
     this = slice(image, image + 1)
     draw = partial(pictures.traversal, _decoder(model, batch.y[this]), codes[this], steps=steps)
-    if span is None and not isinstance(model, Samples):
-        # Without a prior only the codes themselves tell how far a dimension goes.
+    if span is None and not (isinstance(model, Samples) and is_normal(model)):
+        # Without a prior, or with a learned one, the codes themselves tell how far they go.
         return draw(dims=dims, limits=codes.float().quantile(_ends(codes), 0))
     return draw(dims=dims, span=3.0 if span is None else span)
 

@@ -55,6 +55,7 @@ def beside_prior(model: Any, batch: Batch, name: str | None = None, seed: int = 
         labels if moved else None,
         log_density if codes.shape[1] == 2 and not moved else None,
         title if name is None else f"{name}, {title}",
+        "p(z|y)" if moved else "p(z)",
     )
 
 

@@ -6,6 +6,7 @@ from inspect import signature
 from typing import Any, cast
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from vae_lab.contracts import Batch, Shape
@@ -80,6 +81,7 @@ class StackedAutoencoder(SingleObjective):
         if pretrain_epochs < 0:
             raise LabError(f"pretrain_epochs is not negative; got {pretrain_epochs}.")
         self.pretrain_epochs = pretrain_epochs
+        self._epoch = 0  # of the checkpoint that was loaded
         self.latent_dim = widths[-1]
         makers = list(layers) * (len(widths) // len(layers))
         inputs = [shape, *((width, 1, 1) for width in widths[:-1])]
@@ -113,9 +115,12 @@ class StackedAutoencoder(SingleObjective):
     @property
     def objective(self) -> int | None:
         """The number of the layer that is trained by itself in this epoch, from 0, if one is."""
-        if self.current_epoch >= self.pretrain_epochs * len(self.layers):
+        # Outside of training Lightning counts no epochs; the checkpoint knows its own.
+        training = self._trainer is None or self._trainer.state.fn == TrainerFn.FITTING
+        epoch = self.current_epoch if training else self._epoch
+        if epoch >= self.pretrain_epochs * len(self.layers):
             return None
-        return self.current_epoch // self.pretrain_epochs
+        return epoch // self.pretrain_epochs
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -133,6 +138,11 @@ class StackedAutoencoder(SingleObjective):
             return
         wanted, steps = self.pretrain_epochs * len(self.layers), self.trainer.num_training_batches
         short = -1 < (self.trainer.max_epochs or -1) < wanted
+        if wanted and any(c.monitor == "val/loss" for c in self.trainer.early_stopping_callbacks):
+            raise LabError(
+                "The losses of a stack's layers and of the whole do not go on from one another: "
+                "let EarlyStopping monitor val/squared_error."
+            )
         if short or -1 < self.trainer.max_steps < wanted * steps:
             raise LabError(
                 f"{len(self.layers)} layers of {self.pretrain_epochs} epochs each take {wanted} "
@@ -141,6 +151,7 @@ class StackedAutoencoder(SingleObjective):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
+        self._epoch = checkpoint["epoch"]
         if (found := checkpoint["hyper_parameters"]["pretrain_epochs"]) != self.pretrain_epochs:
             raise LabError(
                 f"The checkpoint's layers take {found} epochs each; with "
@@ -158,6 +169,12 @@ class StackedAutoencoder(SingleObjective):
     def forward(self, x: Tensor) -> Tensor:
         """Restore images (B, C, H, W)."""
         return self.decode(self.encode(x))
+
+    def _write(self, stage: str, means: dict[str, float]) -> None:
+        # The losses of two objectives make no curve, and the least of them is nobody's best; a
+        # layer's stands by its own name.
+        whole = self.objective is None
+        super()._write(stage, {k: v for k, v in means.items() if whole or k != "loss"})
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         if (k := self.objective) is None:

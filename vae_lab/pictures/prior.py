@@ -22,6 +22,7 @@ def beside_prior(
     conditions: Tensor | None = None,
     log_density: Callable[[Tensor], Tensor] | None = None,
     title: str = "",
+    density: str = "p(z)",
 ) -> Tensor:
     r"""Draw a prior beside the aggregate posterior, in one plane and at one scale.
 
@@ -38,6 +39,7 @@ def beside_prior(
         conditions: Class indices that the prior was given, shape (M,), if it was given any.
         log_density: The prior's, of codes (n, 2), for contours that hold 90, 50 and 10 % of it.
         title: What is written above both.
+        density: The prior's name.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
@@ -56,10 +58,9 @@ def beside_prior(
     low, high = _limits(torch.cat([points, prior]))
     figure = Figure(figsize=(14, 7), dpi=100, layout="constrained")
     figure.suptitle(title)
-    given = "p(z)" if conditions is None else "p(z|y)"
     around = "" if log_density is None else ", black around 90, 50 and 10 % of it"
     panels = (
-        (f"{len(prior)} draws of the prior {given}{around}", prior, conditions),
+        (f"{len(prior)} draws of the prior {density}{around}", prior, conditions),
         (f"codes of {len(points)} images, drawn from q(z|x)", points, labels),
     )
     for axes, (name, drawn, classes) in zip(figure.subplots(1, 2), panels, strict=True):

@@ -156,9 +156,10 @@ def traverse(
     Args:
         runs: Run folders or checkpoints.
         image: Number of the validation image to start from.
-        span: How far to move to either side of zero; by default 3 where codes have a prior, 2
-            where nothing encodes, else as far as the codes themselves go, but for a hundredth at
-            each end. An InfoGAN's codes know how far they go, and how many there are.
+        span: How far to move to either side of zero; by default 3 where codes have a standard
+            normal prior, 2 where nothing encodes, else as far as the codes themselves go, but
+            for a hundredth at each end. An InfoGAN's codes know how far they go, and how many
+            there are.
         steps: Images a row.
         rows: How many dimensions, those that vary most among images.
         output: PNG to write.
