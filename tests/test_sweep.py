@@ -221,6 +221,7 @@ def test_wrong_words_are_refused(lab, write, capfd):
 def test_a_sweep_s_name_is_looked_for_among_the_sweeps(name):
     Path("experiments/sweeps").mkdir(parents=True)
     Path("experiments/sweeps/betas.yaml").touch()
+    Path("beta").mkdir()
     meant = r"There is no .*; did you mean experiments/sweeps/betas\.yaml\?"
     with pytest.raises(LabError, match=meant):
         sweep(name)

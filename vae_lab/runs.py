@@ -326,7 +326,10 @@ def missing(path: Path, usual: Path | None = None) -> LabError:
         path: The path.
         usual: The folder that such files lie in, by default what its ending says.
     """
-    near = _near(path) or _near((usual or _USUAL.get(path.suffix, Path())) / path)
+    there = (usual or _USUAL.get(path.suffix, Path())) / path
+    # A name alone is hardly that of what happens to lie here.
+    first, second = (there, path) if path.name == str(path) else (path, there)
+    near = _near(first) or _near(second)
     return LabError(
         f"There is no {path}" + (f"; did you mean {' or '.join(near)}?" if near else ".")
     )
