@@ -116,6 +116,11 @@ class Adversarial(Model):
     def please(self, batch: Batch, fake: Made, drawn: Tensor) -> Tensor:
         """Return what the opponents minimise for each image, shape (B,)."""
 
+    @property
+    def opponents_due(self) -> bool:
+        """Whether the opponents' turn comes after the critic's next step."""
+        return (self.global_step + 1) % self.critic_steps == 0
+
     def moved(self, batch: Batch) -> None:
         """Do what follows each step of the opponents; most models have nothing to do."""
 
@@ -173,12 +178,12 @@ class Adversarial(Model):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
-        opponents_move = (self.global_step + 1) % self.critic_steps == 0
+        opponents_move = self.opponents_due
         parts = [Batch(*p) for p in zip(*(t.chunk(self.accumulate) for t in batch), strict=True)]
         drawn = [self.draw(part) for part in parts]
         # One pass of the generator serves both sides, unless its graphs have to be forgotten.
         one_pass = opponents_move and len(parts) == 1
-        with self._normalising():
+        with self._lone_image_refused():
             fakes, terms = self._move_critic(parts, drawn, keep_graph=one_pass)
             if opponents_move:
                 self._move_opponents(parts, drawn, fakes if one_pass else None)

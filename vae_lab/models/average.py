@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["averaged", "follow"]
 
+Net = TypeVar("Net", bound=nn.Module)
 
-def averaged(net: nn.Module) -> nn.Module:
+
+def averaged(net: Net) -> Net:
     """Return a copy of a network, to be moved by `follow` and never by a gradient."""
     return deepcopy(net).requires_grad_(False)
 

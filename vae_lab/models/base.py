@@ -142,6 +142,9 @@ class Model(L.LightningModule, ABC):
         self.images_seen = checkpoint["progress"]["images_seen"]
         self._meters["train"].load_state_dict(checkpoint["progress"]["meter"])
 
+    def end_averaging(self) -> None:
+        """Go on from the weights that are evaluated, where those are an average that lags."""
+
     def _check_fit(self, found: dict[str, Tensor]) -> None:
         """Refuse the weights of another model in one sentence, not in one for each tensor."""
         own = {name: weight.shape for name, weight in self.state_dict().items()}
@@ -153,7 +156,7 @@ class Model(L.LightningModule, ABC):
             )
 
     @contextmanager
-    def _normalising(self) -> Iterator[None]:
+    def _lone_image_refused(self) -> Iterator[None]:
         """Say in a sentence that batch norm was left with a single number of each feature."""
         try:
             yield

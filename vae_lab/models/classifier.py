@@ -168,10 +168,7 @@ def _only_encoder(model: Model, shape: Shape) -> Model:
             weight.requires_grad_()
         return model.encoder
     require(model, Encodes, "A classifier")
-    if (average := getattr(model, "averaged_encoder", None)) is not None:
-        # What learns on is evaluated as it is: the average is only where it starts.
-        model.encoder = average.requires_grad_()
-        model.averaged_encoder = model.averaged = None
+    model.end_averaging()  # which nothing would keep up while a classifier learns
     code = cast(Encodes, model.eval()).encode(torch.zeros(1, *shape))
     if not code.requires_grad:  # it learns by other means, and stays as it is
         return model

@@ -72,7 +72,7 @@ class SingleObjective(Model):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
-        with self._normalising():
+        with self._lone_image_refused():
             terms = self.terms(batch)
         self._record(batch, batch_idx, terms)
         return terms["loss"].mean()

@@ -148,6 +148,11 @@ class VAEGAN(GAN):
         self._moving: dict[str, bool] = {}
         self._entropies: list[Tensor] = []
 
+    def end_averaging(self) -> None:
+        if self.averaged_encoder is not None:
+            self.encoder = self.averaged_encoder.requires_grad_()
+            self.averaged_encoder = self.averaged = None
+
     @property
     def opponents(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "generator": self.generator}
@@ -247,7 +252,7 @@ class VAEGAN(GAN):
         if name == self.counted and self.gate is not None:
             self._moving = self.gate(*self._read_entropies())
             # It rests as well where its turn has not come.
-            self._moving["generator"] &= (self.global_step + 1) % self.critic_steps == 0
+            self._moving["generator"] &= self.opponents_due
         if self._moving.get(name, True):
             super()._step(name)
         else:
