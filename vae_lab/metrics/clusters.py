@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_lab.contracts import Batch, Clusters
 from vae_lab.errors import LabError
-from vae_lab.metrics.classification import have_classes
+from vae_lab.metrics.classification import have_classes, several_classes
 from vae_lab.metrics.measures import Measure, batches
 
 __all__ = ["cluster_accuracy", "clustering", "code_clusters", "match", "mutual_information"]
@@ -80,7 +80,7 @@ def clustering(model: Clusters, images: Batch, train: Callable[[], Batch]) -> di
     if not have_classes(images):
         return {}
     known = train()
-    if len(torch.unique(known.y)) < 2:
+    if not several_classes(known):
         return {}
     data = _cluster(model, known), known.y.cpu(), _cluster(model, images), images.y.cpu()
     return _agreement("cluster", *data, "the model's clusters")

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Bounds, Conditional, Density, Encodes, Generates
+from vae_lab.contracts import Batch, Bounds, Conditional, Density, Encodes
 from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
 from vae_lab.metrics.conditional import from_prior
 from vae_lab.metrics.hamiltonian import LEAPFROGS
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure, batches, device_of, finite, seeded
-from vae_lab.priors import Moved
 
 __all__ = ["annealing", "bounds", "density", "passes"]
 
@@ -114,19 +113,17 @@ def _likelihood_is(trait: str, model: Any) -> bool:
 
 def _activity(model: Any, images: Batch) -> Measure:
     """Count the units that say of an image what its condition does not say already."""
-    means = []
+    conditional, means = isinstance(model, Conditional), []
     with torch.inference_mode():
         for x, y in batches(model, images):
-            mean, prior = model.encode(x, y), _prior(model, y)
-            means.append((prior.back(mean) if isinstance(prior, Moved) else mean).flatten(1).cpu())
+            mean = model.encode(x, y)
+            own = model.prior_given(y).back(mean) if conditional else mean
+            moved = own is not mean
+            means.append(own.flatten(1).cpu())
     note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
-    if isinstance(prior, Moved):
+    if moved:
         note += ", measured from the mean of its condition's prior in that one's deviations"
     return Measure(active_units(torch.cat(means)), "dimensions", note)
-
-
-def _prior(model: Any, y: Tensor) -> Any:
-    return model.prior_given(y) if isinstance(model, Generates) else None
 
 
 def _bits(model: Any, found: Mapping[str, Measure], images: Batch) -> dict[str, Measure]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_lab.codes import Categorical
 from vae_lab.contracts import Batch
-from vae_lab.metrics.classification import have_classes
+from vae_lab.metrics.classification import have_classes, several_classes
 from vae_lab.metrics.clusters import cluster_accuracy
 from vae_lab.metrics.measures import Measure, batches, seeded
 from vae_lab.metrics.strokes import correlations
@@ -28,7 +28,7 @@ def code_errors(model: Any, images: Batch, known: Batch, what: str = "val") -> d
         known: Other images, by whose labels each value of a code is given a class.
         what: The split that those are of.
     """
-    if not have_classes(images) or len(torch.unique(known.y)) < 2:
+    if not have_classes(images) or not several_classes(known):
         return {}
     found = {}
     read, learned = _read(model, images), _read(model, known)

@@ -18,7 +18,7 @@ from vae_lab.contracts import (
 )
 from vae_lab.errors import LabError
 from vae_lab.metrics import autoencoders
-from vae_lab.metrics.classification import classification, have_classes
+from vae_lab.metrics.classification import classification, have_classes, several_classes
 from vae_lab.metrics.clusters import clustering, code_clusters
 from vae_lab.metrics.codes import (
     knn_accuracy,
@@ -122,7 +122,7 @@ def codes(
     if not have_classes(images):
         return {}
     known = train()
-    if len(torch.unique(known.y)) < 2:
+    if not several_classes(known):
         return {}
     data = encode(model, known), known.y.cpu(), encode(model, images), images.y.cpu()
     if not (data[0].isfinite().all() and data[2].isfinite().all()):

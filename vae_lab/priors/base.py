@@ -26,6 +26,10 @@ class CodeDensity(ABC):
         A density that depends on B conditions draws of each in turn: n is a multiple of B.
         """
 
+    def back(self, z: Tensor) -> Tensor:
+        """Return what codes (..., B, D) are where no condition moves the density: here the same."""
+        return z
+
     def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
         r"""Return the divergence of `posterior` from this density, in nats.
 
