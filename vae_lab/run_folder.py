@@ -1,6 +1,5 @@
 """The folder that a run is about to write: its name, its number, and its end if it is refused."""
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -100,8 +99,8 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
 
 def _unused(experiment: Path) -> int:
     """Return the number after the highest: in the gap of a removed run none would be the newest."""
-    names = (re.fullmatch(r"version_(\d+)", path.name) for path in experiment.glob("version_*"))
-    return max((int(name[1]) for name in names if name), default=-1) + 1
+    numbers = map(runs.version_of, experiment.glob("version_*"))
+    return max((number for number in numbers if number is not None), default=-1) + 1
 
 
 def _goes_on(experiment: Path, checkpoint: Path) -> bool:

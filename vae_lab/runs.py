@@ -38,6 +38,7 @@ __all__ = [
     "load_model",
     "missing",
     "named",
+    "version_of",
 ]
 
 Found = TypeVar("Found")
@@ -315,8 +316,14 @@ def _by_name(path: Path) -> list[str | int]:
 
 def _age(path: Path) -> tuple[int, float, str]:
     """Order versions by their number, as copying changes dates; named ones by date, after them."""
+    number = version_of(path)
+    return (1, path.stat().st_mtime, path.name) if number is None else (0, number, "")
+
+
+def version_of(path: Path) -> int | None:
+    """Return the number in a run folder's name, or None if it has another name."""
     number = re.fullmatch(r"version_(\d+)", path.name)
-    return (0, int(number[1]), "") if number else (1, path.stat().st_mtime, path.name)
+    return int(number[1]) if number else None
 
 
 def missing(path: Path, usual: Path | None = None) -> LabError:

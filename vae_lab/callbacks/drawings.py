@@ -186,7 +186,7 @@ def _first_layer(model: Any) -> Tensor:
     return pictures.first_layer(encoder, bottom.shape)
 
 
-def _moves(kind: str) -> Callable[[Any], None]:
+def _needs_real_codes(kind: str) -> Callable[[Any], None]:
     """Return what refuses a model whose codes are a choice: nothing lies between two of them."""
     return partial(check_invertible, user=f"The picture {kind!r}")
 
@@ -240,9 +240,9 @@ DRAWINGS = {
     "completions": Drawing(
         completions, (Conditional, Samples), conditional=True, look=has_no_classes
     ),
-    "manifold": Drawing(manifold, (Decodes,), latent_dim=2, look=_moves("manifold")),
+    "manifold": Drawing(manifold, (Decodes,), latent_dim=2, look=_needs_real_codes("manifold")),
     "traversals": Drawing(
-        traversals, (Encodes, Decodes), conditional=True, look=_moves("traversals")
+        traversals, (Encodes, Decodes), conditional=True, look=_needs_real_codes("traversals")
     ),
     "sweeps": Drawing(sweeps, (DrawsCodes, Decodes)),
     "walks": Drawing(walks, (DrawsCodes, Decodes), images=0),

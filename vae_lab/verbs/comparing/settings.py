@@ -69,7 +69,8 @@ def differences(runs: Sequence[Run], over: Sequence[str] = ()) -> dict[str, list
 
 def _finished(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Say which runs came to their end, if one did not."""
-    texts = ["no" if stopped(run) else "yes" if run.finished else "" for run in runs]
+    known: dict[object, str] = {True: "yes", False: "no"}
+    texts = [known.get(run.record.get("finished"), "") for run in runs]
     return {"finished": texts} if "no" in texts else {}
 
 
