@@ -4,18 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import conftest
 import pytest
 from sweeping import written
 
 from vae_lab.runs import find
 
+# Where there is no terminal, the bar is a line an epoch.
 FIT = [
-    "fit",
-    "--data=Digits",
-    "--data.limit=64",
-    "--data.val_size=50",
-    "--data.batch_size=32",
-    "--model=VAE",
+    *conftest.FIT,
+    "--trainer.enable_progress_bar=true",
     "--pictures.kinds=[]",
     "--trainer.max_epochs=10",
 ]

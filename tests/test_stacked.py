@@ -44,6 +44,16 @@ class StopAt(Callback):
         trainer.should_stop = trainer.current_epoch + 1 == self.epochs
 
 
+class Saved(Callback):
+    """Writes a checkpoint at every epoch's end, where the one of before was."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_epoch_end(self, trainer, model):
+        trainer.save_checkpoint(self.path)
+
+
 class Weights(Callback):
     """Remembers each layer's weights at every epoch's end."""
 
@@ -267,16 +277,6 @@ def test_a_checkpoint_is_validated_by_the_objective_that_it_was_trained_by(tmp_p
     judge = Trainer(**quiet)
     judge.validate(build(), data, ckpt_path=path, verbose=False)
     assert judge.callback_metrics["val/loss"] == pytest.approx(expected.item(), rel=1e-6)
-
-
-class Saved(Callback):
-    """Writes a checkpoint at every epoch's end, where the one of before was."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def on_train_epoch_end(self, trainer, model):
-        trainer.save_checkpoint(self.path)
 
 
 def test_stopping_by_the_losses_of_several_objectives_is_refused():
