@@ -29,14 +29,15 @@ class Plan:
     """How much to measure.
 
     Attributes:
-        rounds: Rounds of the bare loop and `lab fit`, for each net.
+        rounds: Rounds of the bare loop and `lab fit`, for each net, by threads. Two take more, as
+            only programs of a round whose cores were in the same place compare.
         seldom: In how many of those the other programs run too, for each number of threads.
         images: Training images, for each net; a fifth of that is validated on.
         starts: Start-ups of each kind.
         turns: Blocks of each kind in the evaluation.
     """
 
-    rounds: dict[str, int]
+    rounds: dict[str, dict[int, int]]
     seldom: dict[int, int]
     images: dict[str, int]
     starts: int
@@ -46,14 +47,14 @@ class Plan:
 # Fewer images than these, and what `lab fit` does once an epoch would weigh more than it does in
 # training: the convolutions see a quarter of MNIST, the fully connected nets all of it.
 FULL = Plan(
-    rounds={"mlp": 4, "conv": 2, "gan": 5, "dcgan": 2},
-    seldom={1: 1, 2: 2},
+    rounds={"mlp": {1: 4, 2: 8}, "conv": {1: 2, 2: 3}, "gan": {1: 3, 2: 5}, "dcgan": {1: 2, 2: 3}},
+    seldom={1: 1, 2: 3},
     images={"mlp": 50_000, "conv": 12_800, "gan": 50_000, "dcgan": 12_800},
     starts=5,
     turns=20,
 )
 QUICK = Plan(
-    rounds={"mlp": 1, "conv": 1, "gan": 1, "dcgan": 1},
+    rounds={net: {1: 1, 2: 1} for net in ("mlp", "conv", "gan", "dcgan")},
     seldom={1: 0, 2: 1},
     images={"mlp": 50_000, "conv": 6_400, "gan": 25_600, "dcgan": 6_400},
     starts=1,
@@ -124,8 +125,8 @@ def _fits(
     """Run the programs in turn; a round is one of each, for one net and number of threads."""
     for net, rounds in plan.rounds.items():
         work = _work(net, plan, root)
-        for number in range(rounds):
-            for threads in (1, 2):
+        for number in range(max(rounds.values())):
+            for threads in (threads for threads in rounds if number < rounds[threads]):
                 for program in programs(work, pythae):
                     wanted = not program.seldom or number < plan.seldom[threads]
                     if wanted and _may_run(threads, patience, console):
@@ -141,14 +142,15 @@ def _measured(
     except ProgramFailed as error:
         console.print(f"{key.program} FAILED on {key.net}:\n{error}", markup=False)
         return
-    sample = Sample.from_marks(key, number, work.train + work.val, program, marks)
-    rate = speed(sample)
-    console.print(
-        f"{key.net} {key.threads} thread(s), round {number + 1}, {key.program}: "
-        + (f"{rate:,.0f} images/s" if rate else "machine busy")
-        + f", {len(clean(sample.blocks))} of {len(sample.blocks)} blocks clean"
-    )
-    yield sample
+    for sample in Sample.from_marks(key, number, work.train + work.val, program, marks):
+        rate = speed(sample)
+        console.print(
+            f"{key.net} {key.threads} thread(s){', cores apart' if sample.key.apart else ''}, "
+            f"round {number + 1}, {key.program}: "
+            + (f"{rate:,.0f} images/s" if rate else "too few blocks")
+            + f", {len(clean(sample.blocks))} of {len(sample.blocks)} blocks clean"
+        )
+        yield sample
 
 
 if __name__ == "__main__":

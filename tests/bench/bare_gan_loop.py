@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 from torchvision.datasets import MNIST
 
 from tests.bench import gan_nets, nets
-from tests.bench.work import BATCH, EVAL_BATCH, Work, mark, mark_end
+from tests.bench.work import BATCH, EVAL_BATCH, Work, mark_end, mark_epoch
 from vae_lab import process
 
 
@@ -27,7 +27,7 @@ def main(work: Work) -> None:
         for net in (generator, critic)
     ]
     for _ in range(work.epochs):
-        mark("epoch")
+        mark_epoch()
         for number, rows in enumerate(torch.randperm(len(train)).split(BATCH)):
             _step(train[rows], generator, critic, *adams)
             _follow(average, generator, number)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 
 from tests.bench import nets
-from tests.bench.work import BATCH, EVAL_BATCH, Work, mark, mark_end
+from tests.bench.work import BATCH, EVAL_BATCH, Work, mark_end, mark_epoch
 from vae_lab import process
 
 
@@ -27,7 +27,7 @@ def main(work: Work) -> None:
         return reconstruction + kl
 
     for _ in range(work.epochs):
-        mark("epoch")
+        mark_epoch()
         for rows in torch.randperm(len(train)).split(BATCH):
             optimizer.zero_grad()
             loss(train[rows]).backward()

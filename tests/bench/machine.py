@@ -3,11 +3,16 @@
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["BUSY", "Patience", "Reading", "describe", "foreign_cores", "read"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["BUSY", "Patience", "Reading", "cores_apart", "describe", "foreign_cores", "read"]
 
 BUSY = 0.15
 """Cores' worth of foreign work above which a block is not believed."""
@@ -36,6 +41,34 @@ def foreign_cores(start: Reading, end: Reading) -> float:
     """Return how many cores others kept busy between two readings of one process."""
     others = (end.busy - start.busy) - (end.own - start.own)
     return others / (end.wall - start.wall)
+
+
+def cores_apart() -> bool:
+    """Tell whether this process's threads are slow to take over what each other wrote.
+
+    A host may run two virtual cores far from each other, and move them whenever they are idle. Two
+    threads that hand over half of what they write then take 0.5 of the time that one takes alone,
+    but 0.25 near each other, as what both write stays in their caches.
+    """
+    import torch
+
+    if torch.get_num_threads() == 1:
+        return False
+    numbers = torch.zeros(2**20)
+    # PyTorch gives the first thread the first half of what it counts up, the whole or a half, and
+    # leaves what is no longer than 2^15 to one thread.
+    shared, alone = [numbers, *numbers.chunk(2)], [*numbers.split(2**15)] * 2
+    turns = [(_count(shared), _count(alone)) for _ in range(30)]
+    together, one = (median(times) for times in zip(*turns, strict=True))
+    return together > 0.38 * one
+
+
+def _count(parts: Sequence["Tensor"]) -> float:
+    """Count all parts up, and return how many seconds that took."""
+    begun = time.perf_counter()
+    for part in parts:
+        part.add_(1)
+    return time.perf_counter() - begun
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from tests.bench.work import mark, mark_end
+from tests.bench.work import mark, mark_end, mark_epoch
 
 __all__ = ["EpochMarks", "FirstStep"]
 
@@ -15,7 +15,7 @@ class EpochMarks(Callback):
     """Marks the start of every epoch and the end of the last."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        mark("epoch")
+        mark_epoch()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         parameters = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 
 from tests.bench import nets
-from tests.bench.work import BATCH, EVAL_BATCH, Work, mark, mark_end
+from tests.bench.work import BATCH, EVAL_BATCH, Work, mark_end, mark_epoch
 
 
 class Encoder(BaseEncoder):
@@ -43,7 +43,7 @@ class Marks(TrainingCallback):
     """Marks the start of every epoch, and keeps the last validation loss."""
 
     def on_epoch_begin(self, training_config: Any, **kwargs: Any) -> None:
-        mark("epoch")
+        mark_epoch()
 
     def on_log(self, training_config: Any, logs: dict[str, float], **kwargs: Any) -> None:
         self.loss = logs["eval_epoch_loss"]

@@ -11,7 +11,7 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from tests.bench import gan_nets, nets
-from tests.bench.work import BATCH, EVAL_BATCH, Work, mark, mark_end
+from tests.bench.work import BATCH, EVAL_BATCH, Work, mark_end, mark_epoch
 
 bce = nn.BCELoss()
 
@@ -27,7 +27,7 @@ def main(work: Work) -> None:
     critic = nn.Sequential(gan_nets.critic(work.net), nn.Sigmoid())
     adams = [torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (generator, critic)]
     for epoch in range(work.epochs):
-        mark("epoch")
+        mark_epoch()
         for number, (real, _) in enumerate(train):
             losses = _step(real, generator, critic, *adams)
             said = " ".join(f"{name} {loss.item():.4f}" for name, loss in losses.items())

@@ -1,7 +1,7 @@
 """The tables: what was measured, what was wanted, and whether it was reached."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from statistics import median
 
@@ -80,7 +80,7 @@ def rows(samples: Sequence[Sample]) -> list[Row]:
 
 def _row(key: Key, grouped: dict[Key, list[Sample]]) -> Row:
     own = grouped[key]
-    bare, fit = (grouped.get(Key(key.net, key.threads, p), []) for p in ("bare", "lab fit"))
+    bare, fit = (grouped.get(replace(key, program=name), []) for name in ("bare", "lab fit"))
     peer = key.program in TIMES
     target = TIMES[key.program] if peer else TO_BARE[key.net] if key.program == "lab fit" else None
     return Row(
@@ -108,15 +108,16 @@ def _ratio(
 
 
 def print_fits(found: Sequence[Row], console: Console) -> None:
-    """Print a table of training speeds for each net and number of threads."""
-    for net, threads in dict.fromkeys((r.key.net, r.key.threads) for r in found):
-        title = f"{NAMES[net]}, batch 128, {threads} thread(s)"
+    """Print a table of training speeds for each net, number of threads and place of the cores."""
+    for place in dict.fromkeys(replace(row.key, program="") for row in found):
+        where = " on cores that the host runs far from each other" if place.apart else ""
+        title = f"{NAMES[place.net]}, batch 128, {place.threads} thread(s){where}"
         table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         table.add_column("program", no_wrap=True)
         for header in HEADERS:
             table.add_column(header, justify="right", no_wrap=True)
         for row in found:
-            if (row.key.net, row.key.threads) == (net, threads):
+            if replace(row.key, program="") == place:
                 table.add_row(*_cells(row))
         console.print(table)
 
@@ -165,7 +166,10 @@ def print_others(startup: Startup, evaluations: Sequence[Evaluation], console: C
 def say_busy(samples: Sequence[Sample], console: Console) -> None:
     """Say how much of the time the machine had other work."""
     blocks = [block for sample in samples for block in sample.blocks]
-    busy = len(blocks) - len(clean(blocks))
+    moved = sum(block.moved for block in blocks)
+    if moved:
+        console.print(f"The host moved the cores during {moved} blocks, which are left out above.")
+    busy = sum(block.foreign >= BUSY for block in blocks)
     if busy:
         console.print(
             f"The machine was BUSY: {busy} of {len(blocks)} blocks saw more than {BUSY} cores of "

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.machine import read
+from tests.bench.machine import cores_apart, read
 
-__all__ = ["BATCH", "EVAL_BATCH", "MARKS", "Work", "mark", "mark_end"]
+__all__ = ["BATCH", "EVAL_BATCH", "MARKS", "Work", "mark", "mark_end", "mark_epoch"]
 
 BATCH, EVAL_BATCH = 128, 1000
 MARKS = "VAE_LAB_BENCH_MARKS"
@@ -52,7 +52,12 @@ def mark(event: str, **what: Any) -> None:
         file.write(line + "\n")
 
 
+def mark_epoch() -> None:
+    """Note that an epoch begins, and where its cores are."""
+    mark("epoch", apart=cores_apart())
+
+
 def mark_end(parameters: int, loss: float) -> None:
     """Note the end of training, the size of the net and its validation loss, and the memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    mark("end", parameters=parameters, loss=loss, peak_mib=peak)
+    mark("end", apart=cores_apart(), parameters=parameters, loss=loss, peak_mib=peak)
