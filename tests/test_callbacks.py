@@ -133,12 +133,19 @@ def other(urgency):
     return SimpleNamespace(root_device="cpu", reduce=reduce)
 
 
+def loop(**changes):
+    """Return as much of a trainer's loop, in the middle of an epoch."""
+    progress = SimpleNamespace(is_last_batch=False)
+    epoch = SimpleNamespace(batch_progress=progress, _should_check_val_fx=lambda fetcher: False)
+    known = {"epoch_loop": epoch, "_data_fetcher": (), "_can_stop_early": True}
+    return SimpleNamespace(**known | {"restarted_on_epoch_end": False} | changes)
+
+
 def trainer(**changes):
     """Return as much of a trainer as the last checkpoint asks for."""
-    progress = SimpleNamespace(is_last_batch=False)
     return SimpleNamespace(
         **{
-            "fit_loop": SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
+            "fit_loop": loop(),
             "accumulate_grad_batches": 1,
             "received_sigterm": False,  # before training began
             "should_stop": False,
@@ -157,6 +164,7 @@ def trainer(**changes):
         ({}, 10, 3, False),
         ({}, 1e-9, 3, True),
         ({"should_stop": True}, 10, 3, True),
+        ({"should_stop": True, "fit_loop": loop(_can_stop_early=False)}, 10, 3, False),
         ({"max_steps": 7}, 10, 3, True),
         ({"accumulate_grad_batches": 3}, 1e-9, 3, False),
         ({"accumulate_grad_batches": 3}, 1e-9, 5, True),

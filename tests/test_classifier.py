@@ -244,9 +244,11 @@ def test_labels_that_are_no_classes_are_refused(y, sentence):
         Classifier(SHAPE, ENCODERS["autoencoder"]).terms(Batch(torch.rand(2, *SHAPE), y))
 
 
-def test_more_classes_than_told_are_refused_before_training():
-    model = Classifier(SHAPE, ENCODERS["autoencoder"], classes=9)
-    with pytest.raises(LabError, match=r"Digits has 10 classes: --model.classes 9 is too few"):
+@pytest.mark.parametrize("classes", [9, 11])
+def test_other_classes_than_the_datas_are_refused_before_training(classes):
+    model = Classifier(SHAPE, ENCODERS["autoencoder"], classes=classes)
+    sentence = f"Digits has 10 classes, but --model.classes are {classes}: make them the same"
+    with pytest.raises(LabError, match=sentence):
         Trainer(**TRAINER).fit(model, Digits())
 
 

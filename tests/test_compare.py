@@ -160,6 +160,17 @@ def test_no_best_is_named_of_curves_on_different_images(three, key, value):
     assert columns["val/elbo (best)"].best is columns["val/elbo (last)"].best is None
 
 
+@pytest.mark.parametrize(("source", "best"), [("MNIST", -90), ("ImageFolder", None)])
+def test_a_root_tells_folders_of_files_apart_and_nothing_else(three, source, best):
+    make_run(three / "vae" / "version_2", "VAE", {"val/elbo": [-90.0]})
+    runs = find_all(three / "vae")
+    for run, root in zip(runs, ("/cats", "/dogs", "/cats"), strict=False):
+        folder = {"folder": "."} if source == "ImageFolder" else {}
+        run.config["data"] = {"class_path": f"a.{source}", "init_args": {"root": root, **folder}}
+    columns = {c.key: c for c in Comparison(runs).columns}
+    assert columns["val/elbo (best)"].best == best
+
+
 def test_what_is_restored_of_unequal_damage_has_no_best(tmp_path):
     for version, level in enumerate((0.1, 0.1, 0.5)):
         corruption = {"class_path": "vae_lab.corruptions.Masking", "init_args": {"level": level}}

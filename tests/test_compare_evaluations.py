@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from tests.test_compare import three
 from vae_lab.files import digest
+from vae_lab.runs import find_all
 from vae_lab.verbs.comparing.compare import compare
+from vae_lab.verbs.comparing.comparison import Comparison
 
 __all__ = ["three"]  # a fixture
 
@@ -46,3 +50,15 @@ def test_another_split_keeps_the_numbers_that_are_of_the_weights(three, capsys):
     out = capsys.readouterr().out
     assert "77.5" in out
     assert "-100.5" not in out
+
+
+@pytest.mark.parametrize(("other", "best"), [("8-bit values", None), ("real numbers", -90.0)])
+def test_densities_are_not_ranked_with_probabilities(three, other, best):
+    for version, kind in enumerate(("real numbers", other)):
+        path = three / f"vae/version_{version}/metrics.json"
+        report = json.loads(path.read_text())
+        report["protocol"]["test"]["likelihood"] = f"p(x) of {kind}"
+        report["metrics"]["test/elbo"] = {"value": -91.0 + version}
+        path.write_text(json.dumps(report))
+    columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
+    assert columns["test/elbo"].best == best

@@ -128,3 +128,12 @@ def test_a_judge_is_named_with_its_own_error(lab, trained_cvaes):
     digest = json.loads((judge / "version_0/metrics.json").read_text())["protocol"]["test"]
     assert f"judged by Classifier {digest['checkpoint_sha256']}, whose test error is 0." in said
     assert runs.find(classes).scores["test/nll"] > 0
+
+
+def test_codes_that_were_told_the_class_are_not_probed_for_it(trained_cvaes, lab):
+    lab("evaluate", trained_cvaes / "classes", "--importance_samples", 5)
+    report = json.loads((runs.find(trained_cvaes / "classes").path / "metrics.json").read_text())
+    known = {key.removeprefix("test/") for key in report["metrics"]}
+    assert {"elbo", "nll", "squared_error", "active_units"} <= known
+    assert not {key for key in known if "accuracy" in key or "nmi" in key}
+    assert report["protocol"]["test"]["likelihood"] == "p(x|y) of grey pixels"

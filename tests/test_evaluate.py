@@ -75,6 +75,7 @@ class Data:
             "split": split,
             "images": len(self.images(split).x),
             "binarize": "static-own",
+            "shape": [1, 2, 2],
             "split_seed": self.seed,
         }
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from going_on import STATE, last, same
 
 from vae_lab import runs
 from vae_lab.callbacks import Pictures, record
@@ -125,11 +126,22 @@ def test_what_a_killed_part_took_and_was_made_of_is_told(lab, monkeypatch):
     assert told["images_per_second"] == 20
 
 
-def test_a_learning_rate_that_would_be_ignored_is_refused(run, lab, capfd):
+@pytest.mark.parametrize(
+    ("setting", "own"),
+    [
+        (["--model.lr=0.5"], "its own lr, 0.001; --model.lr 0.5 would be ignored"),
+        (
+            ["--model.schedule=ExponentialLR", "--model.schedule.gamma=0.5"],
+            "its own schedule, None",
+        ),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_refused(run, lab, capfd, setting, own):
     with pytest.raises(SystemExit) as stop:
-        lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last", "--model.lr=0.5")
+        lab(*FIT, "--name=more", "--trainer.max_epochs=3", f"--ckpt_path={run}", *setting)
     assert stop.value.code == 2
-    assert "goes on with its own learning rate, 0.001" in capfd.readouterr().err
+    assert own in capfd.readouterr().err
+    assert not Path("runs/more").exists()
 
 
 def test_a_diverged_run_leaves_its_folder_to_be_looked_at(lab, here, capfd):
@@ -234,3 +246,45 @@ def test_no_epochs_are_refused(lab, here, capfd):
         lab(*FIT, "--trainer.max_epochs=0")
     assert "nothing to train: give --trainer.max_epochs 1 or more" in capfd.readouterr().err
     assert not (here / "runs").exists()
+
+
+def test_a_run_of_so_many_steps_goes_on_to_the_end_of_its_epochs(lab, here, monkeypatch):
+    words = [*FIT, "--trainer.max_epochs=4", "--trainer.max_steps=1000"]
+    lab(*words, "--name=whole")
+    fatal = [2]
+
+    def stop(self, trainer, pl_module):
+        if trainer.current_epoch in fatal:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(Pictures, "on_train_epoch_start", stop, raising=False)
+    with pytest.raises(ZeroDivisionError):
+        lab(*words)
+    fatal.clear()
+    lab(*words, "--ckpt_path=last")
+    assert same({k: last()[k] for k in STATE}, {k: last("whole")[k] for k in STATE})
+
+
+def test_a_link_to_a_checkpoint_goes_on_in_the_runs_own_folder(run, lab, here):
+    (here / "latest.ckpt").symlink_to(here / run / "checkpoints/last.ckpt")
+    said = lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=latest.ckpt")
+    assert f"run       {run.parent.parent.resolve() / 'run/version_0'}" in said or str(run) in said
+    assert last()["epoch"] == 2
+    assert sorted(path.name for path in here.iterdir()) == ["latest.ckpt", "runs"]
+
+
+def test_weights_alone_are_nothing_to_go_on_from(lab, capfd):
+    lab(*FIT, "--checkpoint.save_weights_only=true")
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--checkpoint.save_weights_only=true", "--ckpt_path=best")
+    assert stop.value.code == 2
+    assert "best.ckpt holds weights alone" in capfd.readouterr().err
+    assert not Path("runs/run/version_1").exists()
+
+
+def test_a_schedule_may_wait_for_a_plateau_of_the_validation_loss(lab, here):
+    never = {"patience": 0, "threshold": 1e9, "mode": "max"}
+    words = [f"--model.schedule.{name}={value}" for name, value in never.items()]
+    schedule = "--model.schedule=torch.optim.lr_scheduler.ReduceLROnPlateau"
+    lab(*FIT, "--trainer.max_epochs=4", schedule, *words)
+    assert last()["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-3

@@ -1,11 +1,15 @@
 """Folders of image files as cameras, scanners and other programs leave them."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from vae_lab.data import CelebA, Digits, ImageData, ImageFolder, faces
+from vae_lab.data import CelebA, Digits, ImageData, ImageFolder, decode, faces, store
 from vae_lab.errors import LabError
 from vae_lab.image_files import open_image
 from vae_lab.judges import _source
@@ -123,3 +127,70 @@ def test_the_protocol_tells_images_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageData, "protocol", lambda data, name: {})
     assert CelebA(crop=100).protocol("test") == {"crop": 100}
     assert torch.equal(cats.images("test").y, torch.zeros(1, dtype=torch.long))
+
+
+@pytest.mark.parametrize("ending", ["png", "webp"])
+def test_what_is_transparent_is_white(tmp_path, ending):
+    glyph = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    glyph.paste((0, 0, 0, 255), (0, 0, 2, 4))
+    glyph.save(path := tmp_path / f"a.{ending}", lossless=True)
+    for channels in (1, 3):
+        found = np.asarray(open_image(path, channels)).reshape(4, 4, -1)
+        assert (found[:, :2] == 0).all()
+        assert (found[:, 2:] == 255).all()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_test_images_stay_so_when_a_file_comes_or_goes(tmp_path, gone):
+    fill(tmp_path, n=200)
+    before = ImageFolder(str(tmp_path))
+    trained = {*levels(before, "train"), *levels(before, "val")}
+    if gone:
+        # Of the test images, the place of one may be taken by another.
+        (tmp_path / f"{levels(before, 'test')[0]}.png").unlink()
+    else:
+        Image.new("L", (9, 9), 250).save(tmp_path / "new.png")
+    assert len(trained & {*levels(ImageFolder(str(tmp_path)), "test")}) <= 1
+
+
+def test_one_process_decodes_and_others_wait_for_it(tmp_path, monkeypatch):
+    fill(tmp_path)
+    begun, decoded = Event(), []
+
+    def slowly(files, out, opener, original=decode._decode):
+        begun.set()
+        time.sleep(0.3)
+        decoded.append(len(files))
+        original(files, out, opener)
+
+    monkeypatch.setattr(decode, "_decode", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ImageFolder(str(tmp_path)).split, "train")
+        assert begun.wait(10)
+        second = pool.submit(ImageFolder(str(tmp_path)).split, "train")
+        assert torch.equal(first.result().images, second.result().images)
+    assert decoded == [9]
+
+
+def test_what_a_killed_process_left_is_written_over(tmp_path):
+    fill(tmp_path)
+    ImageFolder(str(tmp_path)).split("train")
+    (cached,) = (tmp_path / ".cache").glob("*.npy")
+    cached.rename(cached.with_suffix(".part"))
+    assert len(levels(ImageFolder(str(tmp_path)), "train")) == 8
+    assert [path.name for path in (tmp_path / ".cache").iterdir()] == [cached.name]
+
+
+def test_another_users_cache_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / ".cache").mkdir()
+    monkeypatch.setattr(store.os, "access", lambda path, mode: path != tmp_path / ".cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
+    assert store.cache_folder(tmp_path) == tmp_path / "mine/vae_lab"
+
+
+def test_a_path_is_one_however_it_is_spelled(tmp_path, monkeypatch):
+    fill(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    for root in ("photos", tmp_path / "photos"):
+        ImageFolder(str(root)).split("train")
+    assert len([*(tmp_path / "photos/.cache").iterdir()]) == 1

@@ -118,6 +118,16 @@ def test_a_model_without_a_prior_starts_where_its_codes_are():
     assert (errors(model, found, images) < encoded).all()
 
 
+def test_the_spread_of_codes_is_that_of_all_images_whatever_the_parts():
+    images = Batch(torch.rand(501, *SHAPE), torch.zeros(501))
+    model = build(Autoencoder)
+    encoded = model.encode(images.x).detach()
+    # The last image is a part by itself.
+    start = torch.stack([draw_codes(model, images, seed)[-1] for seed in range(50)])
+    torch.testing.assert_close(start.mean(0), encoded.mean(0), atol=encoded.std().item(), rtol=0)
+    assert (start.std(0) > 0.5 * encoded.std(0)).all()
+
+
 def test_the_best_code_of_a_linear_decoder_is_the_projection():
     model = build(PCA, latent_dim=3)
     x = torch.rand(40, *SHAPE)

@@ -110,6 +110,7 @@ def test_the_last_validation_is_always_due(changed, due):
     trainer = {"current_epoch": 2, "max_epochs": 20, "global_step": 300, "max_steps": -1}
     trainer |= {"check_val_every_n_epoch": 1, "should_stop": False}
     trainer |= {"state": SimpleNamespace(fn=TrainerFn.FITTING)}
+    trainer |= {"fit_loop": SimpleNamespace(_can_stop_early=True)}
     assert Likeness("judge", every=5)._due(SimpleNamespace(**trainer | changed)) == due
 
 

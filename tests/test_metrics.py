@@ -245,6 +245,16 @@ def test_a_model_that_only_bounds_is_measured_reproducibly(x):
     assert found["nll"].value == importance_nll(model.log_weights, x, 200).mean().item()
 
 
+def test_codes_of_a_bound_are_decoded_so_many_at_a_time():
+    model = VAE((1, 28, 28), latent_dim=2, importance_samples=50).eval()
+    rows = []
+    model.decoder.register_forward_hook(lambda net, codes, out: rows.append(len(codes[0])))
+    images = Batch(torch.rand(100, 1, 28, 28), torch.zeros(100))
+    bounds(model, images, 0, 0, lambda n: None)
+    assert max(rows) == 1700
+    assert sum(rows) == 5000
+
+
 def test_conditions_stay_with_their_images():
     class Conditional:
         def log_weights(self, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:

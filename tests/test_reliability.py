@@ -100,6 +100,16 @@ def test_sigterm_waits_for_a_validation(lab, monkeypatch):
     assert "val/loss" in rows()[-1]
 
 
+def test_sigterm_before_a_validation_within_an_epoch_waits_for_it(lab, stopped):
+    words = ["--trainer.val_check_interval=0.5"]
+    lab(*FIT, *words, "--name=whole")
+    assert stopped(SystemExit, 4, terminate, *words).code == 143
+    assert last()["global_step"] == 6
+    lab(*FIT, *words, "--ckpt_path=last")
+    unbroken = rows("whole")
+    assert [row for row in rows() if row in unbroken] == unbroken
+
+
 def test_sigterm_waits_for_gradients_that_accumulate(lab, stopped):
     words = ["--trainer.accumulate_grad_batches=3"]
     assert stopped(SystemExit, 1, terminate, *words).code == 143

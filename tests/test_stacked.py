@@ -121,21 +121,34 @@ def test_validation_judges_the_layer_and_the_whole_beside_it():
     torch.testing.assert_close(terms["loss"], model.train().terms(batch(SHAPE))["loss"])
 
 
-@pytest.mark.parametrize("epochs", [3, 4, 5])
-def test_the_best_checkpoint_is_the_best_of_the_latest_stage(epochs, tmp_path, monkeypatch):
-    model = build(pretrain_epochs=2)
-    # Each stage begins with a larger loss than the one before has ended with.
-    losses = [1.0, 0.5, 9.0, 8.0, 99.0, 98.0]
+def best_of(losses, folder, monkeypatch):
+    """Return what keeps the best checkpoint, and give each epoch's validation its loss."""
     monkeypatch.setattr(
         StackedAutoencoder,
         "validation_step",
         lambda self, *_: self.log("val/loss", torch.tensor(losses[self.current_epoch])),
     )
     monkeypatch.setattr(StackedAutoencoder, "on_validation_epoch_end", lambda self: None)
-    best = Best(tmp_path, "best", monitor="val/loss", save_on_train_epoch_end=True)
+    return Best(folder, "best", monitor="val/loss", save_on_train_epoch_end=True)
+
+
+@pytest.mark.parametrize("epochs", [3, 4, 5])
+def test_the_best_checkpoint_is_the_best_of_the_latest_stage(epochs, tmp_path, monkeypatch):
+    model = build(pretrain_epochs=2)
+    # Each stage begins with a larger loss than the one before has ended with.
+    losses = [1.0, 0.5, 9.0, 8.0, 99.0, 98.0]
+    best = best_of(losses, tmp_path, monkeypatch)
     fit(model, 6, best, StopAt(epochs), enable_checkpointing=True)
     found = torch.load(best.best_model_path, weights_only=True)
     assert found["epoch"] == epochs - 1
+
+
+def test_a_stage_that_is_not_validated_yet_has_no_best_checkpoint(tmp_path, monkeypatch):
+    best = best_of({2: 1.0, 5: 50.0, 8: 40.0}, tmp_path, monkeypatch)
+    # The whole begins in the fourth epoch, and the loss of the third is a layer's.
+    fit(build(), 9, best, enable_checkpointing=True, check_val_every_n_epoch=3)
+    assert best.best_model_score == 40
+    assert torch.load(best.best_model_path, weights_only=True)["epoch"] == 8
 
 
 def test_noise_is_for_a_layer_that_learns_by_itself_alone():

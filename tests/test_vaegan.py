@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from test_adversarial import SHAPE, fit, images, moves
 
+from vae_lab.callbacks.drawings import _first_layer
 from vae_lab.contracts import Decodes, Encodes, Samples
 from vae_lab.errors import LabError
 from vae_lab.losses import gaussian_kl
@@ -22,6 +23,7 @@ from vae_lab.nets import (
     MLPEncoder,
     MLPGenerator,
 )
+from vae_lab.pictures.filters import first_layer
 from vae_lab.posteriors import DiagonalGaussian
 
 NETS = {
@@ -180,6 +182,7 @@ def test_it_encodes_decodes_and_samples_by_the_averages():
     torch.testing.assert_close(model.encode(x), expected)
     assert not torch.equal(model.encoder(x).chunk(2, 1)[0], expected)
     assert model.predict_step(images(), 0).shape == x.shape
+    assert torch.equal(_first_layer(model), first_layer(model.averaged_encoder, SHAPE))
     assert build(average=0).averaged_encoder is None
 
 

@@ -134,7 +134,7 @@ def _dispatch(verb: str, argv: list[str]) -> None:
 
 def _check_files(argv: list[str]) -> None:
     """Refuse a file that is not there, for which Lightning would first be waited."""
-    words = [part for word in argv for part in word.split("=", 1)]
+    words = [part for word in argv for part in word.split("=", word.startswith("--"))]
     for option, value in pairwise(words):
         path = Path(value).expanduser()
         if option in ("--config", "--ckpt_path") and path.suffix in (".yaml", ".ckpt"):
@@ -201,6 +201,8 @@ def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[s
     for name in files:
         parser.add_argument(f"--{name}", nargs="+", type=str, help="Files.")
     args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]
+    # A shell leaves this alone behind an equals sign, where nobody means a folder of that name.
+    args = [re.sub("(?:^|(?<==))~(?=/)", lambda _: str(Path.home()), arg) for arg in args]
     flags = {f"--{name}" for name, kind in kinds.items() if kind is bool}
     given: dict[str, Any] = parser.parse_args(_switched(args, flags)).as_dict()
     return given

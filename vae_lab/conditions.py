@@ -19,6 +19,7 @@ __all__ = [
     "Condition",
     "ImageCondition",
     "PartialCondition",
+    "check_classes",
 ]
 
 CERTAIN = 20.0
@@ -246,3 +247,17 @@ class PartialCondition(ImageCondition):
 def _unmet(need: str, y: Tensor | None) -> LabError:
     found = "there is none" if y is None else f"this one has shape {tuple(y.shape)}, {y.dtype}"
     return LabError(f"The model needs a condition, {need}; {found}.")
+
+
+def check_classes(data: object, classes: int, setting: str) -> None:
+    """Refuse data of another number of classes; nobody would be trained for those left over.
+
+    Raises:
+        LabError: If there are more, or fewer, or none.
+    """
+    found = getattr(data, "num_classes", None)
+    if found != classes:
+        raise LabError(
+            f"{type(data).__name__} has {found or 'no'} classes, but {setting} are {classes}: "
+            "make them the same."
+        )

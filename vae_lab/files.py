@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from vae_lab.errors import LabError
 
-__all__ = ["atomic", "claimed", "digest", "expanded"]
+__all__ = ["atomic", "claimed", "digest", "expanded", "in_turn"]
 
 
 @contextmanager
@@ -74,3 +74,23 @@ def claimed(descriptor: int) -> bool:
     except (ImportError, OSError):
         pass
     return True
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Wait until no other process does this with the same folder.
+
+    Where there are no locks, see `claimed`, nobody waits.
+    """
+    if os.name == "nt":  # which opens no folders
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

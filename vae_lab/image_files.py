@@ -15,13 +15,13 @@ Open = Callable[[Path], "Image"]
 
 
 def open_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> "Image":
-    """Read an image as grey or RGB, upright, filling `size` (height, width) and cropped to it."""
+    """Read an image as grey or RGB, upright, filling `size` (height, width), cropped to it."""
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
         if size:  # A large JPEG need not be decoded in full to be shown small.
             image.draft(None, (2 * size[1], 2 * size[0]))
-        upright = _eight_bit(ImageOps.exif_transpose(image))
+        upright = _on_white(_eight_bit(ImageOps.exif_transpose(image)))
         upright = upright.convert("L" if channels == 1 else "RGB")
     return ImageOps.fit(upright, size[::-1], Image.Resampling.BICUBIC) if size else upright
 
@@ -39,6 +39,16 @@ def _eight_bit(image: "Image") -> "Image":
     if levels.min() < 0 or levels.max() > 0xFFFF:
         raise ValueError("its pixels have more than 16 bits")
     return Image.fromarray((levels // 0x101).astype(np.uint8))
+
+
+def _on_white(image: "Image") -> "Image":
+    """Put what is transparent on white; PIL would show the colour that lies hidden below."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA"))
 
 
 def opened(path: Path, opener: Open) -> "Image":

@@ -65,7 +65,8 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
         LabError: If the folder cannot be made.
     """
     if checkpoint is not None and _goes_on(experiment, checkpoint):
-        return checkpoint.parent.parent, False
+        # Its own folder, also where the checkpoint is a link to it.
+        return experiment / checkpoint.resolve().parent.parent.name, False
     if not first_process():
         # Those of other machines may come here before the first one does.
         return experiment / "version_0", True

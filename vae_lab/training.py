@@ -173,6 +173,11 @@ class LabCLI(LightningCLI):
         before = None
         if self.checkpoint:
             saved = read(self.checkpoint)
+            if "optimizer_states" not in saved:
+                raise LabError(
+                    f"{self.checkpoint} holds weights alone, from which no training goes on: "
+                    "name the run's last.ckpt."
+                )
             # Weights that do not fit are refused before anything is written.
             self.model.on_load_checkpoint(saved)
             before = saved.get("global_step")

@@ -19,15 +19,22 @@ class Best(ModelCheckpoint):
     """
 
     objective: int | None = None
+    _validated: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.monitor == "val/loss" and not getattr(pl_module, "chosen_by_loss", True):
             self.monitor = None
         super().setup(trainer, pl_module, stage)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = getattr(pl_module, "objective", None)
+        super().on_validation_end(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         objective = getattr(pl_module, "objective", None)
-        if objective != self.objective:
+        # Until it is validated, the score is still that of the objective before.
+        measured = objective == self._validated or not (self.monitor or "").startswith("val/")
+        if objective != self.objective and measured:
             self.objective = objective
             self.best_k_models, self.best_model_score = {}, None
         super().on_train_epoch_end(trainer, pl_module)

@@ -180,7 +180,8 @@ def _bottom(model: Any) -> Any:
 
 def _first_layer(model: Any) -> Tensor:
     bottom = _bottom(model)
-    encoder = getattr(bottom, "encoder", None)
+    # Of two, the one that encodes.
+    encoder = getattr(bottom, "averaged_encoder", None) or getattr(bottom, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise LabError(f"{type(model).__name__} has no encoder, and so no filters to draw.")
     return pictures.first_layer(encoder, bottom.shape)

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab.callbacks.best import Best
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 
-__all__ = ["Last"]
+__all__ = ["Last", "ending"]
 
 # What a process has against going on without a checkpoint; where several differ, the most counts.
 _NOTHING, _LATE, _TOLD = range(3)
@@ -27,8 +28,9 @@ class Last(ModelCheckpoint):
     """Saves `last.ckpt` at every epoch's end, in the middle of a long epoch, and before a stop.
 
     SIGTERM, by which schedulers and shutdowns announce a kill, is answered with a checkpoint after
-    the step that it came in, gradients accumulated, or after a validation, by all processes if one
-    of them gets it; SIGKILL costs at most the work since the latest one.
+    the step that it came in, gradients accumulated, or at the epoch's end; where a validation comes
+    within an epoch, after the step that follows it. All processes answer if one of them gets it.
+    SIGKILL costs at most the work since the latest checkpoint.
 
     Args:
         minutes: Training time between two checkpoints within an epoch.
@@ -48,6 +50,13 @@ class Last(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at, self._saved_step = time.monotonic(), -1
         self._told = trainer.received_sigterm
+        if trainer.fit_loop.restarted_on_epoch_end:
+            # Where steps are limited too, Lightning goes through an empty end of the epoch that
+            # was saved, and counts it again.
+            epochs = trainer.fit_loop.epoch_progress
+            for count in (epochs.current, epochs.total):
+                assert isinstance(count, _ProcessedTracker)
+                count.processed -= 1
         # Lightning's handler ends training wherever it is, and talks to the other processes at
         # once, in the middle of what they say. It puts back what was there before, not this.
         if threading.current_thread() is threading.main_thread():
@@ -68,8 +77,10 @@ class Last(ModelCheckpoint):
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if last or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        urgency = self._urgency(trainer)
-        if urgency or _ending(trainer):
+        urgency, ends = self._urgency(trainer), ending(trainer)
+        if urgency and not ends and _validates(trainer):
+            return
+        if urgency or ends:
             self._save(trainer)
         if urgency == _TOLD:
             raise SIGTERMException
@@ -104,8 +115,18 @@ class Last(ModelCheckpoint):
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
 
-def _ending(trainer: Trainer) -> bool:
-    return trainer.should_stop or trainer.global_step == trainer.max_steps
+def ending(trainer: Trainer) -> bool:
+    """Tell whether training ends here, though epochs are left."""
+    # Lightning trains on for as many epochs as are wanted at least.
+    stops = trainer.should_stop and trainer.fit_loop._can_stop_early
+    return stops or trainer.global_step == trainer.max_steps
+
+
+def _validates(trainer: Trainer) -> bool:
+    """Tell whether a validation follows this step; a run that goes on from here would skip it."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None  # as this is a step
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
 
 
 def _linked(trainer: Trainer, path: Path) -> bool:

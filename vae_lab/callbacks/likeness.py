@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from vae_lab.callbacks.last import ending
 from vae_lab.contracts import Batch, Images, Samples, require
 from vae_lab.errors import LabError
 from vae_lab.judges import load_judge
@@ -98,7 +99,7 @@ class Likeness(Callback):
         done, last = trainer.current_epoch + 1, trainer.max_epochs or -1
         # No validation follows this one.
         ends = 0 <= last - done < (trainer.check_val_every_n_epoch or 1)
-        ends = ends or trainer.should_stop or trainer.global_step == trainer.max_steps
+        ends = ends or ending(trainer)
         return trainer.state.fn == TrainerFn.VALIDATING or ends or done % self.every == 0
 
     def _write(self, trainer: Trainer) -> None:

@@ -4,7 +4,6 @@ import os
 from abc import ABC, abstractmethod
 from copy import copy
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -18,6 +17,7 @@ from vae_lab.data.pixels import generator
 from vae_lab.data.quadrants import quadrants as shown
 from vae_lab.data.store import Split, divide, drawn, has_room, prepared
 from vae_lab.errors import LabError
+from vae_lab.files import expanded
 
 __all__ = ["Binarize", "ImageData"]
 
@@ -76,8 +76,8 @@ class ImageData(LightningDataModule, ABC):
         super().__init__()
         self.save_hyperparameters(logger=False)
         if root:  # Whoever reads the checkpoint may stand in another folder.
-            self.hparams["root"] = str(Path(root).expanduser().absolute())
-        self.root = Path(root or os.environ.get("VAE_LAB_DATA") or "data").expanduser()
+            self.hparams["root"] = str(expanded(root).absolute())
+        self.root = expanded(root or os.environ.get("VAE_LAB_DATA") or "data")
         self.batch_size = at_least(1, batch_size=batch_size)
         self.eval_batch_size = at_least(1, eval_batch_size=eval_batch_size)
         self.val_size = val_size if val_size is None else at_least(0, val_size=val_size)

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from vae_lab.contracts import Shape
-from vae_lab.data.store import cache_folder, fits
+from vae_lab.data.store import cache_folder
 from vae_lab.errors import LabError
+from vae_lab.files import in_turn
 from vae_lab.image_files import Open, opened
 
 __all__ = ["decode"]
@@ -25,7 +27,7 @@ CHUNK = 64  # images a task
 def decode(files: Sequence[Path], shape: Shape, opener: Open, root: Path, recipe: str) -> Tensor:
     """Return the images of `files`, shape (N, *shape), from the cache if they lie there.
 
-    They are mapped from the disk if they do not fit into memory.
+    They are mapped from the disk, which keeps what it can in memory.
 
     Args:
         files: The image files.
@@ -39,18 +41,19 @@ def decode(files: Sequence[Path], shape: Shape, opener: Open, root: Path, recipe
         LabError: If a file cannot be read or has another shape.
     """
     cache = cache_folder(root) / f"{_key(files, shape, recipe)}.npy"
-    if not cache.exists():
-        _write(cache, files, shape, opener)
-    nbytes = len(files) * int(np.prod(shape))
-    array = np.load(cache, mmap_mode=None if fits(nbytes) else "c")
-    return torch.from_numpy(array)
+    # One process decodes while others that want the same wait for it.
+    with nullcontext() if cache.exists() else in_turn(cache.parent):
+        if not cache.exists():
+            _write(cache, files, shape, opener)
+    # Mapped, as processes of one machine then share what memory there is for it.
+    return torch.from_numpy(np.load(cache, mmap_mode="c"))
 
 
 def _key(files: Sequence[Path], shape: Shape, recipe: str) -> str:
     digest = hashlib.sha256(repr((shape, recipe)).encode())
     for path in files:
         status = path.stat()
-        digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+        digest.update(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -62,7 +65,8 @@ def _write(cache: Path, files: Sequence[Path], shape: Shape, opener: Open) -> No
             f"The decoded images take {nbytes / 1e9:.1f} GB, but {cache.parent} has only "
             f"{free / 1e9:.1f} GB left. Lower resize, or make room."
         )
-    part = cache.with_suffix(f".{os.getpid()}.part")
+    # What a process left that was killed is written over.
+    part = cache.with_suffix(".part")
     try:
         out = np.lib.format.open_memmap(part, "w+", np.uint8, (len(files), *shape))
         _decode(files, out, opener)

@@ -1,6 +1,7 @@
 """Any folder of image files."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,23 +14,23 @@ from vae_lab.data.base import ImageData
 from vae_lab.data.decode import decode
 from vae_lab.data.store import cut
 from vae_lab.errors import LabError
+from vae_lab.files import expanded
 from vae_lab.image_files import open_image, opened
 
 __all__ = ["ImageFolder"]
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 TEST_SHARE = 0.1
-_ALL = "**/*"
 
 
 class ImageFolder(ImageData):
     """The image files of a folder; its subfolders, if it has any, are the classes.
 
     A folder that holds `train` is divided already: `test` and `val` beside it are used where
-    they exist. What is not there is cut from train, a tenth each; the test images by a cut that
-    never changes. Images are decoded once, in colour unless `channels` is 1, and kept in a cache.
-    `resize` fills the size and crops what is beyond it; it may be left out if all images are of
-    one size.
+    they exist. What is not there is cut from train, a tenth each; the test images by their names,
+    so that they stay the same when a file comes or goes. Images are decoded once, in colour unless
+    `channels` is 1, what is transparent on white, and kept in a cache. `resize` fills the size and
+    crops what is beyond it; it may be left out if all images are of one size.
 
     Args:
         root: Folder that holds the data sets; by default $VAE_LAB_DATA, else `data`.
@@ -43,7 +44,7 @@ class ImageFolder(ImageData):
         if root is None and folder == ".":
             raise LabError("Which folder? Name it by --data.root or --data.folder.")
         super().__init__(root, **kwargs)
-        self.path = self.root / Path(folder).expanduser()
+        self.path = self.root / expanded(folder)
 
     @property
     def own_validation(self) -> bool:
@@ -66,7 +67,7 @@ class ImageFolder(ImageData):
     @cached_property
     def listing(self) -> str | None:
         """Digest of the files' names and sizes, which tells a folder from others."""
-        files = _images(self.path, _ALL)
+        files = _images(self.path)
         names = (f"{path.relative_to(self.path)}|{path.stat().st_size}\n" for path in files)
         return hashlib.sha256("".join(names).encode()).hexdigest()[:12] if files else None
 
@@ -76,16 +77,25 @@ class ImageFolder(ImageData):
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Decode the images of a part of the folder, or read them from the cache."""
-        files = _listed(self._part(split), self.label_names)
-        whole = split == "val" or self._part("test") != self._part("train")
-        kept, test = cut(len(files), 0 if whole else max(1, round(len(files) * TEST_SHARE)), 0)
-        rows = test if split == "test" and not whole else kept
-        files = [files[k] for k in rows.tolist()]
+        files = self._chosen(split)
         opener = partial(open_image, channels=self.shape[0], size=self.resize)
         shape = (self.shape[0], *self.size)
-        recipe = "fill" if self.resize else "as is"
+        recipe = "fill, on white" if self.resize else "as is, on white"
         images = decode([path for path, _ in files], shape, opener, self.path, recipe)
         return images, torch.tensor([label for _, label in files])
+
+    def _chosen(self, split: str) -> list[tuple[Path, int]]:
+        """The files of a split and their classes, in an order that mixes the classes."""
+        files = _listed(self._part(split), self.label_names)
+        if split == "val" or self._part("test") != self._part("train"):
+            return [files[k] for k in cut(len(files), 0, 0)[0].tolist()]
+        files.sort(key=lambda file: self._lot(file[0]))
+        tested = max(1, round(len(files) * TEST_SHARE))
+        return files[:tested] if split == "test" else files[tested:]
+
+    def _lot(self, path: Path) -> bytes:
+        """Draw a file's place by its name alone, so that others may come and go."""
+        return hashlib.sha256(path.relative_to(self.path).as_posix().encode()).digest()
 
     def _part(self, split: str) -> Path:
         """The folder of a split, or that of train if it has none."""
@@ -98,8 +108,8 @@ class ImageFolder(ImageData):
 
 def _listed(part: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
     """Every image of a part with its class, in alphabetical order."""
-    loose = [(path, 0) for path in _images(part)]
-    found = [(path, k) for k, name in enumerate(names) for path in _images(part / name, _ALL)]
+    loose = [(path, 0) for path in _images(part, deep=False)]
+    found = [(path, k) for k, name in enumerate(names) for path in _images(part / name)]
     if not loose + found:
         raise LabError(
             f"{part} holds no images. Name the folder by --data.root or --data.folder; it may "
@@ -117,19 +127,20 @@ def _listed(part: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
 
 def _classes(part: Path) -> tuple[str, ...]:
     folders = sorted(p for p in part.glob("[!.]*") if p.is_dir())
-    return tuple(p.name for p in folders if any(_files(p, _ALL)))
+    return tuple(p.name for p in folders if any(_files(p)))
 
 
-def _images(part: Path, pattern: str = "*") -> list[Path]:
-    return sorted(_files(part, pattern))
+def _images(part: Path, deep: bool = True) -> list[Path]:
+    return sorted(_files(part, deep))
 
 
-def _files(part: Path, pattern: str) -> Iterator[Path]:
-    # Beneath a hidden folder lie copies, of which one might be trained on and the other tested.
-    return (
-        path
-        for path in part.glob(pattern)
-        if path.suffix.lower() in SUFFIXES
-        and not any(name.startswith(".") for name in path.relative_to(part).parts)
-        and path.is_file()
-    )
+def _files(part: Path, deep: bool = True) -> Iterator[Path]:
+    """Yield the images of a folder and, if `deep`, of all below it, also where a link leads."""
+    seen = set[str]()  # a link may lead back
+    for folder, below, names in os.walk(part, followlinks=True):
+        real = os.path.realpath(folder)
+        # Beneath a hidden folder lie copies, of which one might be trained on, the other tested.
+        below[:] = [b for b in below if deep and real not in seen and not b.startswith(".")]
+        shown = [] if real in seen else [Path(folder, n) for n in names if not n.startswith(".")]
+        yield from (path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file())
+        seen.add(real)

@@ -183,10 +183,9 @@ def _physical_memory() -> int:
 
 
 def cache_folder(root: Path) -> Path:
-    """Return `root/.cache`, or the user's cache folder when `root` cannot be written to."""
-    if os.access(root, os.W_OK):
-        folder = root / ".cache"
-    else:
+    """Return `root/.cache`, or the user's cache folder where that cannot be written to."""
+    folder = root / ".cache"
+    if not os.access(folder if folder.exists() else root, os.W_OK):
         folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vae_lab"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -14,7 +14,7 @@ from vae_lab.metrics.hamiltonian import LEAPFROGS
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure, batches, device_of, finite, seeded
 
-__all__ = ["annealing", "bounds", "density", "passes"]
+__all__ = ["annealing", "bounds", "density", "passes", "told"]
 
 
 def bounds(
@@ -22,7 +22,8 @@ def bounds(
 ) -> dict[str, Measure]:
     """Measure ELBO, its terms, importance-sampled likelihood and active units."""
     with seeded(seed):
-        terms = elbo_terms(_terms(model), batches(model, images))
+        rows = _rows(model, images) // _codes(model)
+        terms = elbo_terms(_terms(model), batches(model, images, min(500, max(1, rows))))
     notes = {
         "elbo": f"lower bound on log {_p(model)} at beta = 1, posterior samples as in training",
         "reconstruction": "-log p(x|z), expected under the posterior by the same samples",
@@ -91,12 +92,16 @@ def density(model: Density, images: Batch) -> dict[str, Measure]:
     """Measure the likelihood of a model that knows it."""
     with torch.inference_mode():
         nats = torch.cat([model.log_prob(x, y).cpu() for x, y in batches(model, images)])
+    caveat = _caveat(model, images)
     if _likelihood_is("binary", model) or _likelihood_is("discrete", model):
-        note = f"-log {_p(model)}, exact{_caveat(model, images)}"
-        found = {"nll": Measure.mean(-nats, "nats", note)}
+        found = {"nll": Measure.mean(-nats, "nats", f"-log {_p(model)}, exact{caveat}")}
         return found | _bits(model, found, images)
-    note = f"log {_p(model)}, exact; a density of pixels as real numbers"
-    return {"log_density": Measure.mean(nats, "nats", note)}
+    return {"log_density": Measure.mean(nats, "nats", f"log {_p(model)}, exact{caveat}")}
+
+
+def told(model: Any, images: Batch) -> str:
+    """Say what the model's likelihoods are probabilities of: no others compare with them."""
+    return f"{_p(model)} of {_pixels(model, images)}"
 
 
 def _p(model: Any) -> str:
@@ -148,10 +153,20 @@ def _per_dimension(nats: Measure, dimensions: int) -> Measure:
 
 
 def _caveat(model: Any, images: Batch) -> str:
-    """Say so where grey pixels meet a likelihood of binary ones."""
-    if _likelihood_is("binary", model) and ((images.x > 0) & (images.x < 1)).any():
-        return "; of grey pixels under a Bernoulli, so a cross-entropy and no likelihood"
-    return ""
+    """Say so where a likelihood is none of pixels as they are stored."""
+    return {
+        "grey pixels": "; of grey pixels under a Bernoulli, so a cross-entropy and no likelihood",
+        "real numbers": "; a density of pixels as real numbers",
+    }.get(_pixels(model, images), "")
+
+
+def _pixels(model: Any, images: Batch) -> str:
+    if _likelihood_is("discrete", model):
+        return "8-bit values"
+    if not _likelihood_is("binary", model):
+        return "real numbers"
+    grey = ((images.x > 0) & (images.x < 1)).any()
+    return "grey pixels" if grey else "black and white pixels"
 
 
 def _terms(model: Any) -> Callable[[Batch], Mapping[str, Tensor]]:
@@ -177,7 +192,19 @@ def _nll(
         x, y = images.x[index].to(device), images.y[index].to(device)
         return weigh(x, count, y)
 
-    # A GPU idles between small chunks; large ones overflow a CPU's cache.
-    rows = 1700 if device.type == "cpu" else 8192
+    rows, index = _rows(model, images), torch.arange(len(images.x))
     with seeded(seed):
-        return importance_nll(log_weights, torch.arange(len(images.x)), samples, rows, progress)
+        return importance_nll(log_weights, index, samples, rows, progress)
+
+
+def _rows(model: Any, images: Batch) -> int:
+    """Return how many codes are decoded at once: fewer where images are larger than MNIST's."""
+    numbers = images.x[0].numel() * getattr(getattr(model, "likelihood", None), "channels", 1)
+    # A GPU idles between small chunks; large ones overflow a CPU's cache.
+    rows = 1700 if device_of(model).type == "cpu" else 8192
+    return max(1, min(rows, rows * 784 // numbers))
+
+
+def _codes(model: Any) -> int:
+    """Return how many codes of an image the model's own terms decode."""
+    return int(getattr(model, "samples", 1) * getattr(model, "importance_samples", 1))

@@ -14,7 +14,7 @@ from vae_lab.codes import Categorical
 from vae_lab.contracts import Batch, Clusters, Decodes, DrawsCodes, Encodes, Generates, require
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import squared_error_per_image
-from vae_lab.metrics.measures import batches, device_of, seeded
+from vae_lab.metrics.measures import batches, device_of, encode, seeded
 
 __all__ = ["Search", "check_invertible", "decoded", "draw_codes", "errors", "invert"]
 
@@ -33,6 +33,10 @@ class Search(NamedTuple):
     restarts: int = 4
     penalty: float = 1e-3
     lr: float = 0.1
+
+
+_Spread = tuple[Tensor, Tensor]
+"""Mean and deviation of codes in each dimension."""
 
 
 class _Source(NamedTuple):
@@ -93,21 +97,28 @@ def invert(
         Networks, 2017. https://arxiv.org/abs/1702.04782
     """
     _check(how)
+    spread = _spread(model, images)
     rows = 800 if device_of(model).type == "cpu" else 8192
     with _still(model), torch.inference_mode(False), torch.enable_grad(), seeded(seed):
         # Clones, as a tensor made in inference mode takes no part in a gradient.
         found = [
-            _search(model, Batch(part.x.clone(), part.y.clone()), how, progress)
+            _search(model, Batch(part.x.clone(), part.y.clone()), spread, how, progress)
             for part in batches(model, images, max(1, rows // how.restarts))
         ]
     return torch.cat(found).cpu()
 
 
-def _search(model: Any, images: Batch, how: Search, progress: Callable[[int], object]) -> Tensor:
+def _search(
+    model: Any,
+    images: Batch,
+    spread: _Spread | None,
+    how: Search,
+    progress: Callable[[int], object],
+) -> Tensor:
     """Return the best codes of a part of the images, shape (B, D)."""
     n, k = len(images.x), how.restarts
     y = images.y.repeat(k, *[1] * (images.y.ndim - 1))
-    source = _source(model, Batch(images.x, y))
+    source = _source(model, y, spread)
     z = source.draw(n * k).detach().clone().requires_grad_()
     moves = _moves(model, z)
     adam = Adam([z], how.lr)
@@ -132,8 +143,9 @@ def _search(model: Any, images: Batch, how: Search, progress: Callable[[int], ob
 
 def draw_codes(model: Any, images: Batch, seed: int) -> Tensor:
     """Draw a code for each condition from where `invert` starts, shape (N, D), on the CPU."""
+    spread = _spread(model, images)
     with torch.no_grad(), seeded(seed):
-        parts = [_source(model, part).draw(len(part.x)).cpu() for part in batches(model, images)]
+        parts = [_source(model, y, spread).draw(len(x)).cpu() for x, y in batches(model, images)]
     return torch.cat(parts)
 
 
@@ -148,21 +160,27 @@ def errors(model: Any, z: Tensor, images: Batch) -> Tensor:
     return squared_error_per_image(images.x.cpu(), decoded(model, z, images.y))
 
 
-def _source(model: Any, images: Batch) -> _Source:
+def _spread(model: Any, images: Batch) -> _Spread | None:
+    """Return where the codes of all images lie, if nothing else says where a model's do."""
+    if isinstance(model, Generates | DrawsCodes):
+        return None
+    codes = encode(model, images).to(device_of(model))
+    # One image, or a dimension that is dead, has no spread to look around in.
+    return codes.mean(0), codes.std(0, correction=0).clamp(min=0.1)
+
+
+def _source(model: Any, y: Tensor, spread: _Spread | None) -> _Source:
     """Return a model's prior given the conditions, or what stands in for it."""
     if isinstance(model, Generates):
         with torch.no_grad():  # a prior may rest on the encoder
-            prior = model.prior_given(images.y)
+            prior = model.prior_given(y)
         return _Source(prior.sample, lambda z: -prior.log_prob(z))
-    if isinstance(model, DrawsCodes):
+    if spread is None:
         return _Source(model.draw_codes, _normal_cost)
-    with torch.no_grad():
-        codes = model.encode(images.x, images.y[: len(images.x)])
-    # One image, or a dimension that is dead, has no spread to look around in.
-    mean, spread = codes.mean(0), codes.std(0, correction=0).clamp(min=0.1)
+    mean, width = spread
     return _Source(
-        lambda n: mean + spread * torch.randn(n, len(mean), device=mean.device),
-        lambda z: _normal_cost((z - mean) / spread),
+        lambda n: mean + width * torch.randn(n, len(mean), device=mean.device),
+        lambda z: _normal_cost((z - mean) / width),
     )
 
 

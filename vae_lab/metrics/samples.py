@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Classifies, Density, Encodes, Samples
+from vae_lab.contracts import Batch, Classifies, Conditional, Density, Encodes, Samples
 from vae_lab.errors import LabError
 from vae_lab.metrics.distances import frechet_distance, kernel_distance
 from vae_lab.metrics.measures import Measure, batches, encode, seeded
@@ -46,7 +46,10 @@ def draw(model: Samples, n: int, seed: int) -> Drawn:
     # What has a likelihood could add its noise; what has none draws images as they are.
     noisy = hasattr(model, "likelihood") or isinstance(model, Density)
     means = " (means given codes)" if noisy else ""
-    return Drawn(images.float().mul(255).round().clamp(0, 255) / 255, f"samples{means}")
+    # The data's classes need not be as even.
+    evenly = isinstance(model, Conditional) and model.classes
+    name = f"samples{means}{', classes drawn evenly' if evenly else ''}"
+    return Drawn(images.float().mul(255).round().clamp(0, 255) / 255, name)
 
 
 def likeness(

@@ -11,6 +11,7 @@ from vae_lab.contracts import (
     Bounds,
     Classifies,
     Clusters,
+    Conditional,
     Decodes,
     Density,
     Encodes,
@@ -70,8 +71,9 @@ def measure(
         if isinstance(model, Perceives):
             found["feature_error"] = perceived(model, images)
         found |= autoencoders.restorations(model, images, seed)
-    # A classifier has learned from its labels; probes of its codes would ask again.
-    if isinstance(model, Encodes) and not isinstance(model, Classifies):
+    # A classifier has learned from its labels, and an encoder that is told the class has seen those
+    # of these very images: probes of their codes would ask again.
+    if isinstance(model, Encodes) and not isinstance(model, Classifies | Conditional):
         found |= codes(model, images, train, seed)
     if isinstance(model, Encodes) and not isinstance(model, Bounds | Classifies):
         found |= autoencoders.activations(model, images)
@@ -119,7 +121,7 @@ def codes(
 ) -> dict[str, Measure]:
     """Measure how well codes tell classes apart; nothing where images have no class."""
     # A train set is not loaded to say so.
-    if not have_classes(images):
+    if not (have_classes(images) and several_classes(images)):
         return {}
     known = train()
     if not several_classes(known):

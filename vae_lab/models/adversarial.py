@@ -56,7 +56,7 @@ class Adversarial(Model):
             or the Trainer is told to clip or accumulate gradients; or see `Model`.
     """
 
-    rates = ("lr", "critic_lr")
+    brought = ("lr", "critic_lr", "betas", "schedule")
     chosen_by_loss = False
 
     counted = "critic"
@@ -170,10 +170,10 @@ class Adversarial(Model):
         return optimizers, schedulers
 
     def on_train_start(self) -> None:
-        self._norms: dict[str, Tensor] = {}
         self.on_train_epoch_start()  # which Lightning leaves out where it goes on in an epoch
 
     def on_train_epoch_start(self) -> None:
+        self._norms: dict[str, Tensor] = {}
         self._window = self._step_ended = time.perf_counter(), self.images_seen
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -42,8 +42,8 @@ class Model(L.LightningModule, ABC):
             training, if the loss is no longer finite or the weights not of single precision.
     """
 
-    rates: tuple[str, ...] = ()
-    """Names of the learning rates, which a checkpoint's optimisers bring along."""
+    brought: tuple[str, ...] = ()
+    """Names of the settings that a checkpoint's optimisers and schedules bring along."""
 
     bounded = True
     """Whether what is decoded lies in [0, 1], as images do."""
@@ -132,11 +132,11 @@ class Model(L.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_fit(checkpoint["state_dict"])
-        for name in self.rates:
-            own = getattr(self, name)
-            if (rate := checkpoint["hyper_parameters"].get(name, own)) != own:
+        for name in self.brought:
+            own = _said(self.hparams.get(name))
+            if (theirs := _said(checkpoint["hyper_parameters"].get(name, own))) != own:
                 raise LabError(
-                    f"The checkpoint's optimiser goes on with its own learning rate, {rate}; "
+                    f"The checkpoint's optimiser goes on with its own {name}, {theirs}; "
                     f"--model.{name} {own} would be ignored."
                 )
         self.images_seen = checkpoint["progress"]["images_seen"]
@@ -233,6 +233,15 @@ class Model(L.LightningModule, ABC):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+
+def _said(value: Any) -> Any:
+    """Say of a setting what a checkpoint says, which knows no namespaces and no tuples."""
+    if hasattr(value, "as_dict"):
+        value = value.as_dict()
+    if isinstance(value, dict):
+        return {key: _said(inner) for key, inner in value.items()}
+    return [*value] if isinstance(value, tuple) else value
 
 
 def _describe(value: Any) -> Any:

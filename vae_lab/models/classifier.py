@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab.checkpoints import anew
+from vae_lab.conditions import check_classes
 from vae_lab.contracts import Batch, Encodes, Shape, require
 from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
@@ -102,11 +103,8 @@ class Classifier(SingleObjective):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None)
-        if (found := getattr(data, "num_classes", None) or 0) > self.classes:
-            raise LabError(
-                f"{type(data).__name__} has {found} classes: "
-                f"--model.classes {self.classes} is too few."
-            )
+        if data is not None:
+            check_classes(data, self.classes, "--model.classes")
 
     def on_fit_start(self) -> None:
         # Not before: the weights of a checkpoint come after the model is made and set up.

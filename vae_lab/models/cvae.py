@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vae_lab.conditions import ClassCondition, Condition
+from vae_lab.conditions import ClassCondition, Condition, check_classes
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
@@ -130,10 +130,8 @@ class CVAE(VAE):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         data, classes = getattr(self.trainer, "datamodule", None), self.classes
-        if classes and (found := getattr(data, "num_classes", None) or 0) > classes:
-            raise LabError(
-                f"{type(data).__name__} has {found} classes: the condition's {classes} are too few."
-            )
+        if classes and data is not None:
+            check_classes(data, classes, "the condition's classes")
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> Posterior:
         """Return q(z|x, y) for images (B, C, H, W) and their conditions."""

@@ -27,7 +27,7 @@ class SingleObjective(Model):
         LabError: If a size or the learning rate is not positive, or see `Model`.
     """
 
-    rates = ("lr",)
+    brought = ("lr", "schedule")
 
     def __init__(self, shape: Shape, lr: float = 1e-3, schedule: Schedule | None = None) -> None:
         super().__init__(shape)
@@ -48,7 +48,14 @@ class SingleObjective(Model):
         optimizer = Adam(self.parameters(), self.lr, fused=True)
         if self.schedule is None:
             return optimizer
-        return [optimizer], [self.schedule(optimizer)]
+        scheduler = self.schedule(optimizer)
+        # What waits for a plateau looks at the validation loss; Lightning's class of it can be told
+        # of something else.
+        monitor = getattr(scheduler, "monitor", "val/loss")
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "monitor": monitor},
+        }
 
     def configure_gradient_clipping(
         self,

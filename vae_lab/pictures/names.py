@@ -25,11 +25,10 @@ def write_names(axes: "Axes", names: Sequence[str], places: Tensor) -> None:
 
 
 def part_names(figure: "Figure") -> None:
-    """Move the names in a figure that cover each other, once its axes are where they will be."""
+    """Move the names in a figure that cover each other; its axes are where they will be."""
     named = [[text for text in axes.texts if text.get_gid() == "class"] for axes in figure.axes]
     if not any(named):
         return
-    figure.draw_without_rendering()
     for axes, texts in zip(figure.axes, named, strict=True):
         boxes = [text.get_window_extent() for text in texts]
         corners = torch.from_numpy(np.array([box.extents for box in boxes])).view(-1, 2, 2)

@@ -209,6 +209,12 @@ def rasterise(figure: "Figure") -> Tensor:
 
     # Straight from the renderer's memory: a PNG in between would take as long as the drawing.
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives it no types
+    # Laid out once; it takes as long as the drawing, which would do it again.
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.apply_aspect()
     part_names(figure)
     canvas.draw()
     return from_bytes(np.array(canvas.buffer_rgba())[..., :3])

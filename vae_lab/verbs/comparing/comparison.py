@@ -1,7 +1,7 @@
 """What differs between runs and how they score: the numbers behind `lab compare`."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -23,6 +23,9 @@ _FOLLOWED_ON = (
     *("", ".binarize", ".resize", ".pad", ".channels", ".crop", ".folder"),
     *(".val_size", ".split_seed", ".quadrants"),
 )
+
+# Logarithms of a probability, or of a density, which are of one kind of pixels or of another.
+_LIKELIHOODS = ("elbo", "reconstruction", "nll", "mc_nll", "ais_nll", "log_density")
 
 # What a model is given to restore, and what another one reaches: neither is the model's doing.
 _GIVEN = ("corrupted", "pca_", "real_")
@@ -132,13 +135,20 @@ def _columns(runs: Sequence[Run]) -> Iterator[Column]:
         yield _column(key, [s.get(key) for s in scores], direction(key), subjects)
     curves = [{k: c for k, c in run.curves().items() if k.startswith("val/")} for run in runs]
     data = [dict(flatten(run.config.get("data"), "data")) for run in runs]
-    subjects = [[d.get(f"data{end}") for end in _FOLLOWED_ON] for d in data]
+    subjects = [_followed_on(d) for d in data]
     for key in sorted(union(curves)):
         histories = [[value for _, value in c.get(key, ())] for c in curves]
         way = direction(key)
         if way:
             yield _column(f"{key} (best)", [_best(h, way) for h in histories], way, subjects)
         yield _column(f"{key} (last)", [h[-1] if h else None for h in histories], way, subjects)
+
+
+def _followed_on(data: Mapping[str, str]) -> list[str | None]:
+    """Return what tells images apart by the settings of their data."""
+    # Only of a folder of files does the root say which images those are.
+    ends = (*_FOLLOWED_ON, ".root") if "data.folder" in data else _FOLLOWED_ON
+    return [data.get(f"data{end}") for end in ends]
 
 
 def _column(
@@ -154,6 +164,8 @@ def _subject(run: Run, key: str) -> list[str | None]:
     found = [known.get(name) for name in _MEASURED_ON]
     if key.partition("/")[2] in JUDGED:
         found.append(known.get("judge"))
+    if key.partition("/")[2] in _LIKELIHOODS:
+        found.append(known.get("likelihood"))
     if key.endswith("/restored_squared_error"):
         # The more that an image is damaged, the less of it can be restored.
         damage = "model.corruption"

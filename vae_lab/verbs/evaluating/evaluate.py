@@ -1,6 +1,7 @@
 """`lab evaluate`: every number that a model allows, each with its protocol."""
 
 import json
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -108,8 +109,9 @@ def _measure(
 ) -> tuple[dict[str, Any], dict[str, "Measure"]]:
     import torch
 
-    from vae_lab.contracts import Bounds, ReadsCodes
+    from vae_lab.contracts import Bounds, Density, ReadsCodes
     from vae_lab.metrics.annealed import check_annealing
+    from vae_lab.metrics.evidence import told
     from vae_lab.verbs.evaluating.judge import sampled
 
     # A GPU's convolutions round to ten bits of mantissa unless told not to.
@@ -141,6 +143,8 @@ def _measure(
     }
     if "nll" in found and isinstance(model, Bounds):
         protocol["importance_samples"] = samples
+    if isinstance(model, Bounds | Density):
+        protocol["likelihood"] = told(model, images)
     return protocol, found
 
 
@@ -201,9 +205,12 @@ def _learned(data: "Images", split: str) -> "Batch":
 
     from vae_lab.contracts import Batch
 
-    train = data.images("train", TRAIN_LIMIT)
-    room = TRAIN_LIMIT - len(train.x)
-    limited = data.protocol("train").get("limit") is not None
+    # Large images are fewer: what learns from them holds them in memory, and some of it twice.
+    about = data.protocol("train")
+    limit = min(TRAIN_LIMIT, 2**29 // math.prod(about["shape"]))
+    train = data.images("train", limit)
+    room = limit - len(train.x)
+    limited = about.get("limit") is not None
     if split == "val" or "val" not in data.splits or limited or not room:
         return train
     return Batch(*map(torch.cat, zip(train, data.images("val", room), strict=True)))

@@ -1,0 +1,48 @@
+"""Paths as people write them: with a tilde, a variable, an equals sign, a link."""
+
+from pathlib import Path
+
+import pytest
+from conftest import FIT
+from PIL import Image
+
+from vae_lab.data import Digits, ImageFolder
+
+
+@pytest.mark.parametrize("word", ["--output=~/pics/a.png", "--output ~/pics/a.png"])
+def test_a_home_is_found_where_no_shell_looked_for_it(lab, run, here, monkeypatch, word):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    lab("sample", run, *word.split())
+    assert (here / "home/pics/a.png").is_file()
+    assert not Path("~").exists()
+
+
+@pytest.mark.parametrize("root", ["~/data", "$DISK/data"])
+def test_a_root_of_a_file_is_where_it_says(here, monkeypatch, root):
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("DISK", str(here))
+    data = Digits(root)
+    assert data.root == here / "data"
+    assert data.hparams["root"] == str(here / "data")
+    assert ImageFolder(folder=root).path == here / "data"
+
+
+def test_a_file_may_have_an_equals_sign_in_its_name(lab, here):
+    Path("beta=4.yaml").write_text("model: {class_path: VAE, init_args: {beta: 4}}\n")
+    lab(*[word for word in FIT if "model" not in word], "--config", "beta=4.yaml", "--name=run")
+    assert "beta: 4" in Path("runs/run/version_0/config.yaml").read_text()
+
+
+def test_a_folder_of_links_is_a_folder(tmp_path):
+    for name, level in (("cats", 0), ("dogs", 255)):
+        (tmp_path / "disk" / name / "more").mkdir(parents=True)
+        for k in range(10):
+            Image.new("L", (4, 4), level).save(tmp_path / "disk" / name / "more" / f"{k}.png")
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "batch").symlink_to(tmp_path / "disk" / name)
+    (tmp_path / "pets" / "cats" / "up").symlink_to(tmp_path / "pets" / "cats")
+    data = ImageFolder(str(tmp_path / "pets"))
+    assert sum(len(data.split(name).rows) for name in ("train", "val", "test")) == 20
+    listing = data.listing
+    (tmp_path / "disk/dogs/more/9.png").unlink()
+    assert None is not listing != ImageFolder(str(tmp_path / "pets")).listing
