@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from vae_lab.errors import LabError
 
-__all__ = ["atomic", "claimed", "digest", "expanded", "in_turn"]
+__all__ = ["atomic", "claimed", "digest", "expanded", "locked"]
 
 
 @contextmanager
@@ -59,16 +59,17 @@ def expanded(path: str) -> Path:
     return Path(os.path.expanduser(os.path.expandvars(path)))
 
 
-def claimed(descriptor: int) -> bool:
+def claimed(descriptor: int, wait: bool = False) -> bool:
     """Lock an open file or folder for as long as it is open, and tell whether it was free.
 
+    Who waits gets it once it is.
     What starts with the descriptor holds the lock as well. Where there are no locks, on Windows or
     some network's disks, everything is free.
     """
     try:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except (ImportError, OSError):
@@ -77,20 +78,13 @@ def claimed(descriptor: int) -> bool:
 
 
 @contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
-    """Wait until no other process does this with the same folder.
-
-    Where there are no locks, see `claimed`, nobody waits.
-    """
+def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Lock a folder meanwhile, and tell whether it was free; see `claimed`."""
     if os.name == "nt":  # which opens no folders
-        yield
+        yield True
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield claimed(descriptor, wait)
     finally:
         os.close(descriptor)

@@ -1,13 +1,12 @@
 """What a run must agree with to go on, and what keeps it from being trained twice at once."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import claimed
+from vae_lab.files import locked
 from vae_lab.run_folder import first_process
 from vae_lab.runs import Run
 
@@ -61,13 +60,10 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         LabError: If one trains it already.
     """
-    if not first_process() or os.name == "nt":  # which opens no folders
+    if not first_process():
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if not claimed(descriptor):
+    with locked(folder) as free:
+        if not free:
             raise LabError(f"{folder} is being trained by another process: wait for it, or end it.")
         yield
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ from torch import Tensor
 from vae_lab.contracts import Shape
 from vae_lab.data.store import cache_folder
 from vae_lab.errors import LabError
-from vae_lab.files import in_turn
+from vae_lab.files import locked
 from vae_lab.image_files import Open, opened
 
 __all__ = ["decode"]
@@ -42,7 +42,7 @@ def decode(files: Sequence[Path], shape: Shape, opener: Open, root: Path, recipe
     """
     cache = cache_folder(root) / f"{_key(files, shape, recipe)}.npy"
     # One process decodes while others that want the same wait for it.
-    with nullcontext() if cache.exists() else in_turn(cache.parent):
+    with nullcontext() if cache.exists() else locked(cache.parent, wait=True):
         if not cache.exists():
             _write(cache, files, shape, opener)
     # Mapped, as processes of one machine then share what memory there is for it.
