@@ -14,7 +14,7 @@ from vae_lab.metrics.hamiltonian import LEAPFROGS
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure, batches, device_of, finite, seeded
 
-__all__ = ["annealing", "bounds", "density", "passes", "told"]
+__all__ = ["annealing", "bounds", "density", "likelihood_kind", "passes"]
 
 
 def bounds(
@@ -99,7 +99,7 @@ def density(model: Density, images: Batch) -> dict[str, Measure]:
     return {"log_density": Measure.mean(nats, "nats", f"log {_p(model)}, exact{caveat}")}
 
 
-def told(model: Any, images: Batch) -> str:
+def likelihood_kind(model: Any, images: Batch) -> str:
     """Say what the model's likelihoods are probabilities of: no others compare with them."""
     return f"{_p(model)} of {_pixels(model, images)}"
 

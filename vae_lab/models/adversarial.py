@@ -56,7 +56,7 @@ class Adversarial(Model):
             or the Trainer is told to clip or accumulate gradients; or see `Model`.
     """
 
-    brought = ("lr", "critic_lr", "betas", "schedule")
+    optimiser_settings = ("lr", "critic_lr", "betas", "schedule")
     chosen_by_loss = False
 
     counted = "critic"

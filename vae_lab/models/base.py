@@ -42,7 +42,7 @@ class Model(L.LightningModule, ABC):
             training, if the loss is no longer finite or the weights not of single precision.
     """
 
-    brought: tuple[str, ...] = ()
+    optimiser_settings: tuple[str, ...] = ()
     """Names of the settings that a checkpoint's optimisers and schedules bring along."""
 
     bounded = True
@@ -132,7 +132,7 @@ class Model(L.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_fit(checkpoint["state_dict"])
-        for name in self.brought:
+        for name in self.optimiser_settings:
             own = _said(self.hparams.get(name))
             if (theirs := _said(checkpoint["hyper_parameters"].get(name, own))) != own:
                 raise LabError(

@@ -27,7 +27,7 @@ class SingleObjective(Model):
         LabError: If a size or the learning rate is not positive, or see `Model`.
     """
 
-    brought = ("lr", "schedule")
+    optimiser_settings = ("lr", "schedule")
 
     def __init__(self, shape: Shape, lr: float = 1e-3, schedule: Schedule | None = None) -> None:
         super().__init__(shape)

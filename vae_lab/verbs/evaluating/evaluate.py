@@ -111,7 +111,7 @@ def _measure(
 
     from vae_lab.contracts import Bounds, Density, ReadsCodes
     from vae_lab.metrics.annealed import check_annealing
-    from vae_lab.metrics.evidence import told
+    from vae_lab.metrics.evidence import likelihood_kind
     from vae_lab.verbs.evaluating.judge import sampled
 
     # A GPU's convolutions round to ten bits of mantissa unless told not to.
@@ -144,7 +144,7 @@ def _measure(
     if "nll" in found and isinstance(model, Bounds):
         protocol["importance_samples"] = samples
     if isinstance(model, Bounds | Density):
-        protocol["likelihood"] = told(model, images)
+        protocol["likelihood"] = likelihood_kind(model, images)
     return protocol, found
 
 
