@@ -20,7 +20,7 @@ FLOORS = (
     {"runs"},
     {"judges"},
     {"callbacks", "run_folder"},
-    {"going_on"},
+    {"compiling", "endings", "going_on"},
     {"loggers"},
     {"training"},
     {"verbs"},

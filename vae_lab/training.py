@@ -1,17 +1,11 @@
 """Lightning's four verbs: LightningCLI, told where a run lives and who logs it."""
 
-import errno
-import logging
 import math
-import os
 import sys
-import threading
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from glob import escape
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, Literal
 
 import numpy as np
@@ -19,15 +13,12 @@ import torch
 import yaml
 from jsonargparse import Namespace, dict_to_namespace
 from lightning import LightningModule
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer import Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from vae_lab import runs
-from vae_lab.adversarial_losses import Penalty as CriticPenalty
 from vae_lab.callbacks import (
     AtomicCheckpointIO,
     Best,
@@ -39,15 +30,15 @@ from vae_lab.callbacks import (
 )
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import read
+from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
+from vae_lab.endings import disk, quiet_board, quieten, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, expanded
 from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
-from vae_lab.nets import Decoder, Encoder
 from vae_lab.parsing import LabParser, parameters
-from vae_lab.penalties import Contraction, sigmoid_layer
 from vae_lab.run_folder import (
     checkpoint_for,
     experiment_name,
@@ -58,15 +49,6 @@ from vae_lab.run_folder import (
 
 __all__ = ["LabCLI", "run"]
 
-QUIET = (
-    "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
-    ".*smaller than the logging interval",  # an epoch's end writes what is left of a window
-    "The dirpath has changed",  # a model is measured outside the folder it was trained in
-    "Total length of .* is zero",  # a run without validation images is refused
-    ".*treespec",  # between Lightning and torch
-    ".*in eval mode at the start",  # a frozen encoder
-    ".*could not find the monitored key",  # until the first validation; from then on an error
-)
 _STARTS = ("encoder", "gan")  # settings that name the model which another one starts from
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 
@@ -133,7 +115,7 @@ class LabCLI(LightningCLI):
         with _settled_start(model.init_args, self.checkpoint):
             super().instantiate_classes()
         if self.config[self.subcommand].compile:
-            _compile(self.model)
+            compile_networks(self.model)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
@@ -190,7 +172,7 @@ class LabCLI(LightningCLI):
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = None
         refused = removed_if_refused(folder) if made else nullcontext()
-        with held(folder), refused, _stopping(folder), _disk(folder), _quiet_board():
+        with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             self.trainer.loggers = loggers(folder, config.wandb)
             self.trainer.fit(**kwargs)
             idle = self.trainer.global_step == before
@@ -220,8 +202,8 @@ class LabCLI(LightningCLI):
 
 def run(argv: list[str]) -> None:
     """Run one of Lightning's verbs; `argv` begins with its name."""
-    _quieten()
-    with _sentences():
+    quieten()
+    with sentences():
         _cli(argv[0])(
             Model,
             ImageData,
@@ -246,70 +228,6 @@ def _cli(verb: str) -> type[LabCLI]:
     """Return a command line of one verb; the parsers of all four take a fifth of a second."""
     only = {verb: LightningCLI.subcommands()[verb]}
     return type("LabCLI", (LabCLI,), {"subcommands": staticmethod(lambda: only)})
-
-
-def _quieten() -> None:
-    """Silence what Lightning says of itself; what it says of a mistake still gets through."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in QUIET:
-        warnings.filterwarnings("ignore", message)
-
-
-@contextmanager
-def _stopping(folder: Path) -> Iterator[None]:
-    """Say how to go on after Ctrl-C or SIGTERM, and exit with the status a shell expects.
-
-    Where nobody reads the output any more, the front door knows the status.
-    """
-    try:
-        yield
-    except (SystemExit, BrokenPipeError) as stop:  # Lightning turns both signals into the first
-        if first_process():
-            goes_on = f"; the same command with --ckpt_path {folder} goes on"
-            kept = (folder / "checkpoints" / "last.ckpt").exists()
-            said = goes_on if kept else " before the first checkpoint, nothing is kept"
-            print(f"lab fit: stopped{said}.", file=sys.stderr)
-        if isinstance(stop, BrokenPipeError):
-            raise
-        sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
-
-
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """Name the file that a logger, which knows nothing of our sentences, could not write."""
-    try:
-        yield
-    except OSError as error:
-        if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise  # of no file: a connection's, or a pipe's
-        where = os.fsdecode(error.filename or folder)
-        raise LabError(f"{where} could not be used: {error.strerror}.") from error
-
-
-@contextmanager
-def _quiet_board() -> Iterator[None]:
-    """Silence TensorBoard's thread, which raises what it dies of in the main one as well."""
-    before = threading.excepthook
-
-    def hook(died: threading.ExceptHookArgs) -> None:
-        if not type(died.thread).__module__.startswith("tensorboard."):
-            before(died)
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Make Lightning's own word for a wrong setting one of ours."""
-    try:
-        yield
-    except MisconfigurationException as error:
-        raise LabError(shorten(str(error).partition(" HINT")[0], 300)) from error
 
 
 @contextmanager
@@ -339,31 +257,6 @@ def _settled_start(arguments: Namespace, checkpoint: Path | None) -> Iterator[No
 def _start(arguments: Namespace) -> str | None:
     """Return the setting that names the checkpoint which a model starts from, if one does."""
     return next((key for key in _STARTS if isinstance(arguments.get(key), str)), None)
-
-
-def _compile(model: LightningModule) -> None:
-    """Compile each network in its place, so that checkpoints are the same with and without."""
-    from torch._functorch import config
-
-    for part in (model, *getattr(model, "layers", ())):  # those of a stack are models too
-        if _differentiates_twice(part):
-            raise LabError(
-                f"{type(part.penalty).__name__} is differentiated twice, which --compile cannot "
-                "follow: leave out either."
-            )
-    # A VAE/GAN goes back through one graph twice, whose memory may not be given away before.
-    config.donated_buffer = False
-    for net in model.modules():
-        if isinstance(net, Encoder | Decoder):
-            net.compile()
-
-
-def _differentiates_twice(part: Any) -> bool:
-    """Tell whether a model is penalised for gradients that come through its networks."""
-    penalty = getattr(part, "penalty", None)
-    if isinstance(penalty, Contraction):
-        return sigmoid_layer(part) is None
-    return isinstance(penalty, CriticPenalty)
 
 
 @rank_zero_only

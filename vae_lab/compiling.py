@@ -1,0 +1,41 @@
+"""torch.compile of a model's networks."""
+
+from typing import Any
+
+from lightning import LightningModule
+
+from vae_lab.adversarial_losses import Penalty as CriticPenalty
+from vae_lab.errors import LabError
+from vae_lab.nets import Decoder, Encoder
+from vae_lab.penalties import Contraction, sigmoid_layer
+
+__all__ = ["compile_networks"]
+
+
+def compile_networks(model: LightningModule) -> None:
+    """Compile each network in its place, so that checkpoints are the same with and without.
+
+    Raises:
+        LabError: If a network is differentiated twice.
+    """
+    from torch._functorch import config
+
+    for part in (model, *getattr(model, "layers", ())):  # those of a stack are models too
+        if _differentiates_twice(part):
+            raise LabError(
+                f"{type(part.penalty).__name__} is differentiated twice, which --compile cannot "
+                "follow: leave out either."
+            )
+    # A VAE/GAN goes back through one graph twice, whose memory may not be given away before.
+    config.donated_buffer = False
+    for net in model.modules():
+        if isinstance(net, Encoder | Decoder):
+            net.compile()
+
+
+def _differentiates_twice(part: Any) -> bool:
+    """Tell whether a model is penalised for gradients that come through its networks."""
+    penalty = getattr(part, "penalty", None)
+    if isinstance(penalty, Contraction):
+        return sigmoid_layer(part) is None
+    return isinstance(penalty, CriticPenalty)

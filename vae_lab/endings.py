@@ -1,0 +1,94 @@
+"""What a training says where something ends it, and what it keeps to itself."""
+
+import errno
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import shorten
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from vae_lab.errors import LabError
+from vae_lab.run_folder import first_process
+
+__all__ = ["disk", "quiet_board", "quieten", "sentences", "stopping"]
+
+QUIET = (
+    "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
+    ".*smaller than the logging interval",  # an epoch's end writes what is left of a window
+    "The dirpath has changed",  # a model is measured outside the folder it was trained in
+    "Total length of .* is zero",  # a run without validation images is refused
+    ".*treespec",  # between Lightning and torch
+    ".*in eval mode at the start",  # a frozen encoder
+    ".*could not find the monitored key",  # until the first validation; from then on an error
+)
+
+
+def quieten() -> None:
+    """Silence what Lightning says of itself; what it says of a mistake still gets through."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
+
+
+@contextmanager
+def stopping(folder: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C or SIGTERM, and exit with the status a shell expects.
+
+    Where nobody reads the output any more, the front door knows the status.
+    """
+    try:
+        yield
+    except (SystemExit, BrokenPipeError) as stop:  # Lightning turns both signals into the first
+        if first_process():
+            goes_on = f"; the same command with --ckpt_path {folder} goes on"
+            kept = (folder / "checkpoints" / "last.ckpt").exists()
+            said = goes_on if kept else " before the first checkpoint, nothing is kept"
+            print(f"lab fit: stopped{said}.", file=sys.stderr)
+        if isinstance(stop, BrokenPipeError):
+            raise
+        sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[None]:
+    """Name the file that a logger, which knows nothing of our sentences, could not write."""
+    try:
+        yield
+    except OSError as error:
+        if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # of no file: a connection's, or a pipe's
+        where = os.fsdecode(error.filename or folder)
+        raise LabError(f"{where} could not be used: {error.strerror}.") from error
+
+
+@contextmanager
+def quiet_board() -> Iterator[None]:
+    """Silence TensorBoard's thread, which raises what it dies of in the main one as well."""
+    before = threading.excepthook
+
+    def hook(died: threading.ExceptHookArgs) -> None:
+        if not type(died.thread).__module__.startswith("tensorboard."):
+            before(died)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Make Lightning's own word for a wrong setting one of ours."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise LabError(shorten(str(error).partition(" HINT")[0], 300)) from error
