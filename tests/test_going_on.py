@@ -181,6 +181,8 @@ def test_a_meter_takes_up_where_it_stopped():
         ("--model.beta=4", "was begun with model.beta 1.0, not 4.0"),
         ("--data.binarize=dynamic", "was begun with data.binarize"),
         ("--data.batch_size=16", "was begun with data.batch_size"),
+        # Free bits, capacity and total correlation are of a whole batch of validation images.
+        ("--data.eval_batch_size=50", "was begun with data.eval_batch_size"),
         ("--seed_everything=7", "was begun with seed_everything 0, not 7"),
         ("--trainer.precision=bf16-mixed", "with trainer.precision None, not bf16-mixed"),
         ("--trainer.gradient_clip_val=1", "with trainer.gradient_clip_val None, not 1"),

@@ -177,6 +177,10 @@ def test_errors_of_the_judge_cover_no_class():
     assert modes(labels, 10).covered == 1
     labels[99] = 7
     assert modes(labels, 10).covered == 2
+    # At the very limit, whose share is rounded below it.
+    assert modes(torch.arange(3000) // 4 % 75, 75).covered == 75
+    at_limit = torch.cat([torch.zeros(2996, dtype=torch.long), torch.full((4,), 7)])
+    assert modes(at_limit, 75).covered == 2
 
 
 # Parzen windows

@@ -10,6 +10,7 @@ from torch.distributions import MultivariateNormal
 
 from vae_lab.contracts import Batch
 from vae_lab.losses import importance_bound
+from vae_lab.metrics.evidence import bounds
 from vae_lab.models import VAE
 from vae_lab.nets import MLPDecoder, MLPEncoder
 from vae_lab.posteriors import BottomUp
@@ -87,6 +88,13 @@ def test_the_elbo_of_two_layers_is_the_mean_of_its_weights():
     elbo = model.terms(Batch(x, x))["elbo"]
     reseed(0)
     torch.testing.assert_close(elbo, model.log_weights(x, 3).mean(0))
+
+
+def test_active_units_of_two_layers_say_which_mean_of_the_upper_one_is_counted():
+    model, marginal = two_linear_layers()
+    x = marginal.sample((4,)).view(4, 1, 2, 3)
+    said = bounds(model, Batch(x, torch.zeros(4)), 0, 0, lambda n: None)["active_units"]
+    assert said.note.endswith("the upper layer's that of the lower one's mean")
 
 
 def test_samples_of_two_layers_have_the_models_moments():

@@ -182,6 +182,12 @@ CHOICES = {
 }
 
 
+def test_what_relaxed_codes_say_of_an_image_is_called_no_bound():
+    model, x = build(**CHOICES), torch.rand(3, 1, 8, 8)
+    assert "elbo" not in model.train().terms(Batch(x, x))
+    assert "elbo" in model.eval().terms(Batch(x, x))
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

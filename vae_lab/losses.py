@@ -100,7 +100,8 @@ def total_correlation(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Chen et al. divide by B times the number N of all images. That moves the estimate by
     (D - 1) log N and leaves its gradient as it is; without it the number goes to the total
-    correlation as the batch grows.
+    correlation as the batch grows. Small batches say nats too much, where the code has many
+    dimensions, so that only numbers of equal batches compare.
 
     Args:
         z: One code or more for each image, drawn from its posterior, shape (..., B, D).

@@ -9,7 +9,10 @@ __all__ = ["draw", "generator", "prepare", "seed_of", "shifted"]
 
 
 def seed_of(*keys: int) -> int:
-    """Mix non-negative integers into one seed, the same on every machine and version."""
+    """Mix non-negative integers into one seed, the same on every machine and version.
+
+    Zeros at the end change nothing: keys that are to differ differ before those.
+    """
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])
 
 

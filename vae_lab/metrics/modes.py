@@ -9,8 +9,8 @@ from vae_lab.errors import LabError
 
 __all__ = ["Modes", "modes"]
 
-SHARE = 0.1
-"""Of an even share, what a class has to get: a classifier's few errors reach every class."""
+RARE = 10
+"""How many times rarer than evenly a class may be drawn: a judge's few errors reach every class."""
 
 
 class Modes(NamedTuple):
@@ -41,6 +41,7 @@ def modes(labels: Tensor, classes: int) -> Modes:
     """
     if not len(labels):
         raise LabError("Classes are counted of one sample at least.")
-    shares = torch.bincount(labels.cpu(), minlength=classes).double() / len(labels)
-    entropy = torch.special.entr(shares).sum().item()
-    return Modes(int((shares >= SHARE / classes).sum()), entropy)
+    counts = torch.bincount(labels.cpu(), minlength=classes)
+    entropy = torch.special.entr(counts.double() / len(labels)).sum().item()
+    # In whole numbers, as a share at the very limit may be rounded below it.
+    return Modes(int((counts * classes * RARE >= len(labels)).sum()), entropy)

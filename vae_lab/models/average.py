@@ -35,7 +35,7 @@ def follow(
         average: The average, in training mode.
         net: What it follows.
         decay: :math:`\delta`.
-        steps: The steps t that `net` has made.
+        steps: The steps t of training, those in which `net` rested among them.
         inputs: Gives what the average is to be shown, where it notes anything.
     """
     weight = 1 - min(decay, (1 + steps) / (10 + steps))

@@ -28,7 +28,8 @@ class VAE(SingleObjective):
 
     .. math:: \log \frac{1}{K} \sum_k \frac{p(x | z_k)\, p(z_k)}{q(z_k | x)}
 
-    The plain bound, at beta = 1, is logged as `elbo` whatever is trained.
+    The plain bound, at beta = 1, is logged as `elbo` whatever is trained, but not of the relaxed
+    codes by which choices are trained, of which it is none.
 
     A model of p(x|y) overrides `posterior`, `prior_given` and `output`, which are handed the
     condition y.
@@ -164,7 +165,8 @@ class VAE(SingleObjective):
         reconstruction = -log_likelihood.mean(0)
         kl = prior.kl(posterior, z)
         found = {"reconstruction": reconstruction, "kl": kl.sum(1)}
-        found["elbo"] = -(reconstruction + found["kl"])
+        if not (self.training and self.family.classes):
+            found["elbo"] = -(reconstruction + found["kl"])
         if self.importance_samples > 1:
             return {"loss": -self._bound(posterior, prior, z, log_likelihood), **found}
         loss = reconstruction + self.kl_weight * self._charge(kl)
