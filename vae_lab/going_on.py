@@ -21,7 +21,8 @@ _KEPT = (
     *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.sync_batchnorm"),
     *("trainer.check_val_every_n_epoch", "trainer.val_check_interval"),
 )
-# Where images lie changes no number; the others are refused by whom they concern, with a word on why.
+# Where images lie changes no number; the others are refused by whom they concern, with a word on
+# why.
 _FREE = ("data.root", "model.lr", "model.pretrain_epochs")
 
 
