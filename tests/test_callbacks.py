@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab import process
@@ -137,7 +138,9 @@ def loop(**changes):
     """Return as much of a trainer's loop, in the middle of an epoch."""
     progress = SimpleNamespace(is_last_batch=False)
     epoch = SimpleNamespace(batch_progress=progress, _should_check_val_fx=lambda fetcher: False)
+    counts = SimpleNamespace(current=_ProcessedTracker(), total=_ProcessedTracker())
     known = {"epoch_loop": epoch, "_data_fetcher": (), "_can_stop_early": True}
+    known |= {"epoch_progress": counts}
     return SimpleNamespace(**known | {"restarted_on_epoch_end": False} | changes)
 
 
@@ -150,6 +153,8 @@ def trainer(**changes):
             "received_sigterm": False,  # before training began
             "should_stop": False,
             "global_step": 7,
+            "current_epoch": 0,
+            "max_epochs": 2,
             "max_steps": -1,
             "world_size": 1,
             "strategy": other(0),

@@ -1,5 +1,8 @@
 """What the data promise: the right images, divided, scaled and drawn as asked."""
 
+import errno
+import os
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -232,6 +235,16 @@ def test_a_set_beyond_the_memory_is_mapped_and_the_same(monkeypatch, tmp_path):
     assert [k["shape"] for k in mappings] == [(n, 1, 16, 16) for n in (1500, 1350, 150)]
     assert torch.equal(mapped.images("train").x, whole.x)
     assert list((tmp_path / ".cache").iterdir()) == []
+
+
+def test_a_disk_without_room_for_what_is_mapped_is_named(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "_available_memory", lambda: 1000)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(LabError, match=r"\.cache has no room \(No space left"):
+        Digits(str(tmp_path), resize=16).split("train")
 
 
 @pytest.mark.parametrize(

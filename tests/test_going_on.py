@@ -290,3 +290,14 @@ def test_a_schedule_may_wait_for_a_plateau_of_the_validation_loss(lab, here):
     schedule = "--model.schedule=torch.optim.lr_scheduler.ReduceLROnPlateau"
     lab(*FIT, "--trainer.max_epochs=4", schedule, *words)
     assert last()["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-3
+    lab(*FIT, "--trainer.max_epochs=2", schedule, *words, "--name=parts")
+    lab(*FIT, "--trainer.max_epochs=4", schedule, *words, "--name=parts", "--ckpt_path=last")
+    assert same(last("parts")["lr_schedulers"], last()["lr_schedulers"])
+    assert same(last("parts")["state_dict"], last()["state_dict"])
+
+
+def test_what_was_being_written_at_a_kill_is_removed(run, lab):
+    part = run / "checkpoints/.last.ckpt.123.part"
+    part.touch()
+    lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert not part.exists()

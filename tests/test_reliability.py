@@ -117,6 +117,38 @@ def test_sigterm_waits_for_gradients_that_accumulate(lab, stopped):
     assert (last()["global_step"], progress["current"]["processed"]) == (2, 6)
 
 
+def test_sigterm_in_the_last_validation_finishes_the_run(lab, monkeypatch):
+    last_one = FIT[FIT.index("--trainer.max_epochs=3")]
+    monkeypatch.setattr(VAE, "on_validation_start", lambda self: terminate())
+    lab(*FIT, last_one.replace("3", "1"), "--pictures.kinds=[samples]")
+    run = runs.find("runs/run")
+    assert run.finished
+    assert "samples" in run.pictures
+
+
+@pytest.mark.parametrize(
+    ("words", "hook", "kept"),
+    [
+        # The gradients that were accumulated are lost.
+        (["--trainer.accumulate_grad_batches=3"], "on_train_batch_start", STATE[3:5]),
+        (["--trainer.val_check_interval=0.5"], "on_validation_start", STATE),
+    ],
+)
+def test_what_ends_within_an_epoch_has_the_rest_of_it_to_come(lab, monkeypatch, words, hook, kept):
+    def stop(self, *batch):
+        self.trainer.should_stop = self.current_epoch == 1 and batch[1:] in ((), (4,))
+
+    lab(*FIT, *words, "--name=whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(VAE, hook, stop)
+        lab(*FIT, *words)
+    assert last()["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 1
+    lab(*FIT, *words, "--ckpt_path=last")
+    mine, unbroken = last(), last("whole")
+    assert {key: same(mine[key], unbroken[key]) for key in kept} == dict.fromkeys(kept, True)
+    assert mine["progress"]["images_seen"] == unbroken["progress"]["images_seen"]
+
+
 def test_a_best_checkpoint_of_weights_alone_is_not_what_a_run_goes_on_from(lab):
     words = [*FIT, "--checkpoint.save_weights_only=true"]
     lab(*words, "--trainer.max_epochs=1")

@@ -66,4 +66,7 @@ def held(folder: Path) -> Iterator[None]:
     with locked(folder) as free:
         if not free:
             raise LabError(f"{folder} is being trained by another process: wait for it, or end it.")
+        # What a process was writing when it was killed.
+        for part in folder.glob("checkpoints/.*.part"):
+            part.unlink(missing_ok=True)
         yield

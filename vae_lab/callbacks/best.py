@@ -6,6 +6,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from vae_lab.callbacks.epochs import rightly_counted
+
 __all__ = ["Best"]
 
 
@@ -37,7 +39,8 @@ class Best(ModelCheckpoint):
         if objective != self.objective and measured:
             self.objective = objective
             self.best_k_models, self.best_model_score = {}, None
-        super().on_train_epoch_end(trainer, pl_module)
+        with rightly_counted(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "objective": self.objective}

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab.callbacks.best import Best
+from vae_lab.callbacks.epochs import count_epoch, rightly_counted
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 
@@ -30,7 +30,8 @@ class Last(ModelCheckpoint):
     SIGTERM, by which schedulers and shutdowns announce a kill, is answered with a checkpoint after
     the step that it came in, gradients accumulated, or at the epoch's end; where a validation comes
     within an epoch, after the step that follows it. All processes answer if one of them gets it.
-    SIGKILL costs at most the work since the latest checkpoint.
+    SIGKILL costs at most the work since the latest checkpoint, an end of training by time the
+    gradients that accumulate.
 
     Args:
         minutes: Training time between two checkpoints within an epoch.
@@ -53,10 +54,7 @@ class Last(ModelCheckpoint):
         if trainer.fit_loop.restarted_on_epoch_end:
             # Where steps are limited too, Lightning goes through an empty end of the epoch that
             # was saved, and counts it again.
-            epochs = trainer.fit_loop.epoch_progress
-            for count in (epochs.current, epochs.total):
-                assert isinstance(count, _ProcessedTracker)
-                count.processed -= 1
+            count_epoch(trainer, -1)
         # Lightning's handler ends training wherever it is, and talks to the other processes at
         # once, in the middle of what they say. It puts back what was there before, not this.
         if threading.current_thread() is threading.main_thread():
@@ -86,11 +84,11 @@ class Last(ModelCheckpoint):
             raise SIGTERMException
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning calls this in the middle of an epoch too, if training ends there; what was
-        # saved before still has the rest of the epoch to come.
         if trainer.global_step != self._saved_step:
-            self._save(trainer)
-        if self._urgency(trainer) == _TOLD:
+            with rightly_counted(trainer):
+                self._save(trainer)
+        # Of a run that is at its end all the same, no other part would draw the last pictures.
+        if self._urgency(trainer) == _TOLD and not _at_end(trainer):
             raise SIGTERMException
 
     def _urgency(self, trainer: Trainer) -> int:
@@ -113,6 +111,11 @@ class Last(ModelCheckpoint):
         if not _linked(trainer, path):
             trainer.save_checkpoint(path)
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+
+def _at_end(trainer: Trainer) -> bool:
+    """Tell whether the epoch that ends is the last one."""
+    return trainer.current_epoch + 1 == trainer.max_epochs or ending(trainer)
 
 
 def ending(trainer: Trainer) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.contracts import Shape
-from vae_lab.data.store import cache_folder
+from vae_lab.data.store import cache_folder, reserve
 from vae_lab.errors import LabError
 from vae_lab.files import locked
 from vae_lab.image_files import Open, opened
@@ -59,16 +58,12 @@ def _key(files: Sequence[Path], shape: Shape, recipe: str) -> str:
 
 def _write(cache: Path, files: Sequence[Path], shape: Shape, opener: Open) -> None:
     """Decode under a name of its own, so that the cache is there whole or not at all."""
-    nbytes = len(files) * int(np.prod(shape))
-    if (free := shutil.disk_usage(cache.parent).free) < nbytes:
-        raise LabError(
-            f"The decoded images take {nbytes / 1e9:.1f} GB, but {cache.parent} has only "
-            f"{free / 1e9:.1f} GB left. Lower resize, or make room."
-        )
     # What a process left that was killed is written over.
     part = cache.with_suffix(".part")
     try:
         out = np.lib.format.open_memmap(part, "w+", np.uint8, (len(files), *shape))
+        with part.open("r+b") as file:
+            reserve(file.fileno(), part.stat().st_size, cache.parent)
         _decode(files, out, opener)
         out.flush()
         os.replace(part, cache)

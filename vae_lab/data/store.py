@@ -26,6 +26,7 @@ __all__ = [
     "has_room",
     "prepared",
     "rebuild",
+    "reserve",
 ]
 
 CHUNK = 1024  # images: small beside any data set, large beside the cost of a call
@@ -163,8 +164,26 @@ def _empty(shape: Iterable[int], cache: Path) -> Tensor:
     size = tuple(shape)
     if fits(int(np.prod(size))):
         return torch.empty(size, dtype=torch.uint8)
-    with tempfile.TemporaryFile(dir=cache_folder(cache)) as file:
-        return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=size))
+    with tempfile.TemporaryFile(dir=(folder := cache_folder(cache))) as file:
+        reserve(file.fileno(), int(np.prod(size)), folder)
+        return torch.from_numpy(np.memmap(file, np.uint8, "r+", shape=size))
+
+
+def reserve(descriptor: int, nbytes: int, folder: Path) -> None:
+    """Have the disk set room aside for a file: a map of it that finds none ends the process.
+
+    Raises:
+        LabError: If there is none.
+    """
+    try:
+        os.posix_fallocate(descriptor, 0, nbytes)
+    except AttributeError:  # not Linux
+        os.truncate(descriptor, nbytes)
+    except OSError as error:
+        raise LabError(
+            f"The images take {nbytes / 1e9:.1f} GB, for which {folder} has no room "
+            f"({error.strerror}). Lower resize, or make some."
+        ) from error
 
 
 def _available_memory() -> int:

@@ -2,10 +2,12 @@
 
 import math
 from abc import abstractmethod
+from typing import Any
 
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
@@ -56,6 +58,26 @@ class SingleObjective(Model):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "monitor": monitor},
         }
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        loop = self.trainer.fit_loop
+        if not loop.restarting and loop.epoch_loop._num_ready_batches_reached():
+            self._tell_schedules()
+
+    def _tell_schedules(self) -> None:
+        """Tell what waits for a plateau of the epoch's loss, before the checkpoints are written.
+
+        Lightning does it afterwards, so that a run that goes on would have missed it.
+        """
+        for config in self.trainer.lr_scheduler_configs:
+            value = self.trainer.callback_metrics.get(config.monitor or "")
+            if isinstance(config.scheduler, ReduceLROnPlateau) and value is not None:
+                config.scheduler.step(float(value))
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
+        if metric is None:  # what waits for a plateau has been told
+            super().lr_scheduler_step(scheduler, metric)
 
     def configure_gradient_clipping(
         self,
