@@ -28,10 +28,10 @@ class ImageFolder(ImageData):
 
     A folder that holds `train` is divided already: `test` and `val` beside it are used where
     they exist. What is not there is cut from train, a tenth for test, of the rest a tenth for
-    validation; the test images by their names,
-    so that they stay the same when a file comes or goes. Images are decoded once, in colour unless
-    `channels` is 1, what is transparent on white, and kept in a cache. `resize` fills the size and
-    crops what is beyond it; it may be left out if all images are of one size.
+    validation; the test images by their names, so that they stay the same when a file comes or
+    goes. Images are decoded once, in colour unless `channels` is 1, what is transparent on
+    white, and kept in a cache. `resize` fills the size and crops what is beyond it; it may be
+    left out if all images are of one size.
 
     Args:
         root: Folder that holds the data sets; by default $VAE_LAB_DATA, else `data`.
