@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.test_compare import three
+from tests.test_compare import make_run, three
 from vae_lab.files import digest
 from vae_lab.runs import find_all
 from vae_lab.verbs.comparing.compare import compare
@@ -62,3 +62,21 @@ def test_densities_are_not_ranked_with_probabilities(three, other, best):
         path.write_text(json.dumps(report))
     columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
     assert columns["test/elbo"].best == best
+
+
+@pytest.mark.parametrize(
+    ("other", "best"),
+    [
+        ({"likelihood": {"class_path": "a.Gaussian"}}, None),
+        ({"condition": {"class_path": "a.ClassCondition"}}, None),
+        ({"latent_dim": 5}, -101.5),
+    ],
+)
+def test_curves_of_densities_are_not_ranked_with_probabilities(tmp_path, other, best):
+    for version, changed in enumerate(({}, other)):
+        curves = {"val/elbo": [-102.5 + version], "val/squared_error": [30.5 + version]}
+        init = {"likelihood": {"class_path": "a.Bernoulli"}, **changed}
+        make_run(tmp_path / "vae" / f"version_{version}", "VAE", curves, **init)
+    columns = {c.key: c for c in Comparison(find_all(tmp_path)).columns}
+    assert columns["val/elbo (best)"].best == columns["val/elbo (last)"].best == best
+    assert columns["val/squared_error (best)"].best == 30.5

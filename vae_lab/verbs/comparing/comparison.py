@@ -134,9 +134,9 @@ def _columns(runs: Sequence[Run]) -> Iterator[Column]:
         subjects = [_subject(run, key) for run in runs]
         yield _column(key, [s.get(key) for s in scores], direction(key), subjects)
     curves = [{k: c for k, c in run.curves().items() if k.startswith("val/")} for run in runs]
-    data = [dict(flatten(run.config.get("data"), "data")) for run in runs]
-    subjects = [_followed_on(d) for d in data]
+    known = [dict(flatten(run.config)) for run in runs]
     for key in sorted(union(curves)):
+        subjects = [_followed_on(settings, key) for settings in known]
         histories = [[value for _, value in c.get(key, ())] for c in curves]
         way = direction(key)
         if way:
@@ -144,11 +144,14 @@ def _columns(runs: Sequence[Run]) -> Iterator[Column]:
         yield _column(f"{key} (last)", [h[-1] if h else None for h in histories], way, subjects)
 
 
-def _followed_on(data: Mapping[str, str]) -> list[str | None]:
-    """Return what tells images apart by the settings of their data."""
+def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
+    """Return what the curve of a metric was measured on, by the settings of its run."""
     # Only of a folder of files does the root say which images those are.
-    ends = (*_FOLLOWED_ON, ".root") if "data.folder" in data else _FOLLOWED_ON
-    return [data.get(f"data{end}") for end in ends]
+    ends = (*_FOLLOWED_ON, ".root") if "data.folder" in known else _FOLLOWED_ON
+    found = [known.get(f"data{end}") for end in ends]
+    if key.partition("/")[2] in _LIKELIHOODS:
+        found += [known.get(f"model.{part}") for part in ("likelihood", "condition")]
+    return found
 
 
 def _column(
