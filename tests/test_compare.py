@@ -171,6 +171,25 @@ def test_a_root_tells_folders_of_files_apart_and_nothing_else(three, source, bes
     assert columns["val/elbo (best)"].best == best
 
 
+@pytest.mark.parametrize(
+    ("other", "best"),
+    [({"judge": "b"}, None), ({"samples": 9}, None), ({"seed": 1}, None), ({"every": 5}, 70.0)],
+)
+def test_curves_of_other_judges_or_samples_have_no_best(tmp_path, other, best):
+    for version in range(2):
+        make_run(
+            tmp_path / "gan" / f"version_{version}",
+            "GAN",
+            {"val/frechet_distance": [70.0 + version]},
+        )
+    runs = find_all(tmp_path)
+    for run, changed in zip(runs, ({}, other), strict=True):
+        given = {"judge": "a", "every": 1, "samples": 8, "seed": 0, **changed}
+        run.config["trainer"]["callbacks"].append({"class_path": "a.Likeness", "init_args": given})
+    columns = {c.key: c for c in Comparison(runs).columns}
+    assert columns["val/frechet_distance (best)"].best == best
+
+
 def test_what_is_restored_of_unequal_damage_has_no_best(tmp_path):
     for version, level in enumerate((0.1, 0.1, 0.5)):
         corruption = {"class_path": "vae_lab.corruptions.Masking", "init_args": {"level": level}}

@@ -24,6 +24,9 @@ _FOLLOWED_ON = (
     *(".val_size", ".split_seed", ".quadrants"),
 )
 
+# What tells apart, in a callback's settings, by whom and by which samples a curve was measured.
+_JUDGED_BY = (".judge", ".samples", ".seed")
+
 # Logarithms of a probability, or of a density, which are of one kind of pixels or of another.
 _LIKELIHOODS = ("elbo", "reconstruction", "nll", "mc_nll", "ais_nll", "log_density")
 
@@ -151,6 +154,9 @@ def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
     found = [known.get(f"data{end}") for end in ends]
     if key.partition("/")[2] in _LIKELIHOODS:
         found += [known.get(f"model.{part}") for part in ("likelihood", "condition")]
+    if key.partition("/")[2] in JUDGED:
+        callbacks = {k: v for k, v in known.items() if k.startswith("trainer.callbacks.")}
+        found += [v for k, v in callbacks.items() if k.endswith(_JUDGED_BY)]
     return found
 
 
