@@ -1,6 +1,7 @@
 """`lab compare` shows no evaluation of weights that a checkpoint no longer holds."""
 
 import json
+import shutil
 
 import pytest
 
@@ -9,6 +10,7 @@ from vae_lab.files import digest
 from vae_lab.runs import find_all
 from vae_lab.verbs.comparing.compare import compare
 from vae_lab.verbs.comparing.comparison import Comparison
+from vae_lab.verbs.evaluating.evaluate import evaluate
 
 __all__ = ["three"]  # a fixture
 
@@ -80,3 +82,46 @@ def test_curves_of_densities_are_not_ranked_with_probabilities(tmp_path, other, 
     columns = {c.key: c for c in Comparison(find_all(tmp_path)).columns}
     assert columns["val/elbo (best)"].best == columns["val/elbo (last)"].best == best
     assert columns["val/squared_error (best)"].best == 30.5
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*treespec")
+@pytest.mark.parametrize(
+    ("changed", "unranked"),
+    [
+        ({"seed": 1}, set()),
+        ({"importance_samples": 3}, {"test/nll"}),
+        ({"ais_images": 3}, {"test/ais_nll"}),
+        ({"ais_chains": 3}, {"test/ais_nll"}),
+        ({"ais_temperatures": 3}, {"test/ais_nll"}),
+        ({"samples": 30}, {"test/parzen_log_density"}),
+    ],
+)
+def test_estimates_by_more_draws_are_not_ranked_with_those_by_fewer(run, changed, unranked):
+    how = {"importance_samples": 2, "samples": 20, "parzen": True}
+    how |= {"ais": True, "ais_images": 2, "ais_chains": 2, "ais_temperatures": 2}
+    other = run.with_name("version_1")
+    shutil.copytree(run, other)
+    evaluate(str(run), **how)
+    evaluate(str(other), **how | changed)
+    comparison = Comparison(find_all(run.parent))
+    estimates = {"test/nll", "test/ais_nll", "test/parzen_log_density"}
+    found = {c.key for c in comparison.columns if c.key in estimates and not c.comparable}
+    assert found == unranked
+
+
+@pytest.mark.parametrize(
+    ("key", "note"),
+    [
+        ("nll_bits_per_dim", "of 64 8-bit values an image; -log p(x) by {} samples an image"),
+        ("mc_nll", "-log p(x|y) by Monte Carlo, {} codes an image from the prior"),
+    ],
+)
+def test_nor_are_they_in_bits_or_by_monte_carlo(three, key, note):
+    for version, draws in enumerate((5, 500)):
+        path = three / f"vae/version_{version}/metrics.json"
+        report = json.loads(path.read_text())
+        entry = {"value": 91.0 + version, "protocol": f"{note.format(draws)}; images 9, seed 0"}
+        report["metrics"][f"test/{key}"] = entry
+        path.write_text(json.dumps(report))
+    columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
+    assert columns[f"test/{key}"].best is None

@@ -1,6 +1,7 @@
 """What differs between runs and how they score: the numbers behind `lab compare`."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -29,6 +30,10 @@ _JUDGED_BY = (".judge", ".samples", ".seed")
 
 # Logarithms of a probability, or of a density, which are of one kind of pixels or of another.
 _LIKELIHOODS = ("elbo", "reconstruction", "nll", "mc_nll", "ais_nll", "log_density")
+
+# Estimates, which by more draws are tighter or of something else: the note of each counts them.
+_ESTIMATES = ("nll", "mc_nll", "ais_nll", "parzen_log_density")
+_DRAWS = re.compile(r"\b\d+ (?:samples|codes|images|chains|temperatures|leapfrog)\b")
 
 # What a model is given to restore, and what another one reaches: neither is the model's doing.
 _GIVEN = ("corrupted", "pca_", "real_")
@@ -152,9 +157,9 @@ def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
     # Only of a folder of files does the root say which images those are.
     ends = (*_FOLLOWED_ON, ".root") if "data.folder" in known else _FOLLOWED_ON
     found = [known.get(f"data{end}") for end in ends]
-    if key.partition("/")[2] in _LIKELIHOODS:
+    if _name(key) in _LIKELIHOODS:
         found += [known.get(f"model.{part}") for part in ("likelihood", "condition")]
-    if key.partition("/")[2] in JUDGED:
+    if _name(key) in JUDGED:
         callbacks = {k: v for k, v in known.items() if k.startswith("trainer.callbacks.")}
         found += [v for k, v in callbacks.items() if k.endswith(_JUDGED_BY)]
     return found
@@ -171,15 +176,22 @@ def _subject(run: Run, key: str) -> list[str | None]:
     """Return what the metric of an evaluation was measured on."""
     known = protocol(run, key.partition("/")[0])
     found = [known.get(name) for name in _MEASURED_ON]
-    if key.partition("/")[2] in JUDGED:
+    if _name(key) in JUDGED:
         found.append(known.get("judge"))
-    if key.partition("/")[2] in _LIKELIHOODS:
+    if _name(key) in _LIKELIHOODS:
         found.append(known.get("likelihood"))
+    if _name(key) in _ESTIMATES:
+        found += _DRAWS.findall(str(run.evaluation["metrics"].get(key, {}).get("protocol")))
     if key.endswith("/restored_squared_error"):
         # The more that an image is damaged, the less of it can be restored.
         damage = "model.corruption"
         found += [f"{k} {v}" for k, v in flatten(run.config) if f"{k}.".startswith(f"{damage}.")]
     return found
+
+
+def _name(key: str) -> str:
+    """Return a metric's name, which says nothing of the split nor of nats told in bits."""
+    return key.partition("/")[2].removesuffix("_bits_per_dim")
 
 
 def _best(values: Sequence[float], way: int) -> float | None:
