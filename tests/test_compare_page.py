@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from base64 import b64decode
 
 import pytest
@@ -48,6 +51,17 @@ def test_page_asks_nothing_of_the_network(three, capsys):
     compare([str(three)], html=str(three / "page.html"))
     page = (three / "page.html").read_text().replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?:|//[a-z]+\.|@import|url\((?!#)|<link|src=(?!\"data:)", page)
+
+
+def test_a_name_that_is_no_text_is_printed_and_on_the_page(three):
+    (three / "ae").rename(three / os.fsdecode(b"caf\xe9"))
+    words = [sys.executable, "-m", "vae_lab", "compare", three, f"--html={three}/page.html"]
+    # What the locale of most machines makes of the output.
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(words, env=strict, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"caf\xe9/version_0" in done.stdout
+    assert "caf?/<wbr>version_<wbr>0" in (three / "page.html").read_text()
 
 
 def test_names_cannot_break_out_of_the_page(three, capsys):

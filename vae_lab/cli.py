@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
+from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; exits with status 2 on bad input."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = argv[0] if argv else "--help"
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A folder's name need not be text: it is printed as the bytes that it is.
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         _dispatch(verb, argv)
         sys.stdout.flush()  # while what cannot be written still has a say in the status

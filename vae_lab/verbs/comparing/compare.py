@@ -69,7 +69,8 @@ def compare(
         from vae_lab.verbs.comparing.page import page
 
         with atomic(html) as file:
-            file.write(page(comparison, groups).encode())
+            # A folder's name need not be text, and a page is.
+            file.write(page(comparison, groups).encode(errors="replace"))
         print(html)
     if curves is not None:
         from vae_lab.verbs.picture import save
