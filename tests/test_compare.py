@@ -132,7 +132,7 @@ def test_no_best_is_named_of_different_images(three, other):
     columns = {c.key: c for c in comparison.columns}
     assert columns["test/knn_accuracy"].best is None
     assert columns["test/elbo"].best == -98.25  # which the other run does not have
-    assert comparison.sorted_by == "val/loss (best)"
+    assert comparison.sorted_by is None  # as all that they share is a loss
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,16 @@ def test_sorted_by_the_first_score_that_all_share(three):
 )
 def test_sorted_by_a_metric_with_the_missing_last(three, sort, order):
     assert Comparison(find_all(three), sort).names == order
+
+
+def test_a_loss_chooses_only_if_it_is_named(tmp_path, capsys):
+    for version, loss in enumerate((9.0, 8.0)):
+        make_run(tmp_path / "vae" / f"version_{version}", "VAE", {"val/loss": [loss]}, beta=version)
+    assert Comparison(find_all(tmp_path)).names == ["vae/version_0", "vae/version_1"]
+    with pytest.raises(LabError, match="No metric but a loss, if any, was measured alike"):
+        compare([str(tmp_path)], best=1)
+    compare([str(tmp_path)], metric="val/loss", best=1)
+    assert [row[0] for row in cells(capsys.readouterr().out)] == ["vae/version_1"]
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest(three):

@@ -42,8 +42,8 @@ def compare(
             as a sweep's, or patterns of those, `**` for any depth.
         html: Also write one self-contained page to this file: sortable tables, parallel
             coordinates, curves, and pictures at the same step.
-        metric: What to sort by, such as val/elbo, best first; by default the first metric that
-            all runs have and that was measured on the same images.
+        metric: What to sort by, such as val/elbo, best first; by default the first metric but a
+            loss that all runs have and that was measured on the same images.
         best: Keep only so many runs, the best by that metric.
         over: Settings such as seed_everything or data.limit_seed, with commas between. Runs that
             differ in nothing else share a row: mean ± standard deviation over the runs.
@@ -113,7 +113,9 @@ def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:
     at_least(1, best=n)
     key = comparison.sorted_by
     if key is None:
-        raise LabError("No metric was measured alike for all runs; name one by --metric.")
+        raise LabError(
+            "No metric but a loss, if any, was measured alike for all runs; name one by --metric."
+        )
     column = next(c for c in comparison.columns if c.key == key)
     if not (column.direction and column.comparable):
         why = "was measured on different images" if column.direction else "ranks nobody"

@@ -80,11 +80,16 @@ class Column:
     comparable: bool = True
 
     @property
+    def ranks(self) -> bool:
+        """Whether the metric says which runs are better."""
+        # A loss is what its own run minimises, which need not be what the others do.
+        return bool(self.direction) and self.comparable and "loss" not in self.key
+
+    @property
     def best(self) -> float | None:
         """The best number, if the runs can be told apart by it."""
         known = self._finite
-        # A loss is what its own run minimises, which need not be what the others do.
-        if not (self.direction and self.comparable) or len(set(known)) < 2 or "loss" in self.key:
+        if not self.ranks or len(set(known)) < 2:
             return None
         return max(known, key=lambda v: self.direction * v)
 
@@ -117,7 +122,8 @@ class Comparison:
 
     Args:
         runs: The runs to compare.
-        metric: What to sort by, or the start of its name; by default the first that all runs have.
+        metric: What to sort by, or the start of its name; by default the first that all runs have
+            and that ranks them.
 
     Raises:
         LabError: If a file of a run is damaged, or no metric is called `metric`.
@@ -213,8 +219,7 @@ def order(column: Column | None, runs: int) -> list[int]:
 
 def _sorted_by(columns: Sequence[Column], metric: str | None) -> Column | None:
     if metric is None:
-        shared = (c for c in columns if c.direction and c.comparable and None not in c.values)
-        return next(shared, None)
+        return next((c for c in columns if c.ranks and None not in c.values), None)
     for column in columns:
         if metric in (column.key, column.key.partition(" ")[0]):
             return column
