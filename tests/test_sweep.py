@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sweeping import study, written
+from sweeping import SWEEP, study, written
 
 from vae_lab import runs
 from vae_lab.errors import LabError
@@ -231,6 +231,37 @@ def test_another_sweep_of_the_same_name_is_refused(write):
     sweep(write(), trials=1)
     with pytest.raises(LabError, match="holds trials of another"):
         sweep(write(parameters={"x": {"value": 3.0}}))
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["--config", "e.yaml"], {}),
+        (["--config=e.yaml"], {}),
+        ([], {"config": {"values": ["other.yaml", "e.yaml"]}}),
+    ],
+)
+def test_an_experiment_that_was_edited_since_makes_another_sweep(write, words, more):
+    path = write(command=["lab", "fit", *words, "${args}"], parameters=SWEEP["parameters"] | more)
+    Path("e.yaml").write_text("lr: 1")
+    for _ in range(2):
+        open_study(sweep_file.read(path), "s.journal")
+    Path("e.yaml").write_text("lr: 2")
+    with pytest.raises(LabError, match=r"s\.journal holds trials of another s\.yaml: move it"):
+        sweep(path, storage="s.journal")
+
+
+def test_a_storage_of_before_digests_goes_on(write):
+    Path("e.yaml").write_text("lr: 1")
+    path = write(command=["${env}", "python", "${program}", "--config=e.yaml", "${args}"])
+    sweep(path, trials=1)
+    kept = study()
+    kept.set_user_attr(
+        "sweep", {k: v for k, v in kept.user_attrs["sweep"].items() if k != "configs"}
+    )
+    sweep(path, trials=2)
+    assert states() == ["COMPLETE"] * 2
+    assert list(study().user_attrs["sweep"]["configs"]) == ["e.yaml"]
 
 
 def test_runs_that_it_does_not_know_are_not_taken_for_its_own(write):

@@ -1,13 +1,15 @@
 """A sweep's file in W&B's format: what is varied, and the command that trains one trial."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
+from vae_lab.files import digest
 from vae_lab.runs import missing
 from vae_lab.verbs.sweeps.space import GRID, described, distribution, is_whole, one_of, values
 
@@ -76,6 +78,21 @@ class Sweep:
                 f"{self.path}: the grid has more than {GRID} points; choose method random."
             )
         return [dict(zip(axes, point, strict=True)) for point in product(*axes.values())]
+
+    @property
+    def configs(self) -> dict[str, str]:
+        """The digest of each file that `--config` names in the command or as a parameter.
+
+        Raises:
+            LabError: If such a file cannot be read.
+        """
+        varied = self.parameters.get("config", {})
+        chosen = (f"--config={v}" for v in varied.get("values", [varied.get("value", "")]))
+        words = (w.split("=", w.startswith("--")) for w in (*self.command, *chosen))
+        named = pairwise(chain.from_iterable(words))
+        paths = {v: Path(v).expanduser() for option, v in named if option in ("-c", "--config")}
+        # Settings may stand in a file's place, and a trial says best what is not there.
+        return {value: digest(path) for value, path in paths.items() if os.path.isfile(path)}
 
     def words(self, params: Mapping[str, Any]) -> list[str]:
         """Return the command of one trial, as W&B's agent would run it.

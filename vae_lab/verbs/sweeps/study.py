@@ -38,7 +38,7 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    parts = ("method", "metric", "goal", "command", "parameters")
+    parts = ("method", "metric", "goal", "command", "parameters", "configs")
     defined = {part: getattr(sweep, part) for part in parts}
     defined = json.loads(json.dumps(defined, default=str))  # as it is read back
     with keeping(storage):
@@ -49,7 +49,8 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
             direction=cast(Literal["minimize", "maximize"], sweep.goal),
             load_if_exists=True,
         )
-        if study.user_attrs.setdefault("sweep", defined) != defined:
+        # A study of before digests were kept does not know all parts.
+        if defined | study.user_attrs.get("sweep", {}) != defined:
             raise LabError(
                 f"{storage} holds trials of another {sweep.path}: move it or rename this."
             )
