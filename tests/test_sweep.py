@@ -90,17 +90,31 @@ def test_run_again_it_goes_on_to_what_is_wanted(write, capsys):
 
 
 def test_what_fails_is_told_and_the_rest_goes_on(write, capsys):
-    sweep(write(parameters={"x": {"values": [-1.0, 2.0]}}))
+    with pytest.raises(
+        LabError, match=r"^1 of 2 trials failed; what they said is in runs/s/logs\.$"
+    ):
+        sweep(write(parameters={"x": {"values": [-1.0, 2.0]}}))
     assert states() == ["FAIL", "COMPLETE"]
     said = capsys.readouterr().out
     assert "failed    trial 0: x must not be negative" in said
+    assert "best      trial 1" in said
+    assert Path("runs/s/sweep.html").exists()
     assert Path("runs/s/logs/trial_0.log").read_text() == "x must not be negative\n"
     with pytest.raises(LabError, match="no trial has come to an end"):
         sweep(write(parameters={"x": {"value": -1.0}}), storage="other.journal")
 
 
+def test_a_sweep_with_failed_trials_has_no_good_status_while_another_process_runs(write):
+    queue = trials.Trials(sweep_file.read(write()), "s.journal", Path("runs/s"))
+    queue._fail(queue.study.ask(), "no room")
+    queue.study.ask()
+    with pytest.raises(LabError, match="1 of 2 trials failed"):
+        summarise(queue)
+
+
 def test_a_curve_that_is_never_finite_has_failed(write, capsys):
-    sweep(write(parameters={"x": {"values": ["nan", 3.0]}}))
+    with pytest.raises(LabError, match="1 of 2 trials failed"):
+        sweep(write(parameters={"x": {"values": ["nan", 3.0]}}))
     assert states() == ["FAIL", "COMPLETE"]
     assert "val/loss was never a finite number" in capsys.readouterr().out
 

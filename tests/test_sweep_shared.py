@@ -139,7 +139,8 @@ def test_a_training_that_is_killed_has_failed_and_the_rest_goes_on(write, capsys
 
     killer = threading.Thread(target=kill)
     killer.start()
-    sweep(path)
+    with pytest.raises(LabError, match="1 of 2 trials failed"):
+        sweep(path)
     killer.join()
     assert [trial.state.name for trial in found()] == ["FAIL", "COMPLETE"]
     assert "failed    trial 0: ended by SIGKILL" in capsys.readouterr().out
@@ -258,7 +259,8 @@ def test_a_damaged_journal_is_named(write):
 @pytest.mark.slow
 def test_jobs_of_a_launcher_empty_the_queue(write, monkeypatch, capsys):
     monkeypatch.setattr(launcher, "POLL", 0.1)
-    sweep(write(parameters={"x": {"values": [1, "no", 3]}}), workers=2, launcher="local")
+    with pytest.raises(LabError, match="1 of 3 trials failed"):
+        sweep(write(parameters={"x": {"values": [1, "no", 3]}}), workers=2, launcher="local")
     assert [trial.state.name for trial in found()] == ["COMPLETE", "FAIL", "COMPLETE"]
     said = capsys.readouterr().out
     assert re.search(r"^jobs      \d+ \d+: runs/s/jobs$", said, re.MULTILINE)
@@ -321,5 +323,6 @@ def test_trials_that_find_no_room_for_their_runs_fail_and_the_sweep_ends(write, 
         sweep(path, trials=2, runs="disk", storage="s.journal")
     assert [trial.state.name for trial in found("s.journal")] == ["FAIL"] * 2
     (disk / "plug").unlink()
-    sweep(path, trials=4, runs="disk", storage="s.journal")
+    with pytest.raises(LabError, match="2 of 4 trials failed"):
+        sweep(path, trials=4, runs="disk", storage="s.journal")
     assert [trial.state.name for trial in found("s.journal")][2:] == ["COMPLETE"] * 2

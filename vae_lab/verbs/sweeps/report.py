@@ -120,7 +120,7 @@ def summarise(queue: "Trials") -> None:
     """Print every trial, what failed and why, and the best, and draw them.
 
     Raises:
-        LabError: If no trial has a number, nor will have one.
+        LabError: If a trial has failed, or none has a number, nor will have one.
     """
     from rich.console import Console
 
@@ -130,26 +130,40 @@ def summarise(queue: "Trials") -> None:
     if not console.is_terminal:
         console.width = 10_000  # whatever reads a pipe can scroll sideways
     console.print(_table(study, len(study.trials)))
-    failed = [trial for trial in study.trials if "reason" in trial.user_attrs]
-    for trial in failed:
-        print(f"failed    trial {trial.number}: {trial.user_attrs['reason']}")
-        print(f"          {queue.log(trial.number)}")
+    failed = _say_failed(queue)
     running = sum(trial.state.name == "RUNNING" for trial in study.trials)
     if running:
         print(f"running   {running} of other processes; the same command waits for none of them")
     # Optuna gives a trial that was given up the value that it had last.
-    if not any(trial.state.name == "COMPLETE" for trial in study.trials):
-        if running:
-            return
+    if any(trial.state.name == "COMPLETE" for trial in study.trials):
+        _show_best(queue)
+    elif not running:
         raise LabError(
             "no trial has come to an end that could be compared; mend what they say and remove "
             f"{queue.folder} to begin again."
         )
-    best = study.best_trial
+    if failed:
+        # Only now, as what the others found is worth showing all the same.
+        raise LabError(
+            f"{failed} of {len(study.trials)} trials failed; what they said is in {queue.logs}."
+        )
+
+
+def _say_failed(queue: "Trials") -> int:
+    """Say why trials have failed, and return how many."""
+    failed = [trial for trial in queue.study.trials if "reason" in trial.user_attrs]
+    for trial in failed:
+        print(f"failed    trial {trial.number}: {trial.user_attrs['reason']}")
+        print(f"          {queue.log(trial.number)}")
+    return len(failed)
+
+
+def _show_best(queue: "Trials") -> None:
+    best = queue.study.best_trial
     print(f"best      trial {best.number}, {_number(best)}: {queue.path(best.number)}")
     page = queue.folder / "sweep.html"
     with atomic(page) as file:
-        file.write(_page(study).encode())
+        file.write(_page(queue.study).encode())
     print(f"plots     {page}")
     print(f"next      lab compare {queue.folder}")
 

@@ -40,8 +40,8 @@ def sweep(
             tries such jobs out on this machine.
 
     Raises:
-        LabError: If the file is no sweep, a package is missing, no trial succeeds, the metric is
-            none that a trial writes, or there is no cluster.
+        LabError: If the file is no sweep, a package is missing, a trial fails, the metric is none
+            that a trial writes, or there is no cluster.
     """
     from vae_lab.verbs.sweeps.file import read
     from vae_lab.verbs.sweeps.report import summarise

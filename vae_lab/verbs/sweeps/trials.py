@@ -73,9 +73,14 @@ class Trials:
         """Return the run folder of a trial."""
         return self.folder / f"trial_{number}" / "version_0"
 
+    @property
+    def logs(self) -> Path:
+        """The folder of what trials printed."""
+        return self.folder / "logs"
+
     def log(self, number: int) -> Path:
         """Return the file that has what a trial printed."""
-        return self.folder / "logs" / f"trial_{number}.log"
+        return self.logs / f"trial_{number}.log"
 
     def _work(self, ended: Callable[[int], object]) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
