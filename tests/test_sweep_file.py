@@ -1,5 +1,6 @@
 """What a sweep's file may say: points, draws, commands as W&B has them, and what is refused."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,14 @@ def test_a_wrong_file_is_refused_in_a_sentence(write, changes, message):
         sweep(write(**changes))
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["a$HOME", "${HOME}", "~"])
+def test_a_name_that_its_trials_would_read_as_another_is_refused(write, name):
+    path = Path(write()).rename(f"{name}.yaml")
+    with pytest.raises(LabError, match=f"and '{re.escape(name)}' is none; rename it"):
+        sweep(str(path), trials=1)
+    assert not Path("runs").exists()
 
 
 @pytest.mark.slow

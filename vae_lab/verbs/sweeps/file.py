@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import digest
+from vae_lab.files import digest, expanded
 from vae_lab.runs import missing
 from vae_lab.verbs.sweeps.space import GRID, described, distribution, is_whole, one_of, values
 
@@ -116,11 +116,17 @@ def read(path: str | Path) -> Sweep:
     """Read a sweep's file.
 
     Raises:
-        LabError: If there is none, or it lacks something or holds something unknown.
+        LabError: If there is none, its name is not that of a folder, or it lacks something or
+            holds something unknown.
     """
     import yaml
 
     path = Path(path)
+    # Its trials would put a variable in once more, and go where nobody looks for them.
+    if str(expanded(path.stem)) != path.stem:
+        raise LabError(
+            f"{path} names the folder of its runs, and {path.stem!r} is none; rename it."
+        )
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
