@@ -1,7 +1,6 @@
 """What differs between runs and how they score: the numbers behind `lab compare`."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -33,7 +32,6 @@ _LIKELIHOODS = ("elbo", "reconstruction", "nll", "mc_nll", "ais_nll", "log_densi
 
 # Estimates, which by more draws are tighter or of something else: the note of each counts them.
 _ESTIMATES = ("nll", "mc_nll", "ais_nll", "parzen_log_density")
-_DRAWS = re.compile(r"\b\d+ (?:samples|codes|images|chains|temperatures|leapfrog)\b")
 
 # What a model is given to restore, and what another one reaches: neither is the model's doing.
 _GIVEN = ("corrupted", "pca_", "real_")
@@ -187,12 +185,18 @@ def _subject(run: Run, key: str) -> list[str | None]:
     if _name(key) in _LIKELIHOODS:
         found.append(known.get("likelihood"))
     if _name(key) in _ESTIMATES:
-        found += _DRAWS.findall(str(run.evaluation["metrics"].get(key, {}).get("protocol")))
+        found.append(_note(run, key))
     if key.endswith("/restored_squared_error"):
         # The more that an image is damaged, the less of it can be restored.
         damage = "model.corruption"
         found += [f"{k} {v}" for k, v in flatten(run.config) if f"{k}.".startswith(f"{damage}.")]
     return found
+
+
+def _note(run: Run, key: str) -> str:
+    """Return how a metric was measured, without on what."""
+    told = str(run.evaluation["metrics"].get(key, {}).get("protocol"))
+    return told.partition("; data ")[0]
 
 
 def _name(key: str) -> str:

@@ -88,7 +88,7 @@ class Sweep:
         """
         varied = self.parameters.get("config", {})
         chosen = (f"--config={v}" for v in varied.get("values", [varied.get("value", "")]))
-        words = (w.split("=", w.startswith("--")) for w in (*self.command, *chosen))
+        words = (word.split("=", 1) for word in (*self.command, *chosen))
         named = pairwise(chain.from_iterable(words))
         paths = {v: Path(v).expanduser() for option, v in named if option in ("-c", "--config")}
         # Settings may stand in a file's place, and a trial says best what is not there.
