@@ -125,3 +125,14 @@ def test_nor_are_they_in_bits_or_by_monte_carlo(three, key, note):
         path.write_text(json.dumps(report))
     columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
     assert columns[f"test/{key}"].best is None
+
+
+def test_what_is_exact_is_ranked_with_estimates(three):
+    for version, how in enumerate(("importance sampling, 5 samples an image", "exact")):
+        path = three / f"vae/version_{version}/metrics.json"
+        report = json.loads(path.read_text())
+        entry = {"value": 91.0 + version, "protocol": f"-log p(x), {how}; data Digits, seed 0"}
+        report["metrics"]["test/nll"] = entry
+        path.write_text(json.dumps(report))
+    columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
+    assert columns["test/nll"].best == 91

@@ -144,7 +144,9 @@ def _columns(runs: Sequence[Run]) -> Iterator[Column]:
     scores = [run.scores for run in runs]
     for key in union(scores):
         subjects = [_subject(run, key) for run in runs]
-        yield _column(key, [s.get(key) for s in scores], direction(key), subjects)
+        column = _column(key, [s.get(key) for s in scores], direction(key), subjects)
+        alike = len({_estimated(run, key) for run in runs} - {None}) < 2
+        yield replace(column, comparable=column.comparable and alike)
     curves = [{k: c for k, c in run.curves().items() if k.startswith("val/")} for run in runs]
     known = [dict(flatten(run.config)) for run in runs]
     for key in sorted(union(curves)):
@@ -184,8 +186,6 @@ def _subject(run: Run, key: str) -> list[str | None]:
         found.append(known.get("judge"))
     if _name(key) in _LIKELIHOODS:
         found.append(known.get("likelihood"))
-    if _name(key) in _ESTIMATES:
-        found.append(_note(run, key))
     if key.endswith("/restored_squared_error"):
         # The more that an image is damaged, the less of it can be restored.
         damage = "model.corruption"
@@ -193,10 +193,12 @@ def _subject(run: Run, key: str) -> list[str | None]:
     return found
 
 
-def _note(run: Run, key: str) -> str:
-    """Return how a metric was measured, without on what."""
-    told = str(run.evaluation["metrics"].get(key, {}).get("protocol"))
-    return told.partition("; data ")[0]
+def _estimated(run: Run, key: str) -> str | None:
+    """Return how a metric was estimated, if it was: what is exact compares with every estimate."""
+    if _name(key) not in _ESTIMATES or key not in run.scores:
+        return None
+    note = str(run.evaluation["metrics"][key].get("protocol")).partition("; data ")[0]
+    return None if "exact" in note else note
 
 
 def _name(key: str) -> str:
