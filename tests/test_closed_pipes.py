@@ -35,6 +35,21 @@ def test_a_verb_that_only_prints_ends_silently_by_a_broken_pipe(errors):
     assert lab("--help", errors=errors) == (141, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (["attribute", "{}", "--n=2"], ["attribute.json", "attribute.png"]),
+        (["gallery", "{}", "runs/Autoencoder/version_0"], ["gallery.md", "gallery.png"]),
+        (["invert", "{}", "--data=2", "--steps=1"], ["inverse.npz", "invert.png"]),
+        (["compare", "runs", "--html=c.html", "--curves=c.png"], ["c.html", "c.png"]),
+    ],
+)
+def test_a_verb_has_written_its_files_before_it_prints(run, monkeypatch, words, written):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # the first print meets the closed pipe
+    assert lab(*(word.format(run) for word in words)) == (141, "")
+    assert [name for name in written if not Path(name).exists()] == []
+
+
 def test_a_training_says_that_it_was_stopped_and_leaves_nothing_half_begun(here):
     said = "lab fit: stopped before the first checkpoint, nothing is kept.\n"
     assert lab(*FIT) == (141, said)

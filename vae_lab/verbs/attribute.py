@@ -89,8 +89,6 @@ def attribute(
     # What has attributes as labels has no class to be kept.
     keeper = jury.judge if jury and have_classes(others) else None
     found = moved(model, others, vector, kind, strengths, keeper)
-    ways = torch.linspace(-strength, strength, steps)
-    _draw(model, Batch(others.x[:n], others.y[:n]), vector, ways, attribute, output)
     about = data.protocol(split) | {
         "images": len(others.x),
         "trained_on": len(train.x),
@@ -98,7 +96,11 @@ def attribute(
         "checkpoint_sha256": known,
         "judge": jury and f"{jury.name}{jury.error}",
     }
-    _report(f"{type(model).__name__}, {attribute}", found, about, numbers)
+    _write(found, about, numbers)
+    ways = torch.linspace(-strength, strength, steps)
+    _draw(model, Batch(others.x[:n], others.y[:n]), vector, ways, attribute, output)
+    _print(f"{type(model).__name__}, {attribute}", found, about)
+    print(numbers)
 
 
 def _draw(
@@ -152,11 +154,19 @@ def _kind(
     return Labelled(name, names.index(name), eye.judge, train, others), eye
 
 
-def _report(title: str, found: "dict[str, Measure]", about: dict[str, Any], path: str) -> None:
-    """Print the shares, and write them down with their protocol."""
+def _write(found: "dict[str, Measure]", about: dict[str, Any], path: str) -> None:
+    """Write the shares down with their protocol."""
+    metrics = {name: share._asdict() for name, share in found.items()}
+    with atomic(path) as file:
+        file.write(json.dumps({"protocol": about, "metrics": metrics}, indent=2).encode() + b"\n")
+
+
+def _print(title: str, found: "dict[str, Measure]", about: dict[str, Any]) -> None:
+    """Print a row of shares for each step."""
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
+
+    from vae_lab.verbs.terminal import Terminal
 
     said = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
     known = ("moved", "gained", "kept", "both")
@@ -167,11 +177,7 @@ def _report(title: str, found: "dict[str, Measure]", about: dict[str, Any], path
         shares = [found[f"{kind}_{step}"] for kind in kinds]
         n = shares[0].note.partition(" ")[0]
         table.add_row(step.replace("_", " "), *map(_plus_minus, shares), n)
-    Console().print(table)
-    metrics = {name: share._asdict() for name, share in found.items()}
-    with atomic(path) as file:
-        file.write(json.dumps({"protocol": about, "metrics": metrics}, indent=2).encode() + b"\n")
-    print(path)
+    Terminal().print(table)
 
 
 def _plus_minus(share: "Measure") -> str:

@@ -9,7 +9,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import Run, checkpoint_of, find
 from vae_lab.verbs.options import at_least, distinct
-from vae_lab.verbs.picture import Split, check_images, save
+from vae_lab.verbs.picture import Split, check_images
 
 if TYPE_CHECKING:
     from vae_lab.verbs.comparing.comparison import Column
@@ -83,9 +83,10 @@ def gallery(
             if "samples" in able:
                 reseed(seed)
                 drawn[name] = model.sample(len(images.x))
-    save(pictures.gallery(images.x, restored, drawn), output)
+    pictures.save_png(pictures.gallery(images.x, restored, drawn), output)
     drawing = [run for run, name in zip(found, names, strict=True) if name in drawn]
     _tabulate([type(model).__name__ for model in models], found, drawing, table)
+    print(table, output, sep="\n")
 
 
 def _able(model: Any) -> set[str]:
@@ -142,27 +143,27 @@ def _check_numbers(word: str, run: Run) -> None:
 def _tabulate(
     classes: Sequence[str], runs: Sequence[Run], drawing: Sequence[Run], path: str
 ) -> None:
-    """Print the table and its notes, and write them down."""
+    """Write the table and its notes down, and print them."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from vae_lab.verbs.terminal import Terminal
 
     columns = _columns(runs)
     heads = ["model", "run", *(_METRICS[key] for key in columns), "training"]
     notes = list(_notes(runs, drawing, columns))
+    marked = _rows(classes, runs, list(columns.values()), "**{}**")
+    text = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *marked)]
+    with atomic(path) as file:
+        # A blank line between notes makes each a paragraph.
+        file.write("\n".join([*text, "", "\n\n".join(notes), ""]).encode())
     # A column a run: a terminal is too narrow for a column a metric.
     rows = _rows(classes, runs, list(columns.values()), "[bold]{}[/]")
     (_, *names), *lines = zip(heads, *rows, strict=True)
     printed = Table("", *names, box=SIMPLE_HEAD)
     for line in lines:
         printed.add_row(*line)
-    Console(highlight=False).print(printed, *notes, sep="\n")
-    marked = _rows(classes, runs, list(columns.values()), "**{}**")
-    text = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *marked)]
-    with atomic(path) as file:
-        # A blank line between notes makes each a paragraph.
-        file.write("\n".join([*text, "", "\n\n".join(notes), ""]).encode())
-    print(path)
+    Terminal().print(printed, *notes, sep="\n")
 
 
 def _columns(runs: Sequence[Run]) -> "dict[str, Column]":

@@ -99,6 +99,7 @@ def invert(
         found[name] = _find(model, f"{type(model).__name__} {known}", targets, how, seed)
     _write(codes, found)
     save(_picture(found), output)
+    _say(codes, found)
     protocol = f"{len(targets.x)} {about}, as many own samples; {restarts} restarts, {steps} steps"
     _print(found, f"{protocol} of Adam from {how.lr}, penalty {penalty}, seed {seed}")
 
@@ -194,6 +195,9 @@ def _write(path: str, found: Mapping[str, _Found]) -> None:
     }
     with atomic(path) as file:
         np.savez(file, **arrays)
+
+
+def _say(path: str, found: Mapping[str, _Found]) -> None:
     for run, one in found.items():
         n, d = one.codes["inverse"].shape
         print(f"{path}: {n:,} codes of {d} dimensions, {run}")
@@ -221,8 +225,9 @@ def _picture(found: Mapping[str, _Found]) -> "Tensor":
 def _print(found: Mapping[str, _Found], protocol: str) -> None:
     """Print a row a run: the squared errors of its own samples, and of the images."""
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
+
+    from vae_lab.verbs.terminal import Terminal
 
     caption = "squared error an image, summed over pixels: median, and mean ± standard error below"
     table = Table(box=SIMPLE, caption=f"{caption}; {protocol}", caption_justify="left")
@@ -234,7 +239,7 @@ def _print(found: Mapping[str, _Found], protocol: str) -> None:
         cells = [_spread(errors[key]) if key in errors else "" for key in _ERRORS]
         # Three short lines, as a terminal of 80 columns is narrow.
         table.add_row("\n".join([*name.rsplit("/", 1), who]), cells[0], share, *cells[1:])
-    Console(highlight=False).print(table)
+    Terminal().print(table)
 
 
 def _spread(errors: "Tensor") -> str:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from vae_lab.verbs.comparing.comparison import Comparison
 from vae_lab.verbs.comparing.evaluations import outdated
 from vae_lab.verbs.comparing.grouping import Groups
 from vae_lab.verbs.options import at_least, ends_in
+from vae_lab.verbs.terminal import Terminal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,18 +64,20 @@ def compare(
         found = _best(comparison, best, found)
         comparison = Comparison(found, metric or comparison.sorted_by)
     groups = None if over is None else Groups(comparison, over.split(","))
-    _print(groups or comparison)
     if html is not None:
         from vae_lab.verbs.comparing.page import page
 
         with atomic(html) as file:
             # A folder's name need not be text, and a page is.
             file.write(page(comparison, groups).encode(errors="replace"))
-        print(html)
     if curves is not None:
-        from vae_lab.verbs.picture import save
+        from vae_lab.pictures import save_png
 
-        save(_curves(comparison, found), curves)
+        save_png(_curves(comparison, found), curves)
+    # Last, as whoever reads it may go away at any line.
+    _print(groups or comparison)
+    for path in filter(None, (html, curves)):
+        print(path)
 
 
 def _sound(found: Sequence[Run]) -> Iterator[Run]:
@@ -154,7 +156,7 @@ def _title(comparison: Comparison, i: int) -> str:
 
 
 def _print(comparison: Comparison | Groups) -> None:
-    console = Console(highlight=False)
+    console = Terminal()
     if not console.is_terminal:
         # Whatever reads a pipe can scroll sideways; on a terminal, tables follow one another.
         console.width = 10_000

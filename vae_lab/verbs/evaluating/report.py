@@ -37,8 +37,9 @@ def merged(
 def show(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
     """Print what was found as a table."""
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
+
+    from vae_lab.verbs.terminal import Terminal
 
     table = Table(box=SIMPLE, caption=_sentence(protocol), caption_justify="left")
     table.add_column("metric", no_wrap=True)
@@ -55,7 +56,7 @@ def show(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
             "" if error is None else format(error, form),
             f"{measure.unit}: {measure.note}",
         )
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _judged(split: str, key: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
@@ -31,10 +32,11 @@ STATES = {
 @contextmanager
 def shown(study: "Study") -> Iterator[Callable[[int], object]]:
     """Show trials as they go: a live table on a terminal, else a line at the end of each."""
-    from rich.console import Console
     from rich.live import Live
 
-    console = Console()
+    from vae_lab.verbs.terminal import Terminal
+
+    console = Terminal()
     if not console.is_terminal:
         yield lambda number: print(_line(study.trials[number]), flush=True)
         return
@@ -117,16 +119,15 @@ def _minutes(trial: "FrozenTrial") -> str:
 
 
 def summarise(queue: "Trials") -> None:
-    """Print every trial, what failed and why, and the best, and draw them.
+    """Draw every trial, and print them, what failed and why, and the best.
 
     Raises:
         LabError: If a trial has failed, or none has a number, nor will have one.
     """
-    from rich.console import Console
+    from vae_lab.verbs.terminal import Terminal
 
-    study = queue.study
-
-    console = Console(highlight=False)
+    study, page = queue.study, _drawn(queue)
+    console = Terminal()
     if not console.is_terminal:
         console.width = 10_000  # whatever reads a pipe can scroll sideways
     console.print(_table(study, len(study.trials)))
@@ -134,9 +135,8 @@ def summarise(queue: "Trials") -> None:
     running = sum(trial.state.name == "RUNNING" for trial in study.trials)
     if running:
         print(f"running   {running} of other processes; the same command waits for none of them")
-    # Optuna gives a trial that was given up the value that it had last.
-    if any(trial.state.name == "COMPLETE" for trial in study.trials):
-        _show_best(queue)
+    if page:
+        _say_best(queue, page)
     elif not running:
         raise LabError(
             "no trial has come to an end that could be compared; mend what they say and remove "
@@ -149,6 +149,17 @@ def summarise(queue: "Trials") -> None:
         )
 
 
+def _drawn(queue: "Trials") -> Path | None:
+    """Draw all trials, if one has come to an end, and return the page."""
+    # Optuna gives a trial that was given up the value that it had last.
+    if not any(trial.state.name == "COMPLETE" for trial in queue.study.trials):
+        return None
+    page = queue.folder / "sweep.html"
+    with atomic(page) as file:
+        file.write(_page(queue.study).encode())
+    return page
+
+
 def _say_failed(queue: "Trials") -> int:
     """Say why trials have failed, and return how many."""
     failed = [trial for trial in queue.study.trials if "reason" in trial.user_attrs]
@@ -158,12 +169,9 @@ def _say_failed(queue: "Trials") -> int:
     return len(failed)
 
 
-def _show_best(queue: "Trials") -> None:
+def _say_best(queue: "Trials", page: Path) -> None:
     best = queue.study.best_trial
     print(f"best      trial {best.number}, {_number(best)}: {queue.path(best.number)}")
-    page = queue.folder / "sweep.html"
-    with atomic(page) as file:
-        file.write(_page(queue.study).encode())
     print(f"plots     {page}")
     print(f"next      lab compare {queue.folder}")
 
