@@ -71,3 +71,25 @@ def test_a_training_whose_words_all_go_into_one_pipe_does_not_end_well(here):
 def test_a_sweep_says_that_it_was_stopped(here):
     pytest.importorskip("optuna")
     assert lab("sweep", written()) == (141, "lab sweep: stopped; the same command goes on.\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("where", "status", "says"),
+    [
+        (">&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        (">/dev/full", 2, "lab --help: what it prints could not be written: No space left on"),
+    ],
+)
+def test_an_output_that_is_closed_or_full_costs_no_traceback(
+    monkeypatch, unbuffered, where, status, says
+):
+    if "/dev/full" in where and not Path("/dev/full").exists():
+        pytest.skip("needs Linux's /dev/full")
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    command = f"{sys.executable} -m vae_lab --help {where}"
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert ended.returncode == status
+    assert ended.stderr.startswith(says)
+    assert ended.stderr.count("\n") == bool(says)

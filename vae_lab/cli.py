@@ -10,7 +10,7 @@ from inspect import signature
 from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vae_lab import __version__, process, runs
 from vae_lab.errors import LabError
@@ -92,24 +92,47 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; exits with status 2 on bad input."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = argv[0] if argv else "--help"
-    if isinstance(sys.stdout, TextIOWrapper):
-        # A folder's name need not be text: it is printed as the bytes that it is.
-        sys.stdout.reconfigure(errors="surrogateescape")
+    _ready_outputs()
     try:
         _dispatch(verb, argv)
         sys.stdout.flush()  # while what cannot be written still has a say in the status
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read the output has seen enough; Python would complain once more at its exit.
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _silence(sys.stdout, sys.stderr)  # whoever read the output has seen enough
         sys.exit(141)  # what a shell says of a command that a closed pipe ended
     except Exception as error:
-        if (cause := _users(error)) is None:
+        if (cause := _users(error) or _outputs(error)) is None:
             raise
         print(f"lab {verb}: {cause}", file=sys.stderr)
         sys.exit(2)
+
+
+def _ready_outputs() -> None:
+    """Let what a shell has closed take all and keep nothing: who prints does not ask for it."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A folder's name need not be text: it is printed as the bytes that it is.
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def _silence(*streams: TextIO) -> None:
+    """Throw away what a stream is left with; Python would complain of it once more at its exit."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _outputs(error: Exception) -> LabError | None:
+    """Return why nothing can be printed any more, if that is what an error is about."""
+    if not isinstance(error, OSError):
+        return None
+    try:
+        print(flush=True)  # an error of something else leaves room for a line
+    except OSError as reason:
+        _silence(sys.stdout)
+        return LabError(f"what it prints could not be written: {reason.strerror}.")
+    return None
 
 
 def _users(error: BaseException | None) -> LabError | None:
