@@ -206,7 +206,6 @@ def test_what_cannot_be_moved_is_refused(run, monkeypatch):
         ({"steps": 4}, "--steps is odd and at least 3"),
         ({"n": 0}, "--n is at least 1"),
         ({"limit": -5}, "--limit is at least 1"),
-        ({"output": "attribute.json"}, "--numbers and --output are both attribute.json"),
     ):
         with pytest.raises(LabError, match=why):
             module.attribute(str(run), **options)

@@ -94,7 +94,6 @@ def test_what_cannot_stand_side_by_side_is_refused(lab, two, capfd, monkeypatch)
         (two, f"The numbers of {two[1]} are of other weights"),
         ([two[0], "--n=0"], "--n is at least 1"),
         ([two[0], f"{two[0]}/checkpoints/last.ckpt"], "version_0 is given twice"),
-        ([two[0], "--output=g.png", "--table=./g.png"], "--table and --output are both g.png"),
         ([two[0], "runs/nowhere"], "There is no runs/nowhere"),
     ):
         capfd.readouterr()

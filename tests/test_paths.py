@@ -9,6 +9,21 @@ from PIL import Image
 from vae_lab.data import Digits, ImageFolder
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["gallery", "--table=x.png"], "--table ends in .md; got 'x.png'"),
+        (["gallery", "--table="], "--table ends in .md; got ''"),
+        (["invert", "--codes=z"], "--codes ends in .npz; got 'z'"),
+        (["attribute", "--numbers=a.png"], "--numbers ends in .json; got 'a.png'"),
+    ],
+)
+def test_a_file_is_called_what_it_is(lab, capfd, words, says):
+    with pytest.raises(SystemExit):
+        lab(words[0], "run", words[1])
+    assert says in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("word", ["--output=~/pics/a.png", "--output ~/pics/a.png"])
 def test_a_home_is_found_where_no_shell_looked_for_it(lab, run, here, monkeypatch, word):
     monkeypatch.setenv("HOME", str(here / "home"))

@@ -175,7 +175,7 @@ def _check_files(argv: list[str]) -> None:
 def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     """Call a verb, with torch loaded if it needs that, once nothing cheaper is in its way."""
     given = _parsed(verb, function, args)
-    _check_output(function, given)
+    _check_outputs(function, given)
     if verb not in TORCHLESS:
         _check_runs(given, newest=verb not in EVERY_VERSION)
         process.tune()
@@ -184,11 +184,11 @@ def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
     function(**given)
 
 
-def _check_output(function: Callable[..., None], given: dict[str, Any]) -> None:
-    """Refuse an output that does not end as the one by default does."""
-    option = signature(function).parameters.get("output")
-    if option and (ending := Path(option.default or "").suffix):
-        ends_in(ending, output=given["output"])
+def _check_outputs(function: Callable[..., None], given: dict[str, Any]) -> None:
+    """Refuse a file that does not end as the one by default does: each is of another kind."""
+    for name, option in signature(function).parameters.items():
+        if isinstance(option.default, str) and (ending := Path(option.default).suffix):
+            ends_in(ending, **{name: given[name]})
 
 
 def _check_runs(given: dict[str, Any], newest: bool) -> None:

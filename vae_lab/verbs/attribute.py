@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import checkpoint_of, load_data, load_model
-from vae_lab.verbs.options import at_least, distinct
+from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import save
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ def attribute(
     if steps < 3 or steps % 2 == 0:
         raise LabError(f"--steps is odd and at least 3, as many to either side; got {steps}.")
     at_least(1, n=n, limit=limit)
-    distinct(numbers=numbers, output=output)
     known = digest(checkpoint_of(run))
     if judge not in (None, "inception") and digest(checkpoint_of(judge)) == known:
         raise LabError(f"{judge} is the model itself, which judges no edits of its own.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import Run, checkpoint_of, find
-from vae_lab.verbs.options import at_least, distinct
+from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def gallery(
 
     Raises:
         LabError: If a run cannot be loaded, can neither restore nor draw images, is of other
-            images than the first or is given twice, if its numbers are of other weights than it
-            has now, or if both outputs are one file.
+            images than the first or is given twice, or if its numbers are of other weights than
+            it has now.
     """
     import torch
 
@@ -63,7 +63,6 @@ def gallery(
     from vae_lab.runs import load_data, load_model
 
     at_least(1, n=n)
-    distinct(table=table, output=output)
     found = [find(run) for run in runs]
     _check_twice(found)
     for word, run in zip(runs, found, strict=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vae_lab.errors import LabError
 from vae_lab.runs import checkpoint_of
 from vae_lab.verbs.bar import bar
-from vae_lab.verbs.options import at_least, distinct
+from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, one_name, save
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def invert(
     from vae_lab.metrics.inversion import Search, check_invertible
     from vae_lab.runs import load_data, load_model
 
-    distinct(codes=codes, output=output)
     at_least(1, steps=steps, restarts=restarts, data=data)
     how = Search(steps, restarts, penalty)
     names = _names(runs)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vae_lab.errors import LabError
 
-__all__ = ["at_least", "distinct", "ends_in"]
+__all__ = ["at_least", "ends_in"]
 
 
 def at_least(least: int, **options: int | None) -> None:
@@ -16,17 +16,6 @@ def at_least(least: int, **options: int | None) -> None:
     for name, value in options.items():
         if value is not None and value < least:
             raise LabError(f"--{name} is at least {least}; got {value}.")
-
-
-def distinct(**outputs: str) -> None:
-    """Refuse two options of which the later would write over what the earlier has written.
-
-    Raises:
-        LabError: If both name one file.
-    """
-    (first, path), (second, other) = outputs.items()
-    if Path(path).resolve() == Path(other).resolve():
-        raise LabError(f"--{first} and --{second} are both {other}; give one another name.")
 
 
 def ends_in(ending: str, **outputs: str | None) -> None:
