@@ -148,9 +148,13 @@ def _targets(
 
     if files and n is not None:
         raise LabError("Give --images or --data, not both.")
+    conditional, name = isinstance(model, Conditional), type(model).__name__
+    if (files or y is not None) and conditional and not model.classes:
+        kind = type(model.condition).__name__
+        raise LabError(f"This {name}'s condition, {kind}, comes with the data only: --data N.")
     if files:
-        if isinstance(model, Conditional) and y is None:
-            raise LabError(f"A {type(model).__name__} decodes under a condition: give files a --y.")
+        if conditional and y is None:
+            raise LabError(f"A {name} decodes under a condition: give files a --y.")
         x = _read(files, model.shape)
         found, about = Batch(x, x.new_zeros(len(x))), "files"
     else:
