@@ -58,8 +58,8 @@ def has_attributes(model: Any) -> None:
     """Refuse a model whose condition is a class or an image."""
     if model.classes or model.condition.planes:
         raise LabError(
-            f"This {type(model).__name__}'s condition is a {type(model.condition).__name__}, and "
-            "has no attributes that go from low to high."
+            f"This {type(model).__name__}'s condition, {type(model.condition).__name__}, has no "
+            "attributes that go from low to high."
         )
 
 

@@ -81,9 +81,11 @@ def given_class(model: Any, k: int, n: int) -> Tensor:
 def has_classes(model: Any) -> None:
     """Refuse a model whose condition is something else than a class."""
     if not model.classes:
+        images = "comes with images: `lab complete` draws what it leaves open"
+        attributes = "goes from low to high: `lab sample --y all` draws that"
         raise LabError(
-            f"This {type(model).__name__}'s condition is no class but a "
-            f"{type(model.condition).__name__}, whose conditions come with images: `lab complete`."
+            f"This {type(model).__name__}'s condition, {type(model.condition).__name__}, is no "
+            f"class, but {images if model.condition.planes else attributes}."
         )
 
 
