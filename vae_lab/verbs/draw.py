@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from vae_lab.runs import expand
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, one_name, picture, save
+from vae_lab.verbs.picture import Split, each, one_name, picture, save
 
 __all__ = [
     "complete",
@@ -48,7 +48,8 @@ def sample(
         save(picture(kind, runs[0], **options), output)
         return
     options["width"] = max(WIDTH // 4, 2 * WIDTH // len(runs))
-    save(beside([picture(kind, run, name=one_name(run), **options) for run in runs]), output)
+    drawn = each(runs, lambda run: picture(kind, run, name=one_name(run), **options))
+    save(beside(drawn), output)
 
 
 def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
@@ -128,17 +129,18 @@ def filters(runs: list[str], output: str = "filters.png") -> None:
     """
     from vae_lab.pictures import stacked
 
-    panels = [picture("filters", path, name=name) for name, path in _named(runs)]
-    save(stacked(panels), output)
+    drawn = each([*_spelled(runs)], lambda run: picture("filters", run, name=_title(run)))
+    save(stacked(drawn), output)
 
 
-def _named(words: Iterable[str]) -> Iterator[tuple[str, str | Path]]:
-    """Yield a title and what to load for each run, and for each checkpoint by itself."""
+def _spelled(words: Iterable[str]) -> Iterator[str]:
+    """Yield each run, and each checkpoint by itself."""
     for word in words:
-        if Path(word).is_file():
-            yield word, word
-        else:
-            yield from ((run.name, run.path) for run in expand([word]))
+        yield from [word] if Path(word).is_file() else (str(run.path) for run in expand([word]))
+
+
+def _title(run: str) -> str:
+    return run if Path(run).is_file() else one_name(run)
 
 
 def traverse(
@@ -169,7 +171,7 @@ def traverse(
     images: tuple[Split, int] = ("val", max(1000, image + 1))
     at_least(1, steps=steps, rows=rows)
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
-    drawn = [picture("traversals,sweeps", run, images, **options) for run in runs]
+    drawn = each(runs, lambda run: picture("traversals,sweeps", run, images, **options))
     if len(runs) > 1:
         drawn = [captioned(d, one_name(run)) for d, run in zip(drawn, runs, strict=True)]
     save(beside(drawn) if len(runs) > 1 else drawn[0], output)

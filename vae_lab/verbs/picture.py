@@ -1,6 +1,6 @@
 """From a run to a picture on disk: what the drawing verbs share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from vae_lab.contracts import Images
 
-__all__ = ["Split", "check_images", "one_name", "picture", "save"]
+__all__ = ["Split", "check_images", "each", "one_name", "picture", "save"]
 
 Split = Literal["train", "val", "test"]
 
@@ -55,6 +55,19 @@ def picture(
         )
     with torch.inference_mode():
         return DRAWINGS[drawing].draw(model, batch, **options)
+
+
+def each(runs: Sequence[str], draw: Callable[[str], "Tensor"]) -> "list[Tensor]":
+    """Draw of each run; where they are several, an error says of which it is."""
+    drawn = []
+    for run in runs:
+        try:
+            drawn.append(draw(run))
+        except LabError as error:
+            if len(runs) == 1 or run in str(error):
+                raise
+            raise LabError(f"{run}: {error}") from error
+    return drawn
 
 
 def _possible(drawings: Sequence[str], model: Any) -> str:
