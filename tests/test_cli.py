@@ -289,7 +289,7 @@ def test_going_on_with_what_is_refused_keeps_the_configuration(lab, run):
         (["encode", "{run}", "--limit=-4"], "--limit is at least 1"),
         (["reconstruct", "{run}", "--n=0"], "--n is at least 1"),
         (["traverse", "{run}", "--image=5000"], "there is no image 5000"),
-        (["traverse", "{run}", "--image=-1"], "there is no image -1"),
+        (["traverse", "{run}", "--image=-1"], "--image is at least 0; got -1"),
         (["scatter", "{run}", "{auto}", "--prior"], "Autoencoder/version_0: the picture 'beside"),
         (["traverse", "{run}", "--steps=0"], "--steps is at least 1"),
         (["interpolate", "{run}", "--steps=0"], "--steps is at least 1"),

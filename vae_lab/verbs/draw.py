@@ -157,7 +157,8 @@ def traverse(
 
     Args:
         runs: Run folders or checkpoints.
-        image: Number of the validation image to start from.
+        image: Number of the validation image to start from; of a model that encodes none, of the
+            draw of its codes, as a seed is.
         span: How far to move to either side of zero; by default 3 where codes have a standard
             normal prior, 2 where nothing encodes, else as far as the codes themselves go, but
             for a hundredth at each end. An InfoGAN's codes know how far they go, and how many
@@ -169,6 +170,7 @@ def traverse(
     from vae_lab.pictures import beside, captioned
 
     images: tuple[Split, int] = ("val", max(1000, image + 1))
+    at_least(0, image=image)
     at_least(1, steps=steps, rows=rows)
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
     drawn = each(runs, lambda run: picture("traversals,sweeps", run, images, **options))
