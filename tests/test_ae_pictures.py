@@ -126,7 +126,7 @@ def test_a_first_layer_that_shows_nothing_is_refused(encoder):
 
 
 def test_a_model_without_an_encoder_has_no_filters():
-    with pytest.raises(LabError, match="Identity has no encoder"):
+    with pytest.raises(LabError, match="Identity has no encoder network"):
         DRAWINGS["filters"].check(nn.Identity(), "The picture 'filters'")
 
 

@@ -11,7 +11,7 @@ from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.codes import Uniform
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
-from vae_lab.models import GAN, VAE, Autoencoder, GaussianMixture, InfoGAN, KMeans
+from vae_lab.models import GAN, VAE, Autoencoder, FeedForward, GaussianMixture, InfoGAN, KMeans
 from vae_lab.nets import MLPCritic, MLPGenerator
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, TopDown, VampPrior
@@ -84,6 +84,12 @@ def test_codes_that_are_a_choice_are_not_moved(kind, make):
     with pytest.raises(LabError, match=f"{kind}.*real codes.*{type(model).__name__} are discrete"):
         DRAWINGS[kind].check(model, f"The picture {kind!r}")
     assert not Pictures()._wanted(kind, model)
+
+
+@pytest.mark.parametrize("kind", ["completions", "class_rows", "attribute_rows", "transfer"])
+def test_a_guess_is_refused_for_what_it_cannot_do(kind):
+    with pytest.raises(LabError, match=r"can (sample|encode); FeedForward cannot"):
+        DRAWINGS[kind].check(FeedForward(SHAPE), kind)
 
 
 def test_only_what_the_decoder_sees_is_moved(decoded, monkeypatch):

@@ -183,7 +183,7 @@ def _first_layer(model: Any) -> Tensor:
     # Of two, the one that encodes.
     encoder = getattr(bottom, "averaged_encoder", None) or getattr(bottom, "encoder", None)
     if not isinstance(encoder, nn.Module):
-        raise LabError(f"{type(model).__name__} has no encoder, and so no filters to draw.")
+        raise LabError(f"{type(model).__name__} has no encoder network, and so no filters to draw.")
     return pictures.first_layer(encoder, bottom.shape)
 
 
@@ -223,23 +223,23 @@ DRAWINGS = {
     "filters": Drawing(filters, (), images=0, look=_first_layer),
     "samples": Drawing(samples, (Samples,), images=0, conditional=True, look=_has_classes_if_any),
     "class_rows": Drawing(
-        class_rows, (Conditional, Samples), images=0, conditional=True, look=has_classes
+        class_rows, (Samples, Conditional), images=0, conditional=True, look=has_classes
     ),
     "transfer": Drawing(
-        transfer, (Conditional, Encodes, Decodes), conditional=True, look=has_classes
+        transfer, (Encodes, Decodes, Conditional), conditional=True, look=has_classes
     ),
     "attribute_rows": Drawing(
-        attribute_rows, (Conditional, Samples), images=2, conditional=True, look=has_attributes
+        attribute_rows, (Samples, Conditional), images=2, conditional=True, look=has_attributes
     ),
     "attribute_walks": Drawing(
         attribute_walks,
-        (Conditional, Encodes, Decodes),
+        (Encodes, Decodes, Conditional),
         images=2,
         conditional=True,
         look=has_attributes,
     ),
     "completions": Drawing(
-        completions, (Conditional, Samples), conditional=True, look=has_no_classes
+        completions, (Samples, Conditional), conditional=True, look=has_no_classes
     ),
     "manifold": Drawing(manifold, (Decodes,), latent_dim=2, look=_needs_real_codes("manifold")),
     "traversals": Drawing(
