@@ -75,7 +75,7 @@ def test_a_plane_is_drawn_as_far_as_the_prior_goes(decoded, make, low, high):
     assert torch.equal(z, decoded("manifold", model, NOTHING))
 
 
-@pytest.mark.parametrize("kind", ["manifold", "traversals"])
+@pytest.mark.parametrize("kind", ["manifold", "traversals", "interpolation"])
 @pytest.mark.parametrize(
     "make", [gumbel, partial(GaussianMixture, SHAPE, 2, 2), partial(KMeans, SHAPE, 2)]
 )

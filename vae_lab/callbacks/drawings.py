@@ -250,7 +250,13 @@ DRAWINGS = {
     "inverted_walks": Drawing(
         inverted_walks, (Decodes,), images=2, costly=True, look=has_no_encoder
     ),
-    "interpolation": Drawing(interpolation, (Encodes, Decodes), images=2, conditional=True),
+    "interpolation": Drawing(
+        interpolation,
+        (Encodes, Decodes),
+        images=2,
+        conditional=True,
+        look=_needs_real_codes("interpolation"),
+    ),
     "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True),
     "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),
     "likelihood_curve": Drawing(likelihood_curve, (Converges,), images=0),
