@@ -15,6 +15,7 @@ import yaml
 from conftest import FIT
 from PIL import Image
 
+from vae_lab.cli import main
 from vae_lab.runs import Run
 
 
@@ -71,6 +72,17 @@ def test_a_verb_draws_a_picture_from_a_run_or_a_checkpoint(lab, run, verb):
     first, again = (np.asarray(Image.open(path)) for path in (f"{verb}.png", "deep/again.png"))
     assert np.array_equal(first, again)
     assert first.std() > 10
+
+
+def test_fewer_images_than_were_asked_for_are_told(run, capfd):
+    main(["interpolate", str(run), "--pairs=1000"])
+    main(["gallery", str(run), "--n=300"])
+    said = [line for line in capfd.readouterr().err.splitlines() if "asked for" in line]
+    wanted = ("2,000", "300")
+    assert said == [f"There are 100 val images; {n} were asked for." for n in wanted]
+    # Nobody asked for the thousand that say how far codes go.
+    main(["traverse", str(run)])
+    assert "asked for" not in capfd.readouterr().err
 
 
 def test_codes_go_to_a_file(lab, run):

@@ -9,7 +9,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import atomic, digest
 from vae_lab.runs import Run, checkpoint_of, find
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, check_images
+from vae_lab.verbs.picture import Split, check_images, say_if_fewer
 
 if TYPE_CHECKING:
     from vae_lab.verbs.comparing.comparison import Column
@@ -73,6 +73,7 @@ def gallery(
     models: list[Any] = [load_model(run) for run in runs]
     names = _names(models, found)
     images = data[0].images(split, n)
+    say_if_fewer(images, n, split)
     restored, drawn = {}, {}
     with torch.inference_mode():
         for name, model in zip(names, models, strict=True):

@@ -1,5 +1,6 @@
 """From a run to a picture on disk: what the drawing verbs share."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +12,9 @@ from vae_lab.runs import find
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vae_lab.contracts import Images
+    from vae_lab.contracts import Batch, Images
 
-__all__ = ["Split", "check_images", "each", "one_name", "picture", "save"]
+__all__ = ["Split", "check_images", "each", "one_name", "picture", "save", "say_if_fewer"]
 
 Split = Literal["train", "val", "test"]
 
@@ -43,6 +44,8 @@ def picture(
     model = runs.load_model(run)
     drawing = _possible(drawing.split(","), model)
     nothing = Batch(torch.empty(0), torch.empty(0))
+    # Of more images than these it only looks how far codes or attributes go.
+    asked = 0 if images is None else options.get("n", 2 * options.get("pairs", 0))
     needed = DRAWINGS[drawing].images
     if images is None and needed and (needed > 1 or not isinstance(model, Samples)):
         # Their codes say where to look, in the place of a prior; or their attributes how far.
@@ -53,6 +56,8 @@ def picture(
             f"The picture {drawing!r} is drawn from {needed} images at least; "
             f"there are {len(batch.x)}."
         )
+    if images is not None:
+        say_if_fewer(batch, asked, images[0])
     with torch.inference_mode():
         return DRAWINGS[drawing].draw(model, batch, **options)
 
@@ -68,6 +73,12 @@ def each(runs: Sequence[str], draw: Callable[[str], "Tensor"]) -> "list[Tensor]"
                 raise
             raise LabError(f"{run}: {error}") from error
     return drawn
+
+
+def say_if_fewer(batch: "Batch", asked: int, split: str) -> None:
+    """Say that fewer images are drawn than were asked for, as there are no more."""
+    if (found := len(batch.x)) < asked:
+        print(f"There are {found:,} {split} images; {asked:,} were asked for.", file=sys.stderr)
 
 
 def _possible(drawings: Sequence[str], model: Any) -> str:
