@@ -112,3 +112,11 @@ def test_verbs_draw_attributes_where_there_are_no_classes(model, batch, drawn, m
     assert drawn[1][-1].startswith("attribute 1: the code of the image on the left")
     with pytest.raises(LabError, match=r"AttributeCondition, is no class, .*`lab sample --y all`"):
         sample(["run"], y=7)
+
+
+def test_attributes_that_have_no_room_are_counted(batch, drawn):
+    model = CVAE(SHAPE, 3, condition=partial(AttributeCondition, attributes=8)).eval()
+    many = batch._replace(y=torch.rand(51, 8))
+    for kind, place in (("attribute_rows", 2), ("attribute_walks", 3)):
+        DRAWINGS[kind].draw(model, many, n=2)
+        assert drawn[-1][place].endswith(" (the first 6 of 8 attributes)")

@@ -34,7 +34,7 @@ def attribute_rows(
         reseed(seed)
         rows.append(model.sample(n, y.expand(n, -1)))
         captions.append(f"y{number} = {value:.2g}")
-    title = headed(model, name)
+    title = headed(model, name) + _left_out(batch.y)
     return pictures.class_rows(torch.cat(rows), captions, title, width, "value of an attribute")
 
 
@@ -48,6 +48,7 @@ def attribute_walks(model: Any, batch: Batch, n: int = 4) -> Tensor:
         number = moved[k][0]
         images = [model.decode(model.transfer(z, y, to), to) for *_, to in moved[k : k + steps]]
         title = f"attribute {number}: the code of the image on the left, y{number} of the column"
+        title += _left_out(batch.y)
         captions = [f"{value:.2g}" for _, value, _ in moved[k : k + steps]]
         sheet = torch.stack(images, 1).flatten(0, 1)
         blocks.append(pictures.transfer(x, sheet, captions, title))
@@ -61,6 +62,11 @@ def has_attributes(model: Any) -> None:
             f"This {type(model).__name__}'s condition, {type(model.condition).__name__}, has no "
             "attributes that go from low to high."
         )
+
+
+def _left_out(y: Tensor) -> str:
+    """Return what a title ends with where not all attributes (N, A) are drawn."""
+    return f" (the first {MOST} of {y.shape[1]} attributes)" if y.shape[1] > MOST else ""
 
 
 def _moved(y: Tensor, known: Tensor, steps: int) -> Iterator[tuple[int, float, Tensor]]:

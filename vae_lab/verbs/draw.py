@@ -33,8 +33,8 @@ def sample(
     Args:
         runs: Run folders or checkpoints.
         n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
-        y: The class that a model is to draw; `all` draws one row a class, or a value of an
-            attribute, its columns of one code.
+        y: The class that a model is to draw; `all` draws one row a class, or a value of one of the
+            first six attributes, its columns of one code.
         seed: The same seed draws the same images.
         output: PNG to write.
     """
@@ -53,7 +53,7 @@ def sample(
 
 
 def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
-    """Draw the codes of images under every class, or under attributes from low to high.
+    """Draw the codes of images under every class, or the first six attributes from low to high.
 
     Args:
         run: Run folder or checkpoint.
