@@ -319,6 +319,13 @@ def test_the_likelihood_counts_unknown_pixels_alone(kind, known):
     torch.testing.assert_close(mean[~hidden], x[~hidden], rtol=0, atol=1e-8)
 
 
+def test_a_known_pixel_that_is_grey_stays_grey():
+    x = torch.rand(5, 1, 8, 8)
+    y = quadrants(x, 2)
+    told = FeedForward((1, 8, 8), condition=PartialCondition).eval()(y)
+    torch.testing.assert_close(told[y[:, 1:] > 0], x[y[:, 1:] > 0])
+
+
 def test_the_guess_without_a_code_has_an_exact_likelihood():
     torch.manual_seed(0)
     x = torch.rand(6, 1, 8, 8).round()

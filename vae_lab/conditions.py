@@ -193,8 +193,8 @@ class PartialCondition(ImageCondition):
     r"""A part of the image itself, to be completed, as data with `quadrants` show it.
 
     y is the image, black where it is unknown, and as its last channel the mask of what is known.
-    Whatever the decoder puts out, known black and white pixels come out as they are: their
-    probability is one, and the likelihood counts the unknown alone.
+    Whatever the decoder puts out, known pixels come out as they are: the probability of black and
+    white ones is one, and the likelihood counts the unknown alone.
 
     .. math:: \log p(x | z, y) = \sum_{i \text{ unknown}} \log p(x_i | z, y)
 
@@ -235,7 +235,8 @@ class PartialCondition(ImageCondition):
 
     def settle(self, output: Tensor, y: Tensor | None) -> Tensor:
         seen, known = self._split(y)
-        certain = CERTAIN * (2 * seen - 1)
+        # What was drawn black and white may come as the grey that it was drawn from.
+        certain = seen.logit().clamp(-CERTAIN, CERTAIN)
         return torch.where(known > 0.5, certain, at_least_single(output))
 
     def _split(self, y: Tensor | None) -> tuple[Tensor, Tensor]:
