@@ -110,8 +110,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _ready_outputs() -> None:
     """Let what a shell has closed take all and keep nothing: who prints does not ask for it."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stdout or os.fdopen(_nowhere(), "w")
+    sys.stderr = sys.stderr or os.fdopen(_nowhere(), "w")
     if isinstance(sys.stdout, TextIOWrapper):
         # A folder's name need not be text: it is printed as the bytes that it is.
         sys.stdout.reconfigure(errors="surrogateescape")
@@ -120,7 +120,11 @@ def _ready_outputs() -> None:
 def _silence(*streams: TextIO) -> None:
     """Throw away what a stream is left with; Python would complain of it once more at its exit."""
     for stream in streams:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        os.dup2(_nowhere(), stream.fileno())
+
+
+def _nowhere() -> int:
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def _outputs(error: Exception) -> LabError | None:
