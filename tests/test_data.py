@@ -144,6 +144,8 @@ def test_a_larger_draw_contains_the_smaller_one():
 def test_a_draw_is_told_in_the_protocol():
     assert {"limit", "limit_seed"}.isdisjoint(Digits().protocol("test"))
     assert "limit_seed" not in Digits(limit=5).protocol("test")
+    assert "val_size" not in Digits().protocol("test")
+    assert Digits(val_size=40).protocol("test")["val_size"] == 40
     told = Digits(limit=50, limit_seed=2).protocol("test")
     assert (told["limit"], told["limit_seed"]) == (50, 2)
 

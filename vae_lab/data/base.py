@@ -169,7 +169,7 @@ class ImageData(LightningDataModule, ABC):
     def protocol(self, name: str) -> dict[str, Any]:
         """Say which images a number was measured on, and what was special of those trained on."""
         special: dict[str, Any] = {"shift": self.shift or None, "quadrants": self.quadrants}
-        special |= {"limit": self.limit, "limit_seed": self.limit_seed}
+        special |= {"limit": self.limit, "limit_seed": self.limit_seed, "val_size": self.val_size}
         special |= {"resize": self.resize and list(self.resize), "pad": self.pad or None}
         return {
             "data": type(self).__name__,
