@@ -12,7 +12,7 @@ HOUSE = Path(vae_lab.__file__).parent
 FLOORS = (
     {"errors"},
     {"checkpoints", "contracts", "fetch", "files", "image_files", "parsing", "precision"}
-    | {"process", "provenance", "randomness"},
+    | {"process", "provenance", "randomness", "words"},
     {"adversarial_losses", "codes", "corruptions", "likelihoods", "losses", "nets"},
     {"conditions", "penalties", "posteriors"},
     {"priors"},

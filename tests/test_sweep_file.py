@@ -58,6 +58,13 @@ def test_random_and_bayes_draw_from_every_distribution(write, method):
         assert "epochs" not in p
 
 
+def test_every_file_that_the_command_names_is_known(write):
+    for name in ("a.yaml", "b=4.yaml"):  # whose equals sign is its own
+        Path(name).write_text("{}")
+    given = sweep_file.read(write(command=["--config=a.yaml", "--config", "b=4.yaml"]))
+    assert list(given.configs) == ["a.yaml", "b=4.yaml"]
+
+
 def test_the_same_sweep_draws_the_same(write):
     space = {"x": {"min": 0.0, "max": 1.0}}
     found = []

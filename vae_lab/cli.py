@@ -8,13 +8,13 @@ from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from io import TextIOWrapper
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
 from vae_lab import __version__, process, runs
 from vae_lab.errors import LabError
 from vae_lab.verbs.options import ends_in
+from vae_lab.words import followed
 
 __all__ = ["main"]
 
@@ -165,8 +165,7 @@ def _dispatch(verb: str, argv: list[str]) -> None:
 
 def _check_files(argv: list[str]) -> None:
     """Refuse a file that is not there, for which Lightning would first be waited."""
-    words = [part for word in argv for part in word.split("=", word.startswith("--"))]
-    for option, value in pairwise(words):
+    for option, value in followed(argv):
         path = Path(value).expanduser()
         if option in ("--config", "--ckpt_path") and path.suffix in (".yaml", ".ckpt"):
             runs.check_exists(str(path))

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain, pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import digest, expanded
 from vae_lab.runs import missing
 from vae_lab.verbs.sweeps.space import GRID, described, distribution, is_whole, one_of, values
+from vae_lab.words import followed
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -88,8 +89,7 @@ class Sweep:
         """
         varied = self.parameters.get("config", {})
         chosen = (f"--config={v}" for v in varied.get("values", [varied.get("value", "")]))
-        words = (word.split("=", 1) for word in (*self.command, *chosen))
-        named = pairwise(chain.from_iterable(words))
+        named = followed((*self.command, *chosen))
         paths = {v: Path(v).expanduser() for option, v in named if option in ("-c", "--config")}
         # Settings may stand in a file's place, and a trial says best what is not there.
         return {value: digest(path) for value, path in paths.items() if os.path.isfile(path)}
