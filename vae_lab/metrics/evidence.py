@@ -13,7 +13,6 @@ from vae_lab.metrics.conditional import from_prior
 from vae_lab.metrics.hamiltonian import LEAPFROGS
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure, batches, device_of, finite, seeded
-from vae_lab.posteriors import BottomUp
 
 __all__ = ["annealing", "bounds", "density", "likelihood_kind", "passes"]
 
@@ -129,8 +128,8 @@ def _activity(model: Any, images: Batch) -> Measure:
     note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
     if moved:
         note += ", measured from the mean of its condition's prior in that one's deviations"
-    if isinstance(getattr(model, "family", None), BottomUp):
-        note += ", the upper layer's that of the lower one's mean"
+    if about := getattr(getattr(model, "family", None), "about_mean", None):
+        note += f", {about}"
     return Measure(active_units(torch.cat(means)), "dimensions", note)
 
 

@@ -38,9 +38,11 @@ class Family(nn.Module, ABC):
         features: How many features of an image it needs.
         visible: How many of the code's first dimensions the decoder sees.
         classes: Size of a one-hot group of the code; None if codes are real numbers.
+        about_mean: What a posterior's `mean` is, where it is not that of all its codes.
     """
 
     classes: int | None = None
+    about_mean: str | None = None
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -76,6 +76,8 @@ class BottomUp(Family):
         Burda et al., Importance Weighted Autoencoders, 2016. https://arxiv.org/abs/1509.00519
     """
 
+    about_mean = "the upper layer's that of the lower one's mean"
+
     def __init__(
         self,
         latent_dim: int,
