@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
@@ -33,13 +34,14 @@ class Mixture(CodeDensity):
     def log_prob(self, z: Tensor) -> Tensor:
         mean, log_variance = map(doubled, self.parts)
         precision = (-log_variance).exp()
-        # The square multiplied out is two matrix products and no tensor of size (..., K, D); its
+        # The square multiplied out is a matrix product and no tensor of size (..., K, D); its
         # terms cancel, which takes the digits of double precision.
         wide = doubled(z)
-        square = wide.square() @ precision.T - 2 * wide @ (precision * mean).T
-        constant = (precision * mean.square() + log_variance + math.log(2 * math.pi)).sum(1)
-        log_probs: Tensor = (-0.5 * (square + constant)).to(z)
-        return (self.log_weights + log_probs).logsumexp(-1)
+        slopes = torch.cat([-0.5 * precision, precision * mean], 1)
+        constant = precision * mean.square() + log_variance + math.log(2 * math.pi)
+        offsets = doubled(self.log_weights) - 0.5 * constant.sum(1)
+        log_joint = linear(torch.cat([wide.square(), wide], -1), slopes, offsets)
+        return log_joint.logsumexp(-1).to(z)
 
     def sample(self, n: int) -> Tensor:
         k = torch.multinomial(self.log_weights.exp(), n, replacement=True)
