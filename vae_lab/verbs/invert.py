@@ -61,7 +61,7 @@ def invert(
 
     Args:
         runs: Run folders or checkpoints.
-        images: Files to invert.
+        images: Files to invert, prepared as the runs prepare their own images.
         data: How many of the runs' own images to invert, by default 20.
         split: Where those come from.
         y: The class to decode under; by default that of each image.
@@ -155,7 +155,7 @@ def _targets(
     if files:
         if conditional and y is None:
             raise LabError(f"A {name} decodes under a condition: give files a --y.")
-        x = _read(files, model.shape)
+        x = _read(files, source)
         found, about = Batch(x, x.new_zeros(len(x))), "files"
     else:
         found = source.images(split, 20 if n is None else n)
@@ -163,17 +163,20 @@ def _targets(
     return found if y is None else found._replace(y=given_class(model, y, len(found.x))), about
 
 
-def _read(files: list[str], shape: tuple[int, int, int]) -> "Tensor":
-    """Read images as a model takes them, shape (N, C, H, W)."""
+def _read(files: list[str], source: Any) -> "Tensor":
+    """Read images as `source` prepares its own, shape (N, C, H, W)."""
     from functools import partial
 
     import torch
-    from torchvision.transforms.functional import to_tensor
+    from torchvision.transforms.functional import pil_to_tensor
 
+    from vae_lab.data.pixels import prepare
     from vae_lab.image_files import open_image, opened
 
-    opener = partial(open_image, channels=shape[0], size=(shape[1], shape[2]))
-    return torch.stack([to_tensor(opened(Path(file), opener)) for file in files])
+    channels, size = source.shape[0], source.size
+    opener = partial(open_image, channels=channels, size=size)
+    pixels = torch.stack([pil_to_tensor(opened(Path(file), opener)) for file in files])
+    return prepare(pixels, channels, size, source.pad, source.binarize == "threshold") / 255
 
 
 def _search(model: Any, sets: "list[Batch]", how: "Search", seed: int) -> "list[Tensor]":
