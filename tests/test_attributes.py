@@ -56,6 +56,8 @@ def test_rows_go_from_low_to_high_and_columns_share_a_code(model, batch, drawn):
     assert torch.equal(codes, codes[:1, :1].expand_as(codes))
     assert len(codes[0, 0].unique()) == 6
     assert captions[0] == "y1 = 0.02"
+    DRAWINGS["attribute_rows"](model, batch, ["bright", "dark"], n=6)
+    assert drawn[1][1][0] == "bright = 0.02"
     assert captions[5:] == ["y2 = -4.8", "y2 = -2.4", "y2 = 0", "y2 = 2.4", "y2 = 4.8"]
 
 
@@ -109,7 +111,7 @@ def test_verbs_draw_attributes_where_there_are_no_classes(model, batch, drawn, m
     sample(["run"], y="all")
     assert drawn[0][-1] == "value of an attribute"
     transfer("run")
-    assert drawn[1][-1].startswith("attribute 1: the code of the image on the left")
+    assert drawn[1][-1].startswith("the code of the image on the left, y1 of the column")
     with pytest.raises(LabError, match=r"AttributeCondition, is no class, .*`lab sample --y all`"):
         sample(["run"], y=7)
 

@@ -1,11 +1,13 @@
 """How far codes are drawn, of which models, and what a drawing waits for."""
 
+import shutil
 from functools import partial
 
 import pytest
 import torch
+from PIL import Image
 
-from vae_lab import runs
+from vae_lab import pictures, runs
 from vae_lab.callbacks import Pictures
 from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.codes import Uniform
@@ -113,3 +115,21 @@ def test_filters_wait_for_no_images(monkeypatch):
     monkeypatch.setattr(runs, "load_model", lambda run: Autoencoder(SHAPE, 3))
     monkeypatch.setattr(runs, "load_data", lambda run: pytest.fail("images were loaded"))
     assert picture("filters", "run").shape[0] == 3
+
+
+def test_classes_are_called_by_name_in_training_and_after(lab, tmp_path, monkeypatch):
+    for k, name in enumerate(("cats", "dogs")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for n in range(20):
+            Image.new("L", (8, 8), 100 * k + n).save(tmp_path / "pets" / name / f"{n}.png")
+    told = []
+    monkeypatch.setattr(
+        pictures, "scatter", lambda *a, **k: told.append(a[2]) or torch.zeros(3, 4, 4)
+    )
+    data = ("--data=ImageFolder", f"--data.folder={tmp_path / 'pets'}", "--data.channels=1")
+    small = ("--data.batch_size=8", "--data.val_size=10", "--trainer.max_epochs=1")
+    lab("fit", "--model=VAE", *data, *small, "--pictures.kinds=[scatter]", "--name=pets")
+    lab("scatter", "runs/pets")
+    shutil.rmtree(tmp_path / "pets")
+    lab("sample", "runs/pets")  # needs no data
+    assert told == [("cats", "dogs")] * 2

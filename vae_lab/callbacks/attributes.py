@@ -1,6 +1,6 @@
 """Drawings of what real-valued attributes do to images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ def attribute_rows(
     seed: int = 0,
     name: str | None = None,
     width: int = WIDTH,
+    names: Sequence[str] = (),
 ) -> Tensor:
     """New images, one row a value of an attribute from low to high, one column a code."""
     middle = batch.y.median(0, keepdim=True).values
@@ -33,21 +34,21 @@ def attribute_rows(
     for number, value, y in _moved(middle, batch.y, steps=5):
         reseed(seed)
         rows.append(model.sample(n, y.expand(n, -1)))
-        captions.append(f"y{number} = {value:.2g}")
+        captions.append(f"{_called(number, names)} = {value:.2g}")
     title = headed(model, name) + _left_out(batch.y)
     return pictures.class_rows(torch.cat(rows), captions, title, width, "value of an attribute")
 
 
-def attribute_walks(model: Any, batch: Batch, n: int = 4) -> Tensor:
+def attribute_walks(model: Any, batch: Batch, n: int = 4, names: Sequence[str] = ()) -> Tensor:
     """Codes of images while one attribute after another goes from low to high."""
     x, y = batch.x[:n], batch.y[:n]
     z, steps = model.encode(x, y), 9
     moved = list(_moved(y, batch.y, steps))
     blocks = []
     for k in range(0, len(moved), steps):
-        number = moved[k][0]
+        called = _called(moved[k][0], names)
         images = [model.decode(model.transfer(z, y, to), to) for *_, to in moved[k : k + steps]]
-        title = f"attribute {number}: the code of the image on the left, y{number} of the column"
+        title = f"the code of the image on the left, {called} of the column"
         title += _left_out(batch.y)
         captions = [f"{value:.2g}" for _, value, _ in moved[k : k + steps]]
         sheet = torch.stack(images, 1).flatten(0, 1)
@@ -62,6 +63,11 @@ def has_attributes(model: Any) -> None:
             f"This {type(model).__name__}'s condition, {type(model.condition).__name__}, has no "
             "attributes that go from low to high."
         )
+
+
+def _called(number: int, names: Sequence[str]) -> str:
+    """Return what the attribute of this number, from 1, is called."""
+    return names[number - 1] if names else f"y{number}"
 
 
 def _left_out(y: Tensor) -> str:

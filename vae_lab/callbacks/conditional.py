@@ -1,5 +1,6 @@
 """Drawings of what a condition does."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,18 +30,19 @@ def class_rows(
     seed: int = 0,
     name: str | None = None,
     width: int = WIDTH,
+    names: Sequence[str] = (),
 ) -> Tensor:
     """New images, one row a class, one column a code."""
     rows = []
     for k in range(model.classes):
         reseed(seed)
         rows.append(model.sample(n, given_class(model, k, n)))
-    classes = [str(k) for k in range(model.classes)]
+    classes = names or [str(k) for k in range(model.classes)]
     return pictures.class_rows(torch.cat(rows), classes, headed(model, name), width)
 
 
 def transfer(model: Any, batch: Batch, n: int = 8) -> Tensor:
-    """Codes of images under every class."""
+    """Codes of images under every class, by its number: a column has no room for more."""
     x, y = batch.x[:n], batch.y[:n]
     n, classes = len(x), model.classes
     z, y = (part.repeat_interleave(classes, 0) for part in (model.encode(x, y), y))

@@ -1,6 +1,6 @@
 """What can be drawn of a model, each drawing with the capabilities it asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,6 +54,7 @@ class Drawing:
         latent_dim: The only code size it makes sense for, if there is one.
         images: How many images it takes at least; 0 where it never looks at them.
         conditional: Whether it hands a model the conditions that it may need.
+        named: Whether it writes what classes or attributes are called, if it is told so.
         costly: Whether it takes so long that it is drawn only where it is asked for by name.
         look: Looks at whatever else it needs of a model, and raises a LabError if that is missing.
     """
@@ -63,8 +64,16 @@ class Drawing:
     latent_dim: int | None = None
     images: int = 1
     conditional: bool = False
+    named: bool = False
     costly: bool = False
     look: Callable[[Any], object] = lambda model: None
+
+    def __call__(
+        self, model: Any, batch: Batch, names: Sequence[str] = (), **options: Any
+    ) -> Tensor:
+        """Draw, and write there what the labels' classes, or attributes, are called."""
+        told = {"names": names} if self.named else {}
+        return self.draw(model, batch, **told, **options)
 
     def check(self, model: Any, user: str) -> None:
         """Refuse a model that this cannot be drawn of.
@@ -223,19 +232,30 @@ DRAWINGS = {
     "filters": Drawing(filters, (), images=0, look=_first_layer),
     "samples": Drawing(samples, (Samples,), images=0, conditional=True, look=_has_classes_if_any),
     "class_rows": Drawing(
-        class_rows, (Samples, Conditional), images=0, conditional=True, look=has_classes
+        class_rows,
+        (Samples, Conditional),
+        images=0,
+        conditional=True,
+        named=True,
+        look=has_classes,
     ),
     "transfer": Drawing(
         transfer, (Encodes, Decodes, Conditional), conditional=True, look=has_classes
     ),
     "attribute_rows": Drawing(
-        attribute_rows, (Samples, Conditional), images=2, conditional=True, look=has_attributes
+        attribute_rows,
+        (Samples, Conditional),
+        images=2,
+        conditional=True,
+        named=True,
+        look=has_attributes,
     ),
     "attribute_walks": Drawing(
         attribute_walks,
         (Encodes, Decodes, Conditional),
         images=2,
         conditional=True,
+        named=True,
         look=has_attributes,
     ),
     "completions": Drawing(
@@ -257,11 +277,18 @@ DRAWINGS = {
         conditional=True,
         look=_needs_real_codes("interpolation"),
     ),
-    "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True),
+    "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True, named=True),
     "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),
     "likelihood_curve": Drawing(likelihood_curve, (Converges,), images=0),
     "beside_prior": Drawing(
-        beside_prior, (Encodes, Generates), images=3, conditional=True, look=has_posterior
+        beside_prior,
+        (Encodes, Generates),
+        images=3,
+        conditional=True,
+        named=True,
+        look=has_posterior,
     ),
-    "beside_pca": Drawing(beside_pca, (Encodes,), latent_dim=2, images=3, conditional=True),
+    "beside_pca": Drawing(
+        beside_pca, (Encodes,), latent_dim=2, images=3, conditional=True, named=True
+    ),
 }

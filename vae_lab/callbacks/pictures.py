@@ -98,10 +98,11 @@ class Pictures(Callback):
         if self._folder is None or not self._chosen or not trainer.is_global_zero:
             return
         batch = first_images(trainer, model, self.images)
+        names = getattr(getattr(trainer, "datamodule", None), "label_names", ())
         model.eval()
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
             drawn = {
-                kind: DRAWINGS[kind].draw(model, batch, **self.options.get(kind, {}))
+                kind: DRAWINGS[kind](model, batch, names, **self.options.get(kind, {}))
                 for kind in self._chosen
             }
         model.train()

@@ -1,5 +1,6 @@
 """Drawings of codes in the plane."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,21 +21,28 @@ def scatter(
     batch: Batch,
     projection: Literal["pca", "tsne"] = "pca",
     name: str | None = None,
+    names: Sequence[str] = (),
 ) -> Tensor:
     """Codes in the plane, coloured by label; of a named run, how well a line tells those apart."""
     codes, labels = model.encode(batch.x, batch.y), _classes(batch)
     kind = type(model).__name__
     told = f"codes of {len(codes)} images, {kind}"
     title = told if name is None else f"{name}, {kind}\n{_probed(codes, labels)}"
-    return pictures.scatter(codes, labels, method=projection, title=title)
+    return pictures.scatter(codes, labels, names, method=projection, title=title)
 
 
-def beside_pca(model: Any, batch: Batch) -> Tensor:
+def beside_pca(model: Any, batch: Batch, names: Sequence[str] = ()) -> Tensor:
     """Codes in the plane beside the first two principal components of the same images."""
-    return pictures.beside_pca(model.encode(batch.x, batch.y), batch.x, _classes(batch))
+    return pictures.beside_pca(model.encode(batch.x, batch.y), batch.x, _classes(batch), names)
 
 
-def beside_prior(model: Any, batch: Batch, name: str | None = None, seed: int = 0) -> Tensor:
+def beside_prior(
+    model: Any,
+    batch: Batch,
+    name: str | None = None,
+    seed: int = 0,
+    names: Sequence[str] = (),
+) -> Tensor:
     """Draws of the prior beside codes drawn from the posteriors of images."""
     reseed(seed)
     codes, prior = model.posterior(batch.x, batch.y).sample(1)[0], model.prior_given(batch.y)
@@ -56,6 +64,7 @@ def beside_prior(model: Any, batch: Batch, name: str | None = None, seed: int = 
         log_density if codes.shape[1] == 2 and not moved else None,
         title if name is None else f"{name}, {title}",
         "p(z|y)" if moved else "p(z)",
+        names,
     )
 
 

@@ -84,7 +84,7 @@ def project(codes: Tensor, method: Method = "pca") -> Tensor:
 def scatter(
     codes: Tensor,
     labels: Tensor | None = None,
-    names: Sequence[str] | None = None,
+    names: Sequence[str] = (),
     method: Method = "pca",
     title: str = "",
 ) -> Tensor:
@@ -93,7 +93,7 @@ def scatter(
     Args:
         codes: Codes, shape (N, D). Two-dimensional codes are drawn as they are.
         labels: Class indices, shape (N,), or None for one colour.
-        names: Name of each class; by default its index.
+        names: What each class is called; by default its index.
         method: How more than two dimensions become two, see `project`.
         title: What is written above.
 
@@ -117,7 +117,7 @@ def scatter(
 
 
 def beside_pca(
-    codes: Tensor, images: Tensor, labels: Tensor | None = None, names: Sequence[str] | None = None
+    codes: Tensor, images: Tensor, labels: Tensor | None = None, names: Sequence[str] = ()
 ) -> Tensor:
     """Draw two-dimensional codes beside the first two principal components of the same images.
 
@@ -128,7 +128,7 @@ def beside_pca(
         codes: Codes, shape (N, 2).
         images: The images they are of, shape (N, ...).
         labels: Class indices, shape (N,), or None for one colour.
-        names: Name of each class; by default its index.
+        names: What each class is called; by default its index.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
@@ -221,7 +221,7 @@ def rasterise(figure: "Figure") -> Tensor:
 
 
 def draw_points(
-    axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[str] | None = None
+    axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[str] = ()
 ) -> None:
     """Draw points (N, 2), coloured by class, each class named near its median."""
     axes.set_aspect("equal", adjustable="datalim")
@@ -239,7 +239,7 @@ def draw_points(
     # One call keeps the order of the codes, so that no class hides the others.
     draw(c=[colours[k] for k in classes.tolist()])
     if len(present) > 1:
-        written = [str(k) if names is None else names[k] for k in present]
+        written = [names[k] if names else str(k) for k in present]
         for k, name in zip(present, written, strict=True):
             axes.scatter([], [], s=30, color=colours[k], label=name)
         medians = torch.stack([points[classes == k].median(0).values for k in present])

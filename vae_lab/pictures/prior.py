@@ -1,6 +1,6 @@
 """A prior beside the codes that it stands for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ def beside_prior(
     log_density: Callable[[Tensor], Tensor] | None = None,
     title: str = "",
     density: str = "p(z)",
+    names: Sequence[str] = (),
 ) -> Tensor:
     r"""Draw a prior beside the aggregate posterior, in one plane and at one scale.
 
@@ -40,6 +41,7 @@ def beside_prior(
         log_density: The prior's, of codes (n, 2), for contours that hold 90, 50 and 10 % of it.
         title: What is written above both.
         density: The prior's name.
+        names: What each class is called; by default its index.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
@@ -65,7 +67,7 @@ def beside_prior(
     )
     for axes, (name, drawn, classes) in zip(figure.subplots(1, 2), panels, strict=True):
         axes.set(title=name, xlabel=f"{axis}1", ylabel=f"{axis}2")
-        draw_points(axes, drawn, classes)
+        draw_points(axes, drawn, classes, names)
         axes.set_aspect("equal", adjustable="box")
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         if log_density is not None:

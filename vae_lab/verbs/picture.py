@@ -58,8 +58,18 @@ def picture(
         )
     if images is not None:
         say_if_fewer(batch, asked, images[0])
+    names = _names(run) if DRAWINGS[drawing].named else ()
     with torch.inference_mode():
-        return DRAWINGS[drawing].draw(model, batch, **options)
+        return DRAWINGS[drawing](model, batch, names, **options)
+
+
+def _names(run: str | Path) -> Sequence[str]:
+    """Return what the classes of a run's data are called; nothing where those are gone."""
+    from vae_lab import runs
+
+    with suppress(LabError):
+        return getattr(runs.load_data(run), "label_names", ())
+    return ()
 
 
 def each(runs: Sequence[str], draw: Callable[[str], "Tensor"]) -> "list[Tensor]":
