@@ -217,15 +217,14 @@ def test_files_are_inverted(lab, run):
 
 def test_files_are_prepared_as_the_images_trained_on(tmp_path):
     from vae_lab.data import Digits
-    from vae_lab.verbs.invert import _read
 
     gray = np.full((8, 8), 100, np.uint8)
     Image.fromarray(gray).save(tmp_path / "gray.png")
-    [[image]] = _read([str(tmp_path / "gray.png")], Digits(pad=2))
+    [[image]] = Digits(pad=2).from_files([tmp_path / "gray.png"])
     assert image.shape == (12, 12)
     assert image[:2].max() == 0
     assert np.allclose(image[2:-2, 2:-2], 100 / 255)
-    assert _read([str(tmp_path / "gray.png")], Digits(binarize="threshold")).max() == 0
+    assert Digits(binarize="threshold").from_files([tmp_path / "gray.png"]).max() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What passes between the rooms of the house: a batch, and what a model is able to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -203,6 +204,9 @@ class Images(Protocol):
 
     def protocol(self, name: str) -> dict[str, Any]:
         """Say which images a number was measured on."""
+
+    def from_files(self, files: Sequence[Path]) -> Tensor:
+        """Read other images and prepare them as these were, shape (N, C, H, W), in [0, 1]."""
 
     def undrawn(self) -> "Images":
         """Return the same images as they were before any pixel was drawn at random."""

@@ -1,6 +1,7 @@
 """Image files, one at a time: read as a model takes them, or named where they are damaged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,8 +9,9 @@ from vae_lab.errors import LabError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
-__all__ = ["Open", "open_image", "opened"]
+__all__ = ["Open", "open_image", "opened", "read_images"]
 
 Open = Callable[[Path], "Image"]
 
@@ -66,3 +68,16 @@ def opened(path: Path, opener: Open) -> "Image":
         raise LabError(
             f"{path} is no image that can be read ({error}). Mend or remove it."
         ) from error
+
+
+def read_images(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> "Tensor":
+    """Read images as `open_image` does, 8-bit, shape (N, channels, *size).
+
+    Raises:
+        LabError: If one is missing or damaged.
+    """
+    import torch
+    from torchvision.transforms.functional import pil_to_tensor
+
+    opener = partial(open_image, channels=channels, size=size)
+    return torch.stack([pil_to_tensor(opened(path, opener)) for path in paths])

@@ -2,22 +2,26 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import copy
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from vae_lab.contracts import Batch, Shape
 from vae_lab.data.arguments import at_least, one_of, sides, together, trainable
 from vae_lab.data.loader import Batches
-from vae_lab.data.pixels import generator
+from vae_lab.data.pixels import generator, prepare
 from vae_lab.data.quadrants import quadrants as shown
 from vae_lab.data.store import Split, divide, drawn, has_room, prepared
+from vae_lab.described import Described
 from vae_lab.errors import LabError
 from vae_lab.files import expanded
+from vae_lab.image_files import read_images
 
 __all__ = ["Binarize", "ImageData"]
 
@@ -25,7 +29,7 @@ Binarize = Literal["none", "threshold", "static", "dynamic"]
 SPLITS = ("train", "val", "test")
 
 
-class ImageData(LightningDataModule, ABC):
+class ImageData(Described, LightningDataModule, ABC):
     """Images held as one 8-bit tensor, from which a batch is one index.
 
     A source names its native shape and its classes, and reads its images in `read`. The test
@@ -74,7 +78,7 @@ class ImageData(LightningDataModule, ABC):
         limit_seed: int | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.note_settings()
         if root:  # Whoever reads the checkpoint may stand in another folder.
             self.hparams["root"] = str(expanded(root).absolute())
         self.root = expanded(root or os.environ.get("VAE_LAB_DATA") or "data")
@@ -157,9 +161,8 @@ class ImageData(LightningDataModule, ABC):
 
         Binary images are those drawn once, so that two passes, or two models, see the same.
         """
-        rank, world = self._processes()
         size = batch_size or self.eval_batch_size
-        return Batches(self._fixed(name, n), size, rank=rank, world=world, given=self._given)
+        return Batches(self._fixed(name, n), size, given=self._given, **_share(self.trainer))
 
     def images(self, name: str, n: int | None = None) -> Batch:
         """Return the first `n` images of a split (or all, if fewer), as `loader` gives them."""
@@ -181,6 +184,12 @@ class ImageData(LightningDataModule, ABC):
             **{key: value for key, value in special.items() if value is not None},
         }
 
+    def from_files(self, files: Sequence[Path]) -> Tensor:
+        """Read other images and prepare them as these were, shape (N, C, H, W), in [0, 1]."""
+        pixels = read_images(files, self.shape[0], self.size)
+        threshold = self.binarize == "threshold"
+        return prepare(pixels, self.shape[0], self.size, self.pad, threshold) / 255
+
     def undrawn(self) -> "ImageData":
         """Return the same images, grey where `static` or `dynamic` drew black or white."""
         if self.binarize not in ("static", "dynamic"):
@@ -198,12 +207,11 @@ class ImageData(LightningDataModule, ABC):
         if stage != "fit":
             self.split("val" if stage == "validate" else "test")
             return
-        images, world = len(self.split("train").rows), self._processes()[1]
+        images, world = len(self.split("train").rows), _share(self.trainer)["world"]
         trainable(images, self.batch_size, world, self.shift, self.shape)
 
     def train_dataloader(self) -> Batches:
         """Return this process's share of the training batches, shuffled."""
-        rank, world = self._processes()
         return Batches(
             self._placed("train"),
             self.batch_size,
@@ -211,11 +219,10 @@ class ImageData(LightningDataModule, ABC):
             dynamic=self.binarize == "dynamic",
             shift=self.shift,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            rank=rank,
-            world=world,
             given=self._given,
             # Not the epoch Lightning gives to samplers: that one runs ahead after some restarts.
             clock=partial(getattr, self.trainer, "current_epoch") if self.trainer else None,
+            **_share(self.trainer),
         )
 
     def val_dataloader(self) -> Batches | list[Batches]:
@@ -272,6 +279,14 @@ class ImageData(LightningDataModule, ABC):
             self._splits[name] = split = split.to(device)
         return split
 
-    def _processes(self) -> tuple[int, int]:
-        """Return this process's rank and how many share the data."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+class _Share(TypedDict):
+    rank: int
+    world: int
+
+
+def _share(trainer: Trainer | None) -> _Share:
+    """Return this process's rank, and the world of those that share the data."""
+    if trainer is None:
+        return {"rank": 0, "world": 1}
+    return {"rank": trainer.global_rank, "world": trainer.world_size}

@@ -155,28 +155,12 @@ def _targets(
     if files:
         if conditional and y is None:
             raise LabError(f"A {name} decodes under a condition: give files a --y.")
-        x = _read(files, source)
+        x = source.from_files([Path(file) for file in files])
         found, about = Batch(x, x.new_zeros(len(x))), "files"
     else:
         found = source.images(split, 20 if n is None else n)
         about = f"{split} images, binarize {source.protocol(split)['binarize']}"
     return found if y is None else found._replace(y=given_class(model, y, len(found.x))), about
-
-
-def _read(files: list[str], source: Any) -> "Tensor":
-    """Read images as `source` prepares its own, shape (N, C, H, W)."""
-    from functools import partial
-
-    import torch
-    from torchvision.transforms.functional import pil_to_tensor
-
-    from vae_lab.data.pixels import prepare
-    from vae_lab.image_files import open_image, opened
-
-    channels, size = source.shape[0], source.size
-    opener = partial(open_image, channels=channels, size=size)
-    pixels = torch.stack([pil_to_tensor(opened(Path(file), opener)) for file in files])
-    return prepare(pixels, channels, size, source.pad, source.binarize == "threshold") / 255
 
 
 def _search(model: Any, sets: "list[Batch]", how: "Search", seed: int) -> "list[Tensor]":
