@@ -11,7 +11,16 @@ HOUSE = Path(vae_lab.__file__).parent
 # A room may use those of lower floors, and of its own floor only itself.
 FLOORS = (
     {"errors"},
-    {"checkpoints", "contracts", "fetch", "files", "image_files", "parsing", "precision"}
+    {
+        "checkpoints",
+        "contracts",
+        "described",
+        "fetch",
+        "files",
+        "image_files",
+        "parsing",
+        "precision",
+    }
     | {"process", "provenance", "randomness", "words"},
     {"adversarial_losses", "codes", "corruptions", "likelihoods", "losses", "nets"},
     {"conditions", "penalties", "posteriors"},

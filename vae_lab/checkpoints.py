@@ -1,9 +1,10 @@
 """Checkpoints: from a file that nobody has vouched for to a model or a data module."""
 
 import pickle
-import sys
 import zipfile
 from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from vae_lab.errors import LabError
 if TYPE_CHECKING:
     from lightning import LightningDataModule, LightningModule
 
-__all__ = ["anew", "load", "read"]
+__all__ = ["anew", "as_noted", "load", "read"]
 
 Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 
@@ -24,7 +25,7 @@ def load(kind: type[Part], path: Path) -> Part:
     """Build the model or the data module of a checkpoint, on the CPU.
 
     The file is read with `weights_only=True`, so it cannot run code, and its checksums are
-    compared. Classes outside vae_lab must have been imported before.
+    compared. A class outside vae_lab is imported, as one that a configuration names.
 
     Args:
         kind: LightningModule for the model, LightningDataModule for the data.
@@ -36,28 +37,37 @@ def load(kind: type[Part], path: Path) -> Part:
     settings = _settings(kind, path)
     class_path = str(settings["_class_path"])
     _import(class_path, path)
-    from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
-
     try:
-        # As LightningCLI does: what is loaded keeps the settings that it was loaded by, where
-        # it would otherwise note the objects they became, which no checkpoint may hold.
-        with _given_hyperparameters_context(settings, settings["_instantiator"]):
+        with as_noted(settings):
             return kind.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, TypeError, LookupError, ArgumentError) as error:
-        reason = shorten(str(_root(error)), 200)
+        reason = shorten(str(root := _root(error)), 200)
+        if isinstance(root, ImportError):
+            raise LabError(_missing(path, f"a part of its {class_path}", root)) from error
         raise LabError(f"{path} does not fit the {class_path} of today: {reason}") from error
 
 
 def anew(model: "LightningModule") -> "LightningModule":
     """Build a model of the same class and settings, its weights drawn anew."""
     from lightning.pytorch.cli import instantiate_module
-    from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 
     settings = dict(model.hparams)
-    instantiator = str(settings.pop("_instantiator"))
-    with _given_hyperparameters_context(settings, instantiator):
+    with as_noted(settings):
+        del settings["_instantiator"]
         # A copy: it turns the settings of classes in a list into objects of its own.
         return instantiate_module(type(model), deepcopy(settings))
+
+
+@contextmanager
+def as_noted(settings: dict[str, Any]) -> Iterator[None]:
+    """Let what is built note the settings it is built by, as LightningCLI does.
+
+    It would otherwise note the objects they became, which no checkpoint may hold.
+    """
+    from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
+
+    with _given_hyperparameters_context(settings, str(settings["_instantiator"])):
+        yield
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -111,16 +121,19 @@ def _settings(kind: type[Part], path: Path) -> dict[str, Any]:
 
 
 def _import(class_path: str, path: Path) -> None:
-    """Import our own classes; Lightning builds only what was imported before."""
+    """Import the class of a checkpoint, as that of a configuration would be.
+
+    Lightning builds only what was imported before, and only subclasses of what it asks for.
+    """
     module, _, name = class_path.rpartition(".")
     try:
-        if module.partition(".")[0] == "vae_lab":
-            import_module(module)
-        known = hasattr(sys.modules[module], name)
-    except (ModuleNotFoundError, KeyError):
-        known = False
-    if not known:
-        raise LabError(
-            f"{path} holds a {class_path}, which is unknown here; "
-            "import the module that defines it first."
-        )
+        getattr(import_module(module), name)
+    except Exception as error:  # a user's module may do anything
+        raise LabError(_missing(path, f"a {class_path}", error)) from error
+
+
+def _missing(path: Path, what: str, error: BaseException) -> str:
+    return (
+        f"{path} holds {what}, which cannot be imported here ({error}); stand in the folder of "
+        "its module, or name that in PYTHONPATH."
+    )

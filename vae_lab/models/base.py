@@ -5,9 +5,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from inspect import signature
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from vae_lab.checkpoints import as_noted, read
 from vae_lab.contracts import Batch, Shape
+from vae_lab.described import INSTANTIATOR, Described, said
 from vae_lab.errors import Diverged, LabError
 from vae_lab.models.meter import Meter
 from vae_lab.nets import Decoder, Encoder
@@ -31,7 +33,7 @@ MakeDecoder = Callable[[int, Shape], Decoder]
 Schedule = Callable[[Optimizer], LRScheduler]
 
 
-class Model(L.LightningModule, ABC):
+class Model(Described, L.LightningModule, ABC):
     """Learns something of images; how it steps is for a subclass to say.
 
     Args:
@@ -54,8 +56,7 @@ class Model(L.LightningModule, ABC):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
 
-        self.save_hyperparameters(logger=False)
-        self._make_hyperparameters_plain()
+        self.note_settings()
 
         if min(shape) < 1:
             raise LabError(f"Image sides are positive; got {shape}.")
@@ -63,6 +64,26 @@ class Model(L.LightningModule, ABC):
 
         self.images_seen = 0
         self._meters = {stage: Meter() for stage in ("train", "val", "test")}
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Load a checkpoint as Lightning does; the model notes the same settings again.
+
+        Args:
+            checkpoint_path: The checkpoint, which is read without running code from it.
+            *args: What else Lightning's takes.
+            **kwargs: The same, and arguments that replace those in the checkpoint.
+
+        Raises:
+            LabError: If the file is unreadable, damaged, foreign or unsafe, or an argument cannot
+                be stored in a checkpoint.
+        """
+        settings = read(Path(checkpoint_path)).get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        known = settings.keys() | signature(cls).parameters
+        told = {name: said(value) for name, value in kwargs.items() if name in known}
+        with as_noted({"_instantiator": INSTANTIATOR, **settings, **told}):
+            kwargs = {"weights_only": True, **kwargs, **told}
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     @abstractmethod
     def terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -216,17 +237,6 @@ class Model(L.LightningModule, ABC):
             "saved before is kept; a smaller --model.lr is the usual cure."
         )
 
-    def _make_hyperparameters_plain(self) -> None:
-        """Describe a model built in Python as the command line would have, for its checkpoint."""
-        if "_instantiator" in self.hparams:
-            return
-        own = signature(type(self)).parameters  # a parent's arguments are among the others
-        plain = {name: _describe(value) for name, value in self.hparams.items() if name in own}
-        plain["_class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
-        plain["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
-        self.hparams.clear()
-        self.hparams.update(plain)
-
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning writes this name forty times a step, and nn.Module takes 3 us to look at it.
         if name == "_current_fx_name":
@@ -242,18 +252,3 @@ def _said(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _said(inner) for key, inner in value.items()}
     return [*value] if isinstance(value, tuple) else value
-
-
-def _describe(value: Any) -> Any:
-    """Turn a class, or a partial of one, into what a YAML file says of it."""
-    if isinstance(value, partial):
-        given = signature(value.func).bind_partial(*value.args, **value.keywords).arguments
-        init_args = {name: _describe(argument) for name, argument in given.items()}
-        return {**_describe(value.func), "init_args": init_args}
-    if isinstance(value, type):
-        return {"class_path": f"{value.__module__}.{value.__qualname__}"}
-    if callable(value):
-        raise LabError(
-            f"A checkpoint cannot hold {value!r}; give a class, or a functools.partial of one."
-        )
-    return [_describe(part) for part in value] if isinstance(value, list | tuple) else value

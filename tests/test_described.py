@@ -1,0 +1,146 @@
+"""What a model or data was built of, in Python or by the command line, is kept."""
+
+import subprocess
+import sys
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from vae_lab import runs
+from vae_lab.data import Digits
+from vae_lab.errors import LabError
+from vae_lab.likelihoods import Gaussian, Laplace
+from vae_lab.models import GAN, VAE
+from vae_lab.priors import MixtureOfGaussians
+
+SHAPE = (1, 8, 8)
+QUIET = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "accelerator": "cpu",
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+class Weighted(VAE):
+    """Takes what its parent takes, and a number."""
+
+    def __init__(self, shape, weight=0.1, **kwargs):
+        super().__init__(shape, **kwargs)
+        self.weight = weight
+
+
+class Wide(VAE):
+    """Tells its parent what it was not told itself."""
+
+    def __init__(self, shape):
+        super().__init__(shape, latent_dim=50)
+
+
+class Colour(Enum):
+    RED = 1
+
+
+class Painted(VAE):
+    def __init__(self, shape, colour=None, **kwargs):
+        super().__init__(shape, **kwargs)
+
+
+def saved(model, path, data=None):
+    """Write a checkpoint of a model that has not learned anything."""
+    trainer = L.Trainer(max_steps=1, limit_val_batches=0, **QUIET)
+    trainer.fit(model, data or Digits(batch_size=32))
+    trainer.save_checkpoint(path)
+    return path
+
+
+def test_what_came_through_keyword_arguments_is_kept(tmp_path):
+    mixture = partial(MixtureOfGaussians, components=3)
+    model = Weighted(SHAPE, 0.5, latent_dim=4, beta=4.0, likelihood=Gaussian, prior=mixture)
+    back = runs.load_model(saved(model, tmp_path / "a.ckpt"))
+    assert (back.weight, back.latent_dim, back.beta) == (0.5, 4, 4.0)
+    assert isinstance(back.likelihood, Gaussian)
+    assert len(back.prior.logits) == 3
+
+
+def test_what_a_class_tells_its_parent_is_its_own(tmp_path):
+    assert runs.load_model(saved(Wide(SHAPE), tmp_path / "a.ckpt")).latent_dim == 50
+
+
+def test_numbers_of_numpy_paths_and_names_are_kept_plain(tmp_path):
+    model = Painted(SHAPE, Colour.RED, latent_dim=np.int64(4), beta=np.linspace(1, 4, 4)[3])
+    assert model.hparams["colour"] == "RED"
+    back = runs.load_model(saved(model, tmp_path / "a.ckpt"))
+    assert (back.latent_dim, back.beta) == (4, 4.0)
+
+
+@pytest.mark.parametrize("value", [lambda: 0, torch.zeros(2), object()])
+def test_what_no_checkpoint_can_say_is_refused_before_training(value):
+    with pytest.raises(LabError, match="A checkpoint cannot hold"):
+        Painted(SHAPE, value)
+
+
+@pytest.mark.parametrize("kind", [VAE, GAN])
+def test_lightnings_own_way_of_loading_works(tmp_path, kind):
+    made = (
+        GAN(SHAPE)
+        if kind is GAN
+        else VAE(SHAPE, 3, prior=partial(MixtureOfGaussians, components=3))
+    )
+    path = saved(made, tmp_path / "a.ckpt")
+    back = kind.load_from_checkpoint(path)
+    assert back.hparams == made.hparams
+    assert all(torch.equal(a, b) for a, b in zip(back.parameters(), made.parameters(), strict=True))
+    again = saved(back, tmp_path / "b.ckpt")
+    assert type(runs.load_model(again)) is type(made)
+
+
+def test_an_argument_replaces_that_of_the_checkpoint(tmp_path):
+    path = saved(VAE(SHAPE, 3, likelihood=Gaussian), tmp_path / "a.ckpt")
+    back = VAE.load_from_checkpoint(path, beta=2.0, likelihood=partial(Laplace, scale=0.5))
+    assert (back.beta, back.hparams["beta"]) == (2.0, 2.0)
+    assert isinstance(back.likelihood, Laplace)
+
+
+def test_data_built_in_python_are_found_again(tmp_path):
+    path = saved(VAE(SHAPE), tmp_path / "a.ckpt", Digits(None, 32, binarize="threshold"))
+    data = runs.load_data(path)
+    assert (type(data), data.batch_size, data.binarize) == (Digits, 32, "threshold")
+    assert Digits.load_from_checkpoint(path).binarize == "threshold"
+
+
+OWN = """
+from vae_lab.data import Digits
+from vae_lab.models import VAE
+
+class MyVAE(VAE):
+    def __init__(self, shape, weight: float = 0.1, **kwargs):
+        super().__init__(shape, **kwargs)
+
+class MyDigits(Digits):
+    pass
+"""
+FIT = "fit --model=my_lab.MyVAE --model.latent_dim=2 --data=my_lab.MyDigits --trainer.max_epochs=1"
+
+
+def lab(folder, *words):
+    """Run the installed command, which sees no more of the folder than any program does."""
+    command = Path(sys.executable).with_name("lab")
+    return subprocess.run([command, *words], cwd=folder, capture_output=True, text=True)
+
+
+def test_classes_of_the_folder_are_used_by_every_verb(tmp_path):
+    (tmp_path / "my_lab.py").write_text(OWN)
+    assert lab(tmp_path, *FIT.split(), "--pictures.kinds=[samples]", "--name=own").returncode == 0
+    assert "elbo" in lab(tmp_path, "evaluate", "runs/own", "--importance-samples=2").stdout
+    (tmp_path / "my_lab.py").unlink()
+    gone = lab(tmp_path, "sample", "runs/own")
+    assert gone.returncode == 2
+    assert "holds a my_lab.MyVAE, which cannot be imported here (No module" in gone.stderr
+    assert gone.stderr.count("\n") == 1

@@ -1,0 +1,89 @@
+"""What is built, in Python or by the command line, notes what it was built of."""
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import partial
+from inspect import BoundArguments, Parameter, signature
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
+
+from vae_lab.errors import LabError
+
+__all__ = ["INSTANTIATOR", "Described", "said"]
+
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+
+
+class Described(HyperparametersMixin):
+    """A model or a data module whose arguments its checkpoints say as a YAML file would."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        # Of Lightning's own notes nobody can tell what a class was told through `**kwargs` from
+        # what it told its parent.
+        made.__dict__["_call"] = (args, kwargs)
+        return made
+
+    def note_settings(self) -> None:
+        """Describe the arguments in `hparams`, unless the command line did so already.
+
+        Raises:
+            LabError: If one of them cannot be stored in a checkpoint.
+        """
+        self.save_hyperparameters(logger=False)
+        args, kwargs = self.__dict__.pop("_call")
+        if "_instantiator" in self.hparams:
+            return
+        call = signature(type(self)).bind_partial(*args, **kwargs)
+        call.apply_defaults()
+        self.hparams.clear()
+        self.hparams.update({name: said(value) for name, value in _named(call)})
+        self.hparams.update({"_class_path": _path(type(self)), "_instantiator": INSTANTIATOR})
+
+
+def _named(call: BoundArguments) -> Iterator[tuple[str, Any]]:
+    """Yield each argument of a call by its name."""
+    for name, value in call.arguments.items():
+        kind = call.signature.parameters[name].kind
+        if kind is Parameter.VAR_KEYWORD:
+            yield from value.items()
+        elif kind is not Parameter.VAR_POSITIONAL:
+            yield name, value
+        elif value:
+            raise LabError(f"Give {value} by name: a checkpoint could not say what they are.")
+
+
+def said(value: Any) -> Any:
+    """Turn an argument into what a YAML file says of it.
+
+    Raises:
+        LabError: If that says nothing of it.
+    """
+    if isinstance(value, partial):
+        call = signature(value.func).bind_partial(*value.args, **value.keywords)
+        return {**said(value.func), "init_args": {k: said(v) for k, v in _named(call)}}
+    if isinstance(value, type):
+        return {"class_path": _path(value)}
+    if isinstance(value, Mapping):
+        return {key: said(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [said(part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise LabError(
+        f"A checkpoint cannot hold {value!r}; give a number, a text, a class, or a "
+        "functools.partial of a class."
+    )
+
+
+def _path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
