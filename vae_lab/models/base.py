@@ -103,7 +103,7 @@ class Model(Described, L.LightningModule, ABC):
         # Lightning asks three hooks of two objects, at every step, to move what is there already.
         if isinstance(batch, Batch) and batch.x.device == device:
             return batch
-        return super()._apply_batch_transfer_handler(batch, device, dataloader_idx)
+        return super()._apply_batch_transfer_handler(_as_batch(batch), device, dataloader_idx)
 
     def setup(self, stage: str) -> None:
         self.check_precision(self.trainer.precision)
@@ -243,6 +243,13 @@ class Model(Described, L.LightningModule, ABC):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+
+def _as_batch(batch: Any) -> Batch:
+    """Take the images and labels of anybody's loader for a batch."""
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        return Batch(*batch)
+    raise LabError(f"A batch is images and labels, not a {type(batch).__name__}.")
 
 
 def _said(value: Any) -> Any:

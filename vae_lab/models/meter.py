@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vae_lab.errors import LabError
+
 __all__ = ["Meter"]
 
 
@@ -25,17 +27,30 @@ class Meter:
         self.count = 0
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Take in one step's terms, each of shape (B,)."""
+        """Take in one step's terms, each of shape (B,).
+
+        Raises:
+            LabError: If one has another shape; looked for where a window begins.
+        """
+        if not self._pending:
+            _check(terms)
         for name, term in terms.items():
             self._pending[name].append(term.detach())
 
     def window(self) -> dict[str, float]:
-        """Return the means since the last call, and count them towards the epoch's."""
+        """Return the means since the last call, and count them towards the epoch's.
+
+        Raises:
+            LabError: If a term was not there at every step.
+        """
         if not self._pending:
             return {}
         # Not every accelerator knows double precision.
         windows = {name: _on_cpu(steps).double() for name, steps in self._pending.items()}
-        size = len(next(iter(windows.values())))
+        size = max(map(len, windows.values()))
+        missing = {name for name, window in windows.items() if len(window) < size}
+        if missing := missing | ((self._sums.keys() or windows.keys()) ^ windows.keys()):
+            raise LabError(f"Each step gives every term; {min(missing)!r} was missing at some.")
         sums = [window.sum().item() for window in windows.values()]
         for name, total in zip(windows, sums, strict=True):
             self._sums[name] += total
@@ -59,6 +74,13 @@ class Meter:
         self.add(state["pending"])
         self._sums.update(state["sums"])
         self.count = state["count"]
+
+
+def _check(terms: dict[str, Tensor]) -> None:
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.ndim != 1:
+            shape = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"{term!r}"
+            raise LabError(f"The term {name!r} is a number an image, shape (B,), not {shape}.")
 
 
 def _on_cpu(steps: list[Tensor]) -> Tensor:

@@ -103,5 +103,7 @@ class SingleObjective(Model):
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
         with self._lone_image_refused():
             terms = self.terms(batch)
+        if "loss" not in terms:
+            raise LabError(f"The terms of a {type(self).__name__} hold no `loss` to minimise.")
         self._record(batch, batch_idx, terms)
         return terms["loss"].mean()
