@@ -194,3 +194,11 @@ def test_a_path_is_one_however_it_is_spelled(tmp_path, monkeypatch):
     for root in ("photos", tmp_path / "photos"):
         ImageFolder(str(root)).split("train")
     assert len([*(tmp_path / "photos/.cache").iterdir()]) == 1
+
+
+def test_a_damaged_test_image_is_found_before_training(tmp_path):
+    data = ImageFolder(str(fill(tmp_path, cats=0, dogs=100)), channels=1)
+    path, _ = data._chosen("test")[0]
+    path.write_bytes(b"no image")
+    with pytest.raises(LabError, match=f"{path.name} is no image"):
+        data.prepare_data()

@@ -1,10 +1,14 @@
 """Models, batches and images of a user's own, and what is said of those that break the contract."""
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from vae_lab.callbacks import AtomicCheckpointIO
+from vae_lab.callbacks.drawings import DRAWINGS
+from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.models import VAE
@@ -71,3 +75,47 @@ def test_anybodys_loader_will_do():
     assert fit(VAE(SHAPE), DataLoader(pairs, 4)).images_seen == 8
     with pytest.raises(LabError, match="A batch is images and labels, not a Tensor"):
         fit(VAE(SHAPE), DataLoader(torch.rand(8, *SHAPE), 4))
+
+
+class Own(Digits):
+    """Digits as a user might return them."""
+
+    def read(self, split):
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "says"),
+    [
+        (torch.rand(50, 1, 8, 8), 50, r"8-bit tensor .* not torch.float32 of \(50, 1, 8, 8\)"),
+        (torch.zeros(50, 8, 8, dtype=torch.uint8), 50, r"not torch.uint8 of \(50, 8, 8\)"),
+        (np.zeros((50, 1, 8, 8), np.uint8), 50, "not ndarray"),
+        (torch.zeros(50, 1, 8, 8, dtype=torch.uint8), 40, "returned 40 labels and images of"),
+        (torch.zeros(50, 1, 9, 9, dtype=torch.uint8), 50, r"as `native` says: \(8, 8\)"),
+    ],
+)
+def test_images_that_are_not_what_a_source_returns_are_refused(images, labels, says):
+    data = Own()
+    data.found = images, torch.zeros(labels, dtype=torch.long)
+    with pytest.raises(LabError, match=says):
+        data.split("train")
+
+
+class Norms(L.Callback):
+    """Keeps what no checkpoint is read with."""
+
+    def state_dict(self):
+        return {"last": np.float64(3)}
+
+
+def test_a_state_that_could_not_be_loaded_is_refused_before_it_is_saved(tmp_path):
+    trainer = L.Trainer(max_steps=1, callbacks=[Norms()], plugins=[AtomicCheckpointIO()], **QUIET)
+    trainer.fit(VAE(SHAPE), Digits(batch_size=128))
+    with pytest.raises(LabError, match="The state of Norms holds objects"):
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert not (tmp_path / "a.ckpt").exists()
+
+
+def test_labels_that_are_amounts_give_codes_no_colour():
+    batch = Batch(torch.rand(20, *SHAPE), torch.rand(20))
+    assert DRAWINGS["scatter"](VAE(SHAPE, 2).eval(), batch).shape[0] == 3

@@ -1,6 +1,7 @@
 """Checkpoints that are either the old file or the new one, never half of one."""
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from vae_lab import checkpoints
+from vae_lab.errors import LabError
 from vae_lab.files import atomic
 
 __all__ = ["AtomicCheckpointIO"]
@@ -16,6 +18,8 @@ __all__ = ["AtomicCheckpointIO"]
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, then renames over it; loads tensors and plain values only."""
 
+    _known_plain = False
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
@@ -23,7 +27,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Raises:
             LabError: If the disk does not take the file; whatever stood there before still does.
+                Or, at the first time, if what is saved could not be loaded.
         """
+        if not self._known_plain:
+            _check_plain(checkpoint)
+            self._known_plain = True
         # torch's own writer hides why a disk refused; a plain write says it.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
@@ -39,3 +47,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             LabError: If the file is unreadable, damaged, foreign or unsafe.
         """
         return checkpoints.read(Path(path))
+
+
+def _check_plain(checkpoint: dict[str, Any]) -> None:
+    """Refuse what only a pickle that runs code could hold; a user's callback may keep anything."""
+    weights = ("state_dict", "optimizer_states", "callbacks")
+    parts = {key: part for key, part in checkpoint.items() if key not in weights}
+    for name, part in {**parts, **checkpoint.get("callbacks", {})}.items():
+        torch.save(part, buffer := io.BytesIO())
+        buffer.seek(0)
+        try:
+            torch.load(buffer, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise LabError(
+                f"The state of {name} holds objects besides tensors and plain values, so that its "
+                "checkpoint would be refused: keep numbers as int or float."
+            ) from error

@@ -75,7 +75,7 @@ def has_posterior(model: Any) -> None:
 
 
 def _classes(batch: Batch) -> Tensor | None:
-    return batch.y if batch.y.ndim == 1 else None
+    return batch.y if batch.y.ndim == 1 and not batch.y.is_floating_point() else None
 
 
 def _probed(codes: Tensor, labels: Tensor | None) -> str:

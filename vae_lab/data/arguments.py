@@ -1,11 +1,14 @@
-"""Checks of the numbers a user gives, each refused with its own name."""
+"""Checks of what a user gives, each refused with its own name."""
 
 from typing import TypeVar
+
+import torch
+from torch import Tensor
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 
-__all__ = ["at_least", "one_of", "sides", "together", "trainable"]
+__all__ = ["at_least", "one_of", "readable", "sides", "together", "trainable"]
 
 T = TypeVar("T")
 
@@ -58,6 +61,28 @@ def together(
         raise LabError("quadrants are of black and white images: give binarize too.")
     if limit_seed is not None and limit is None:
         raise LabError("limit_seed draws the images that limit leaves: give limit too.")
+
+
+def readable(
+    images: object, labels: Tensor, source: str, sizes: tuple[tuple[int, int], ...]
+) -> None:
+    """Check what a source's `read` returned: a user's own may return anything.
+
+    Raises:
+        LabError: If images are not 8-bit, shape (N, C, H, W), of one of the sizes, or labels not
+            as many.
+    """
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4:
+        about = f"{images.dtype} of {tuple(images.shape)}" if isinstance(images, Tensor) else ""
+        raise LabError(
+            f"{source}.read returns images as an 8-bit tensor of shape (N, C, H, W), not "
+            f"{about or type(images).__name__}."
+        )
+    if tuple(images.shape[2:]) not in sizes or len(labels) != len(images):
+        raise LabError(
+            f"{source}.read returned {len(labels)} labels and images of {tuple(images.shape)}; "
+            f"they are as many, and a side is as `native` says: {sizes[0]}."
+        )
 
 
 def trainable(images: int, batch_size: int, world: int, shift: int, shape: Shape) -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from vae_lab.contracts import Batch, Shape
-from vae_lab.data.arguments import at_least, one_of, sides, together, trainable
+from vae_lab.data.arguments import at_least, one_of, readable, sides, together, trainable
 from vae_lab.data.loader import Batches
 from vae_lab.data.pixels import generator, prepare
 from vae_lab.data.quadrants import quadrants as shown
@@ -244,6 +244,7 @@ class ImageData(Described, LightningDataModule, ABC):
         """Read the file that holds split `name`, and return every split in it."""
         source = name if name == "test" or self._apart else "train"
         images, labels = self.read(source)
+        readable(images, labels, type(self).__name__, (self.native[1:], self.size))
         whole = prepared(
             Split(images, labels, torch.arange(len(images))),
             self.shape,

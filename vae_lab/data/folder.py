@@ -76,6 +76,11 @@ class ImageFolder(ImageData):
         """Say which images a number was measured on, and of which files."""
         return super().protocol(name) | {"listing": self.listing}
 
+    def prepare_data(self) -> None:
+        """Read the test images too: one that is damaged is better found before training."""
+        super().prepare_data()
+        self.split("test")
+
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Decode the images of a part of the folder, or read them from the cache."""
         files = self._chosen(split)
