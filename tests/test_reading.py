@@ -40,6 +40,15 @@ def test_slant_is_the_shear(shear):
     assert slant(bar(4, 30, shear)[None]).item() == pytest.approx(shear, abs=0.02)
 
 
+def test_a_single_row_does_not_lean():
+    torch.manual_seed(0)
+    rows = torch.zeros(4, 1, 28, 28)
+    rows[0, 0, 13, 5:20], rows[1, 0, 17, 3:25] = torch.rand(15), torch.rand(22)
+    rows[2:, 0, 20] = torch.rand(28)
+    rows[3] += 1e-20  # of a sigmoid's dark pixels, none is quite zero
+    assert slant(rows).tolist() == [0, 0, 0, 0]
+
+
 def test_an_image_without_light_has_finite_measures():
     dark = torch.zeros(2, 1, 8, 8)
     for stroke in (slant, height, stroke_width):

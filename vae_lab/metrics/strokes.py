@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from vae_lab.precision import doubled
+
 __all__ = ["correlations", "height", "slant", "stroke_width"]
 
 
@@ -21,7 +23,9 @@ def slant(x: Tensor) -> Tensor:
     """
     across, down, ink = _centred(x)
     mixed, vertical = ((part * ink).sum((1, 2)) for part in (across * down, down.square()))
-    return torch.where(vertical > 0, -mixed / vertical.clamp(min=1e-12), 0.0)
+    # Of a single row rounding leaves some height, and as much that is mixed.
+    tall = vertical > 1e-12 * ink.sum((1, 2))
+    return torch.where(tall, -mixed / vertical, 0.0).to(x)
 
 
 def height(x: Tensor) -> Tensor:
@@ -37,7 +41,7 @@ def height(x: Tensor) -> Tensor:
     """
     _, down, ink = _centred(x)
     spread = (down.square() * ink).sum((1, 2)) / ink.sum((1, 2)).clamp(min=1e-12)
-    return (12 * spread + 1).sqrt()
+    return (12 * spread + 1).sqrt().to(x)
 
 
 def stroke_width(x: Tensor) -> Tensor:
@@ -91,9 +95,9 @@ def _within(values: Tensor, groups: Tensor) -> Tensor:
 def _centred(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return each pixel's distance from the centre of light, to the right and down, and its light.
 
-    All of shape (N, H, W).
+    All of shape (N, H, W), in double precision.
     """
-    ink = x.mean(1)
+    ink = doubled(x.mean(1))
     total = ink.sum((1, 2), keepdim=True).clamp(min=1e-12)
     rows = torch.arange(ink.shape[1]).to(ink).view(1, -1, 1)
     columns = torch.arange(ink.shape[2]).to(ink).view(1, 1, -1)
