@@ -127,6 +127,19 @@ def test_nor_are_they_in_bits_or_by_monte_carlo(three, key, note):
     assert columns[f"test/{key}"].best is None
 
 
+@pytest.mark.parametrize(("samples", "best"), [(10_000, 204.5), (400, None)])
+def test_a_parzen_windows_width_is_found_by_it_and_not_how_it_was_measured(three, samples, best):
+    note = "log p(x) by a Parzen window around {} samples, sigma {} by 1000 other images; historic"
+    for version, found in enumerate(((10_000, "0.167"), (samples, "0.215"))):
+        path = three / f"vae/version_{version}/metrics.json"
+        report = json.loads(path.read_text())
+        entry = {"value": 203.5 + version, "protocol": f"{note.format(*found)}; data Digits"}
+        report["metrics"]["test/parzen_log_density"] = entry
+        path.write_text(json.dumps(report))
+    columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
+    assert columns["test/parzen_log_density"].best == best
+
+
 def test_what_is_exact_is_ranked_with_estimates(three):
     for version, how in enumerate(("importance sampling, 5 samples an image", "exact")):
         path = three / f"vae/version_{version}/metrics.json"

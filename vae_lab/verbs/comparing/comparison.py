@@ -1,6 +1,7 @@
 """What differs between runs and how they score: the numbers behind `lab compare`."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -32,6 +33,9 @@ _LIKELIHOODS = ("elbo", "reconstruction", "nll", "mc_nll", "ais_nll", "log_densi
 
 # Estimates, which by more draws are tighter or of something else: the note of each counts them.
 _ESTIMATES = ("nll", "mc_nll", "ais_nll", "parzen_log_density")
+
+# What a note tells beside that: a Parzen window's width, which validation images choose.
+_CHOSEN = re.compile(r"sigma [\d.]+ ")
 
 # What a model is given to restore, and what another one reaches: neither is the model's doing.
 _GIVEN = ("corrupted", "pca_", "real_")
@@ -198,7 +202,7 @@ def _estimated(run: Run, key: str) -> str | None:
     if _name(key) not in _ESTIMATES or key not in run.scores:
         return None
     note = str(run.evaluation["metrics"][key].get("protocol")).partition("; data ")[0]
-    return None if "exact" in note else note
+    return None if "exact" in note else _CHOSEN.sub("", note)
 
 
 def _name(key: str) -> str:
