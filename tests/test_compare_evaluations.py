@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.test_compare import make_run, three
+from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import find_all
 from vae_lab.verbs.comparing.compare import compare
@@ -125,6 +126,8 @@ def test_nor_are_they_in_bits_or_by_monte_carlo(three, key, note):
         path.write_text(json.dumps(report))
     columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
     assert columns[f"test/{key}"].best is None
+    with pytest.raises(LabError, match=f"best by test/{key}, which was not measured alike for all"):
+        compare([str(three / "vae")], metric=f"test/{key}", best=1)
 
 
 @pytest.mark.parametrize(("samples", "best"), [(10_000, 204.5), (400, None)])

@@ -120,7 +120,7 @@ def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:
         )
     column = next(c for c in comparison.columns if c.key == key)
     if not (column.direction and column.comparable):
-        why = "was measured on different images" if column.direction else "ranks nobody"
+        why = "was not measured alike for all" if column.direction else "ranks nobody"
         raise LabError(f"No run is the best by {key}, which {why}; name another --metric.")
     kept = {run.path for run in comparison.runs[:n]}
     return [run for run in order if run.path in kept]

@@ -73,7 +73,7 @@ class Column:
         key: Name of the metric, with `(best)` or `(last)` for one that was followed in training.
         values: One number a run, None where the run has none.
         direction: See `direction`.
-        comparable: Whether all the numbers were measured on the same images, prepared alike.
+        comparable: Whether all the numbers were measured alike, on the same images.
     """
 
     key: str
