@@ -8,7 +8,8 @@ import pytest
 
 from tests.test_results import FIGURES, calls, forget, lay, trains
 from vae_lab.errors import LabError
-from vae_lab.verbs.results.index import read
+from vae_lab.verbs.results.index import Mark, read
+from vae_lab.verbs.results.outcome import _verdict
 from vae_lab.verbs.results.protocol import as_asked
 from vae_lab.verbs.results.results import results
 from vae_lab.verbs.results.shelf import Shelf
@@ -252,6 +253,20 @@ def test_a_folder_of_runs_may_have_brackets_in_its_name(trains):
     moved = Path("runs/[results]")
     shelf.root.rename(moved)
     assert Shelf(shelf.index, moved).find("vae_digits", 0) is not None
+
+
+@pytest.mark.parametrize(
+    ("mark", "ours", "verdict"),
+    [
+        (Mark(13.87, "about", 0.01), 13.88, "met"),
+        (Mark(0.0128, "at most"), 1 - 0.9872, "met by 0"),
+        (Mark(1 - 0.9872, "at most"), 0.0128, "met by 0"),
+        (Mark(0.9, "at least", 0.1), 0.8, "met within its tolerance"),
+        (Mark(13.87, "at most", 0.01), 13.8801, "**MISSED** by 0.0101"),
+    ],
+)
+def test_a_tie_of_decimals_is_no_miss(mark, ours, verdict):
+    assert _verdict(mark, ours) == verdict
 
 
 def test_our_own_aims_are_told_from_published_numbers(trains):

@@ -124,7 +124,8 @@ def _verdict(mark: Mark, ours: float) -> str:
         >>> _verdict(Mark(3.0, "at most"), 3.5)
         '**MISSED** by 0.5'
     """
-    difference = ours - (mark.published or 0.0)
+    # Decimals that tie need not do so in binary.
+    difference = round(ours - (mark.published or 0.0), 9)
     beyond = {"at most": difference, "at least": -difference}.get(str(mark.goal), abs(difference))
     if beyond > mark.tolerance:
         return f"**MISSED** by {beyond:.3g}"
