@@ -57,6 +57,7 @@ def test_frechet_distance_is_that_of_torchmetrics():
 def test_features_that_never_vary_do_no_harm():
     x = torch.cat([normal(50, 3), torch.zeros(50, 2)], 1)
     assert frechet_distance(x, x + 1) == pytest.approx(5)
+    assert all(frechet_distance(scale * x, scale * x) >= 0 for scale in range(1, 101))
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")

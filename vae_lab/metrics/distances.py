@@ -37,7 +37,8 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.clamp(min=0).sqrt()  # root @ root.T is the covariance
     shared = torch.linalg.eigvalsh(root.T @ other @ root).clamp(min=0).sqrt().sum()
-    return float(shift + covariance.trace() + other.trace() - 2 * shared)
+    # What rounding takes from equal features is less than nothing.
+    return float((shift + covariance.trace() + other.trace() - 2 * shared).clamp(min=0))
 
 
 def kernel_distance(
