@@ -133,6 +133,9 @@ def test_fidelity_of_the_same_of_a_copy_and_of_elsewhere():
     same = fidelity(x, x)
     assert (same.precision, same.recall, same.coverage) == (1, 1, 1)
     assert same.density > 1
+    # Of each pair both distances come out of products, which round differently.
+    far = normal(1000, 64, shift=7) * 3
+    assert fidelity(far, far.clone()).density == pytest.approx(6 / 5, abs=1e-9)
     assert tuple(fidelity(x, x + 100)) == (0, 0, 0, 0)
     copies = fidelity(x, x[:1].expand(100, -1))
     assert copies.precision == 1
