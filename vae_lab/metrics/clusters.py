@@ -69,7 +69,10 @@ def cluster_accuracy(
 
 
 def mutual_information(clusters: Tensor, labels: Tensor) -> float:
-    """Return the mutual information over the mean of both entropies: 0 for chance, at most 1."""
+    """Return the mutual information over the mean of both entropies: 0 if independent, at most 1.
+
+    It is not adjusted for chance, which alone gives more than 0, most of all with few images.
+    """
     from sklearn.metrics import normalized_mutual_info_score
 
     return float(normalized_mutual_info_score(labels.numpy(), clusters.numpy()))
