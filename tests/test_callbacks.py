@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -19,7 +20,9 @@ from vae_lab.callbacks import History, Last, Pictures, Progress
 from vae_lab.callbacks.idle import BATCH_HOOKS, drop_idle_hooks
 from vae_lab.errors import LabError
 from vae_lab.models.meter import Meter
+from vae_lab.pictures import to_png
 from vae_lab.runs import Run
+from vae_lab.verbs.picture import picture
 
 FIT = [
     "fit",
@@ -223,6 +226,18 @@ def test_pictures_come_every_so_many_epochs_and_at_the_end(lab):
     pictures = {path.name for path in Path("runs/run/version_0/pictures").iterdir()}
     epochs = (2, 4, 5)
     assert pictures == {f"{kind}_000{k}.png" for kind in ("samples", "scatter") for k in epochs}
+
+
+def test_under_mixed_precision_pictures_and_codes_are_as_single_as_the_verbs(lab):
+    mixed, kinds = "--trainer.precision=bf16-mixed", ("samples", "manifold", "beside_pca")
+    lab(*FIT, "--trainer.max_epochs=1", mixed, f"--pictures.kinds=[{','.join(kinds)}]")
+    run = Path("runs/run/version_0")
+    for kind in kinds:
+        drawn = to_png(picture(kind, run / "checkpoints/last.ckpt", ("val", 100)))
+        assert (run / f"pictures/{kind}_0001.png").read_bytes() == drawn, kind
+    lab("encode", run)
+    (projected,) = run.glob("*/codes/tensors.tsv")
+    np.testing.assert_allclose(np.loadtxt(projected), np.load("codes.npz")["codes"], 1e-5, 1e-6)
 
 
 def test_no_picture_is_a_choice(lab):

@@ -25,7 +25,7 @@ class Projector(Callback):
             return
         batch = first_images(trainer, pl_module, self.images)
         pl_module.eval()
-        with torch.inference_mode(), trainer.precision_plugin.forward_context():
+        with torch.inference_mode():
             codes = pl_module.encode(batch.x, batch.y).float()
         pl_module.train()
         step = trainer.fit_loop.total_batch_idx + 1
