@@ -191,7 +191,11 @@ class Model(Described, L.LightningModule, ABC):
             ) from error
 
     def _record(self, batch: Batch, batch_idx: int, terms: dict[str, Tensor]) -> None:
-        """Take note of a training step's terms, and write their means every so many steps."""
+        """Take note of a training step's terms, and write their means every so many steps.
+
+        Every process is taken to have as many images as this one: where the last batch cannot be
+        shared evenly, an epoch counts up to one image a process too many.
+        """
         self._meters["train"].add(terms)
         self.images_seen += len(batch.x) * self.trainer.world_size
         if self._log_every and (batch_idx + 1) % self._log_every == 0:
