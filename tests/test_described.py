@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from vae_lab import runs
+from vae_lab.cli import main
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Gaussian, Laplace
@@ -144,3 +145,30 @@ def test_classes_of_the_folder_are_used_by_every_verb(tmp_path):
     assert gone.returncode == 2
     assert "holds a my_lab.MyVAE, which cannot be imported here (No module" in gone.stderr
     assert gone.stderr.count("\n") == 1
+
+
+BROKEN = {
+    "needs": ("import no_such_package", "cannot be imported: there is no module 'no_such_package'"),
+    "typo": ("def :", "cannot be used: invalid syntax"),
+    "fails": ("1 / 0", "cannot be used: division by zero"),
+    "empty": ("", "there is no class 'empty.MyVAE'"),
+    "plain": ("class MyVAE: pass", "is no Model."),
+}
+
+
+@pytest.mark.parametrize("module", BROKEN)
+def test_a_class_that_cannot_be_used_is_said_why(here, module, monkeypatch, capfd):
+    text, says = BROKEN[module]
+    (here / f"{module}.py").write_text(text)
+    monkeypatch.syspath_prepend(here)
+    with pytest.raises(SystemExit):
+        main(["fit", f"--model={module}.MyVAE", "--data=Digits"])
+    said = capfd.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def test_a_part_of_another_kind_is_said_to_be_one(here, capfd):
+    with pytest.raises(SystemExit):
+        main(["fit", "--model=VAE", "--model.likelihood=StandardNormal", "--data=Digits"])
+    assert "StandardNormal is of another kind than what goes there." in capfd.readouterr().err

@@ -18,7 +18,11 @@ OPTION = re.compile(r"(?:[Oo]ption '|unrecognized arguments: --)([\w.]+)")
 FILE = re.compile(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)")
 KEY = re.compile(r'Parser key "([\w.]+)"')
 CLASS = re.compile(r"Expected a dot import path string: (\S+)")
-MODULE = re.compile(r"class_path '(\S+)':\s+(?:No module|module \S+ has no attribute)")
+MODULE = re.compile(
+    r"class_path '(\S+)':\s+(?:No module named '(\S+)'|module \S+ has no attribute)"
+)
+SUBCLASS = re.compile(r"Expected '(\S+)' to be a subclass of <class '(\w+)'>")
+UNUSABLE = re.compile(r"Errors:\s+- ([^\n]+)\n.*Given value: ([\w.]+\.\w+)$", re.DOTALL)
 KIND = re.compile(r"does not correspond to a subclass of (\w+)")
 EXPECTED = re.compile(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\])")
 GIVEN = re.compile(r"(?:Got value|Given value): (.*?)(?:\. Got value|$)", re.MULTILINE)
@@ -78,8 +82,14 @@ def brief(message: str, options: Iterable[str] = (), rest: str = ".") -> str:
 
 def _wrong(message: str) -> str:
     given = GIVEN.search(message)
+    if (wrong := MODULE.search(message)) and wrong[2] and not wrong[1].startswith(wrong[2]):
+        return f"{wrong[1]} cannot be imported: there is no module {wrong[2]!r}."
     if wrong := CLASS.search(message) or MODULE.search(message):
+        if wrong[1] in _class_names():
+            return f"{wrong[1]} is of another kind than what goes there."
         return f"there is no class {wrong[1]!r}{_nearest(wrong[1], _class_names())}"
+    if other := SUBCLASS.search(message):
+        return f"{other[1]} is no {other[2]}."
     if given and (kind := KIND.search(message)):
         return f"{given[1]} is no {kind[1]}."
     if missing := MISSING.search(message):
@@ -90,6 +100,8 @@ def _wrong(message: str) -> str:
     wanted = [name for name in dict.fromkeys(wanted) if name != "NoneType"]
     if wanted and given:
         return f"expected {' or '.join(wanted)}, not {given[1]!r}."
+    if unusable := UNUSABLE.search(message):
+        return f"{unusable[2]} cannot be used: {unusable[1]}."
     if place := YAML.search(message):
         return f"the configuration is not YAML at line {place[1]}, column {place[2]}."
     if message.startswith("Unexpected config:"):

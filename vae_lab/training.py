@@ -13,7 +13,6 @@ import torch
 import yaml
 from jsonargparse import Namespace, dict_to_namespace
 from lightning import LightningModule
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer import Trainer
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -122,7 +121,7 @@ class LabCLI(LightningCLI):
         if str(config.trainer.precision) in ("16", "16-mixed"):
             # On a CPU Lightning would make it bf16-mixed before the model hears of it.
             self.model.check_precision("16-mixed")
-        if config.trainer.logger is None:
+        if config.trainer.logger in (None, True):
             # A run's own loggers wait for its folder.
             kwargs["logger"] = False
         if config.trainer.plugins is None:
@@ -147,9 +146,9 @@ class LabCLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def fit(self, **kwargs: Any) -> None:
-        """Train in a folder of its own, unless the user arranged where everything goes."""
+        """Train in a folder of its own, unless nothing is to be kept."""
         config = self.config[self.subcommand]
-        if config.trainer.fast_dev_run or config.trainer.logger is not None:
+        if config.trainer.fast_dev_run or config.trainer.logger is False:
             self.trainer.fit(**kwargs)
             return
         before = None
@@ -173,14 +172,15 @@ class LabCLI(LightningCLI):
             config.ckpt_path = None
         refused = removed_if_refused(folder) if made else nullcontext()
         with held(folder), refused, stopping(folder), disk(folder), quiet_board():
-            self.trainer.loggers = loggers(folder, config.wandb)
+            # A user's own log beside those of the run.
+            self.trainer.loggers = [*loggers(folder, config.wandb), *self.trainer.loggers]
             self.trainer.fit(**kwargs)
             idle = self.trainer.global_step == before
             if idle and made and first_process():
                 raise LabError(f"{self.checkpoint} was at its end: raise --trainer.max_epochs.")
         if idle:
             _say_idle(self.checkpoint)
-        _report(folder, self.trainer.checkpoint_callback)
+        _report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
 
     def after_validate(self) -> None:
         """Say what was measured."""
@@ -266,15 +266,15 @@ def _say_idle(checkpoint: Path | None) -> None:
 
 
 @rank_zero_only
-def _report(folder: Path, chosen: Callback | None) -> None:
+def _report(folder: Path, chosen: list[Best]) -> None:
     run = runs.Run(folder)
     print(f"run       {folder}")
-    if isinstance(chosen, Best) and (best := _best(run, chosen)):
+    for best in filter(None, (_best(run, callback) for callback in chosen)):
         print(f"best      {best}")
     for picture in run.pictures.values():
         print(f"picture   {picture}")
     # What no loss chooses is adversarial, of which a plain GAN cannot be evaluated without a judge.
-    unscored = isinstance(chosen, Best) and chosen.monitor is None
+    unscored = any(callback.monitor is None for callback in chosen)
     print(f"next      lab {'sample' if unscored else 'evaluate'} {folder}")
 
 

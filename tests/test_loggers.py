@@ -1,0 +1,31 @@
+"""Loggers and checkpoints of a user's own, beside those of a run."""
+
+from pathlib import Path
+
+FIT = (
+    "fit",
+    "--model=VAE",
+    "--data=Digits",
+    "--trainer.max_epochs=1",
+    "--pictures.kinds=[samples]",
+)
+
+
+def test_a_users_logger_writes_beside_the_runs_own(lab, here):
+    logger = ("--trainer.logger=CSVLogger", "--trainer.logger.save_dir=mine")
+    out = lab(*FIT, *logger, "--name=two")
+    assert Path("runs/two/version_0/metrics.csv").is_file()
+    [own] = here.glob("mine/**/metrics.csv")
+    assert "train/loss" in own.read_text()
+    assert "lab evaluate runs/two/version_0" in out
+    lab(*FIT, "--trainer.logger=false", "--name=none")
+    assert not Path("runs/none").exists()
+
+
+def test_a_users_checkpoints_change_nothing_of_what_is_said(lab):
+    extra = (
+        "--trainer.callbacks=ModelCheckpoint",
+        "--trainer.callbacks.monitor=val/elbo",
+        "--trainer.callbacks.mode=max",
+    )
+    assert "best      val/loss" in lab(*FIT, *extra, "--name=more")
