@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from vae_lab.contracts import Batch, Bounds
 from vae_lab.errors import LabError
+from vae_lab.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian
 from vae_lab.metrics.codes import (
     knn_accuracy,
     linear_probe_accuracy,
@@ -20,7 +22,7 @@ from vae_lab.metrics.codes import (
     squared_error,
     squared_error_per_image,
 )
-from vae_lab.metrics.evidence import bounds
+from vae_lab.metrics.evidence import _rows, bounds
 from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure
 from vae_lab.metrics.suite import measure
@@ -243,6 +245,21 @@ def test_a_model_that_only_bounds_is_measured_reproducibly(x):
     # The likelihood's noise does not depend on what was measured before it.
     torch.manual_seed(3)
     assert found["nll"].value == importance_nll(model.log_weights, x, 200).mean().item()
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "outputs"),
+    [
+        (Bernoulli(), 3),
+        (Gaussian(), 3),
+        (Gaussian(learned="pixel"), 6),
+        (DiscretizedLogisticMixture(5), 50),
+    ],
+)
+def test_the_more_a_pixel_takes_the_fewer_codes_are_decoded_at_once(likelihood, outputs):
+    images = Batch(torch.empty(1, 3, 32, 32), torch.empty(1))
+    rows = _rows(SimpleNamespace(likelihood=likelihood), images)
+    assert rows == 1700 * 784 // (outputs * 32 * 32)
 
 
 def test_codes_of_a_bound_are_decoded_so_many_at_a_time():

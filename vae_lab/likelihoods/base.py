@@ -11,18 +11,16 @@ class Likelihood(nn.Module, ABC):
     """Base of all likelihoods; pixels are independent given the code.
 
     Attributes:
-        channels: How many channels the decoder puts out for each channel of the image.
         binary: Whether it is a likelihood of black and white pixels alone.
         discrete: Whether it is a probability of 8-bit values, which bits/dim can be told of.
     """
 
-    channels = 1
     binary = False
     discrete = False
 
     def outputs(self, channels: int) -> int:
         """Return how many channels the decoder puts out for an image of `channels`."""
-        return channels * self.channels
+        return channels
 
     @abstractmethod
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:

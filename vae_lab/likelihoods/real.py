@@ -29,9 +29,12 @@ class _LocationScale(Likelihood):
             raise LabError(f"A {name}'s scale must exceed {self.floor:.4f}; it is {scale}.")
         if learned not in get_args(Learned):
             raise LabError(f"learned is one of {', '.join(get_args(Learned))}, not {learned!r}.")
-        self.channels = 2 if learned == "pixel" else 1
+        self.per_pixel = learned == "pixel"
         start = torch.tensor(math.log(scale - self.floor))
         self.log_scale = nn.Parameter(start, requires_grad=learned == "shared")
+
+    def outputs(self, channels: int) -> int:
+        return 2 * channels if self.per_pixel else channels
 
     def mean(self, output: Tensor) -> Tensor:
         return self._split(output)[0]
@@ -39,7 +42,7 @@ class _LocationScale(Likelihood):
     def _split(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean of each pixel, and its scale or that of all."""
         output = at_least_single(output)
-        if self.channels == 1:
+        if not self.per_pixel:
             return output.sigmoid(), self.floor + self.log_scale.exp()
         mean, log_scale = output.chunk(2, -3)
         return mean.sigmoid(), self.floor + (self.log_scale + log_scale).exp()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.contracts import Batch, Bounds, Conditional, Density, Encodes
+from vae_lab.likelihoods import Likelihood
 from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
 from vae_lab.metrics.conditional import from_prior
 from vae_lab.metrics.hamiltonian import LEAPFROGS
@@ -93,7 +94,7 @@ def density(model: Density, images: Batch) -> dict[str, Measure]:
     with torch.inference_mode():
         nats = torch.cat([model.log_prob(x, y).cpu() for x, y in batches(model, images)])
     caveat = _caveat(model, images)
-    if _likelihood_is("binary", model) or _likelihood_is("discrete", model):
+    if _pixels(model, images) != "real numbers":
         found = {"nll": Measure.mean(-nats, "nats", f"-log {_p(model)}, exact{caveat}")}
         return found | _bits(model, found, images)
     return {"log_density": Measure.mean(nats, "nats", f"log {_p(model)}, exact{caveat}")}
@@ -110,10 +111,6 @@ def _p(model: Any) -> str:
     if condition is None:
         return "p(x)"
     return "p(x|y) of the unknown pixels alone" if condition.certain else "p(x|y)"
-
-
-def _likelihood_is(trait: str, model: Any) -> bool:
-    return getattr(getattr(model, "likelihood", None), trait, False)
 
 
 def _activity(model: Any, images: Batch) -> Measure:
@@ -135,7 +132,7 @@ def _activity(model: Any, images: Batch) -> Measure:
 
 def _bits(model: Any, found: Mapping[str, Measure], images: Batch) -> dict[str, Measure]:
     """Return bounds and likelihoods of 8-bit values in bits too."""
-    if not _likelihood_is("discrete", model):
+    if _pixels(model, images) != "8-bit values":
         return {}
     dimensions = images.x[0].numel()
     return {
@@ -163,9 +160,11 @@ def _caveat(model: Any, images: Batch) -> str:
 
 
 def _pixels(model: Any, images: Batch) -> str:
-    if _likelihood_is("discrete", model):
+    """Say what a model takes pixels for: real numbers, unless its likelihood says otherwise."""
+    likelihood = getattr(model, "likelihood", Likelihood)
+    if likelihood.discrete:
         return "8-bit values"
-    if not _likelihood_is("binary", model):
+    if not likelihood.binary:
         return "real numbers"
     grey = ((images.x > 0) & (images.x < 1)).any()
     return "grey pixels" if grey else "black and white pixels"
@@ -200,8 +199,11 @@ def _nll(
 
 
 def _rows(model: Any, images: Batch) -> int:
-    """Return how many codes are decoded at once: fewer where images are larger than MNIST's."""
-    numbers = images.x[0].numel() * getattr(getattr(model, "likelihood", None), "channels", 1)
+    """Return how many codes are decoded at once: fewer where more is put out than of MNIST's."""
+    numbers, likelihood = images.x[0].numel(), getattr(model, "likelihood", None)
+    if likelihood is not None:
+        channels = images.x.shape[1]
+        numbers = numbers * likelihood.outputs(channels) // channels
     # A GPU idles between small chunks; large ones overflow a CPU's cache.
     rows = 1700 if device_of(model).type == "cpu" else 8192
     return max(1, min(rows, rows * 784 // numbers))
