@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from vae_lab.contracts import Batch, Generates, require
 from vae_lab.errors import LabError
+from vae_lab.losses import importance_bound
 from vae_lab.metrics.hamiltonian import LogDensity, State, move
 from vae_lab.metrics.measures import batches, device_of
 
@@ -71,7 +71,9 @@ def annealed_nll(
     betas = sigmoid_schedule(how.temperatures)
     return -torch.cat(
         [
-            _log_mean(_anneal(model, part, _from_prior(model, part.y, how.chains), betas, progress))
+            importance_bound(
+                _anneal(model, part, _from_prior(model, part.y, how.chains), betas, progress)
+            )
             for part in _parts(model, images, how)
         ]
     )
@@ -107,9 +109,9 @@ def bidirectional_gap(
             z = _from_prior(model, part.y, 1)
             drawn = Batch(model.likelihood.sample(model.output(z[0], part.y)), part.y)
         start = _from_prior(model, part.y, how.chains)
-        lower = _log_mean(_anneal(model, drawn, start, betas, progress))
+        lower = importance_bound(_anneal(model, drawn, start, betas, progress))
         back = z.expand(how.chains, -1, -1)
-        upper = -_log_mean(_anneal(model, drawn, back, betas[::-1], progress))
+        upper = -importance_bound(_anneal(model, drawn, back, betas[::-1], progress))
         gaps.append(upper - lower)
     return torch.cat(gaps)
 
@@ -142,10 +144,6 @@ def _anneal(
         betas,
         lambda: progress(len(x)),
     )
-
-
-def _log_mean(log_weights: Tensor) -> Tensor:
-    return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
 def sigmoid_schedule(temperatures: int, steepness: float = 4.0) -> list[float]:
