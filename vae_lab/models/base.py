@@ -87,7 +87,11 @@ class Model(Described, L.LightningModule, ABC):
 
     @abstractmethod
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Return named terms for each image, shape (B,), to be logged; `loss` is an objective."""
+        """Return the objective's named terms for each image, shape (B,).
+
+        The term `loss`, where there is one, is what training minimises; the others are logged
+        beside it.
+        """
 
     @property
     def objective(self) -> int | None:

@@ -1,7 +1,6 @@
 """The training step that all models with one objective share."""
 
 import math
-from abc import abstractmethod
 from typing import Any
 
 from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
@@ -38,13 +37,6 @@ class SingleObjective(Model):
             raise LabError(f"The learning rate is positive; got {lr}.")
         self.lr = lr
         self.schedule = schedule
-
-    @abstractmethod
-    def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the objective's named terms for each image, shape (B,), in nats.
-
-        The term `loss` is what training minimises; the others are logged beside it.
-        """
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = Adam(self.parameters(), self.lr, fused=True)
