@@ -38,11 +38,6 @@ FLOORS = (
 )
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
-# What points upwards, and why it may.
-EXCEPTIONS = {
-    ("verbs.results.index", "cli"): "a figure of the published page names the verb that draws it",
-}
-
 # Runs name their data in the checkpoint; a verb that imported data could read no one else's.
 USERS_OF_DATA = {"training"}
 
@@ -87,7 +82,7 @@ def test_imports_point_downwards():
         for other in others
         if room(other) != room(name) and HEIGHT[room(other)] >= HEIGHT[room(name)]
     }
-    assert upwards == EXCEPTIONS.keys()
+    assert upwards == set()
 
 
 def test_data_are_named_not_imported():

@@ -14,6 +14,7 @@ import yaml
 from conftest import FIT
 
 from vae_lab import cli, training
+from vae_lab.verbs import VERBS
 
 
 @pytest.fixture
@@ -321,9 +322,9 @@ def test_pictures_ask_a_model_for_what_it_can_do(refused):
 MISTAKES = [
     ["fit", "--config=nowhere.yaml"],
     ["fit", "--ckpt_path", "nowhere.ckpt"],
-    *([verb, "nowhere"] for verb in cli.VERBS.keys() - set(cli.TORCHLESS)),
-    *([verb, "settings.yaml"] for verb in cli.VERBS.keys() - set(cli.TORCHLESS)),
-    *([verb, ".", "--typo=1"] for verb in cli.VERBS.keys() - {"dashboard"}),
+    *([verb, "nowhere"] for verb in VERBS.keys() - set(cli.TORCHLESS)),
+    *([verb, "settings.yaml"] for verb in VERBS.keys() - set(cli.TORCHLESS)),
+    *([verb, ".", "--typo=1"] for verb in VERBS.keys() - {"dashboard"}),
 ]
 
 
@@ -358,10 +359,10 @@ def test_a_switch_needs_no_value(lab, here, monkeypatch, verb, switch):
     (here / "somewhere").mkdir()
     (here / "somewhere/config.yaml").touch()  # which makes it a run
     given = {}
-    function = getattr(import_module(cli.VERBS[verb]), verb)
+    function = getattr(import_module(VERBS[verb]), verb)
     # What is called in its place has its signature.
     noted = wraps(function)(lambda **arguments: given.update(arguments))
-    monkeypatch.setattr(f"{cli.VERBS[verb]}.{verb}", noted)
+    monkeypatch.setattr(f"{VERBS[verb]}.{verb}", noted)
     words = [] if verb == "dashboard" else ["somewhere"]  # all others take a run or a row
     lab(verb, *words, f"--{switch}")
     assert given[switch] is True
@@ -377,7 +378,7 @@ def test_only_a_list_that_must_be_given_is_called_required(lab, capfd, verb, req
 def test_no_switch_is_left_untried():
     found = [
         (verb, parameter.name)
-        for verb, module in cli.VERBS.items()
+        for verb, module in VERBS.items()
         for parameter in signature(
             getattr(import_module(module), verb), eval_str=True
         ).parameters.values()

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from vae_lab import __version__, process, runs
 from vae_lab.errors import LabError
+from vae_lab.verbs import VERBS
 from vae_lab.verbs.options import ends_in
 from vae_lab.words import followed
 
@@ -56,30 +57,6 @@ LIGHTNING = ("fit", "validate", "test", "predict")
 TORCHLESS = ("compare", "sweep", "dashboard", "results")
 # Where an experiment's folder stands for all of its runs, not for the newest.
 EVERY_VERSION = ("filters",)
-VERBS = {
-    "sample": "vae_lab.verbs.draw",
-    "neighbours": "vae_lab.verbs.neighbours",
-    "transfer": "vae_lab.verbs.draw",
-    "complete": "vae_lab.verbs.draw",
-    "reconstruct": "vae_lab.verbs.draw",
-    "gallery": "vae_lab.verbs.gallery",
-    "attribute": "vae_lab.verbs.attribute",
-    "denoise": "vae_lab.verbs.draw",
-    "filters": "vae_lab.verbs.draw",
-    "traverse": "vae_lab.verbs.draw",
-    "interpolate": "vae_lab.verbs.draw",
-    "manifold": "vae_lab.verbs.draw",
-    "scatter": "vae_lab.verbs.scatter",
-    "encode": "vae_lab.verbs.encode",
-    "invert": "vae_lab.verbs.invert",
-    "export": "vae_lab.verbs.export",
-    "explore": "vae_lab.verbs.explore",
-    "evaluate": "vae_lab.verbs.evaluating.evaluate",
-    "compare": "vae_lab.verbs.comparing.compare",
-    "sweep": "vae_lab.verbs.sweeps.sweep",
-    "dashboard": "vae_lab.verbs.comparing.dashboard",
-    "results": "vae_lab.verbs.results.results",
-}
 
 # How many words an annotation takes, and what they are.
 _COUNTS: dict[object, tuple[str, str]] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_lab.errors import LabError
+from vae_lab.verbs import VERBS
 from vae_lab.verbs.results.metrics import METRICS
 
 __all__ = ["Figure", "Index", "Mark", "Row", "read"]
@@ -241,8 +242,6 @@ def _check(index: Index, name: str) -> None:
 
 
 def _check_figure(name: str, figure: Figure, rows: Mapping[str, Row]) -> None:
-    from vae_lab.cli import VERBS
-
     if figure.verb not in VERBS:
         _refuse("verb", figure.verb, VERBS, f"figure {name}")
     for row in figure.rows:
