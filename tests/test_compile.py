@@ -8,7 +8,11 @@ import torch
 import torch._functorch.config
 from going_on import last
 
+from vae_lab.compiling import compile_networks
+from vae_lab.errors import LabError
+from vae_lab.models import Autoencoder
 from vae_lab.nets import Decoder, Encoder
+from vae_lab.penalties import L1Sparsity
 
 FIT = (
     "fit",
@@ -90,6 +94,15 @@ def test_a_penalty_that_is_differentiated_twice_is_not_compiled(lab, here, capfd
         lab(*FIT, *words, "--compile=true", "--trainer.max_epochs=1")
     assert f"{penalty} is differentiated twice, which --compile cannot" in capfd.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_users_own_penalty_says_of_itself_that_it_is_differentiated_twice():
+    class Own(L1Sparsity):
+        def differentiates_twice(self, model):
+            return True
+
+    with pytest.raises(LabError, match="Own is differentiated twice"):
+        compile_networks(Autoencoder((1, 4, 4), penalty=Own))
 
 
 @pytest.mark.usefixtures("quick")

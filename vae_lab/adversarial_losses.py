@@ -175,6 +175,10 @@ class Penalty(ABC):
             raise LabError(f"The weight of a {type(self).__name__} is above 0; got {weight}.")
         self.weight = weight
 
+    def differentiates_twice(self, model: object) -> bool:
+        """Tell whether it is made of gradients, as slopes are, which training differentiates."""
+        return True
+
     @abstractmethod
     def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
         """Return the penalty, weight included, for real and generated images, shape (B,)."""

@@ -1,13 +1,11 @@
 """torch.compile of a model's networks."""
 
-from typing import Any
-
 from lightning import LightningModule
 
 from vae_lab.adversarial_losses import Penalty as CriticPenalty
 from vae_lab.errors import LabError
 from vae_lab.nets import Decoder, Encoder
-from vae_lab.penalties import Contraction, sigmoid_layer
+from vae_lab.penalties import Penalty
 
 __all__ = ["compile_networks"]
 
@@ -21,9 +19,10 @@ def compile_networks(model: LightningModule) -> None:
     from torch._functorch import config
 
     for part in (model, *getattr(model, "layers", ())):  # those of a stack are models too
-        if _differentiates_twice(part):
+        penalty = getattr(part, "penalty", None)
+        if isinstance(penalty, Penalty | CriticPenalty) and penalty.differentiates_twice(part):
             raise LabError(
-                f"{type(part.penalty).__name__} is differentiated twice, which --compile cannot "
+                f"{type(penalty).__name__} is differentiated twice, which --compile cannot "
                 "follow: leave out either."
             )
     # A VAE/GAN goes back through one graph twice, whose memory may not be given away before.
@@ -31,11 +30,3 @@ def compile_networks(model: LightningModule) -> None:
     for net in model.modules():
         if isinstance(net, Encoder | Decoder):
             net.compile()
-
-
-def _differentiates_twice(part: Any) -> bool:
-    """Tell whether a model is penalised for gradients that come through its networks."""
-    penalty = getattr(part, "penalty", None)
-    if isinstance(penalty, Contraction):
-        return sigmoid_layer(part) is None
-    return isinstance(penalty, CriticPenalty)

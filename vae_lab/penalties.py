@@ -71,6 +71,10 @@ class Penalty(ABC):
             name = type(self).__name__
             raise LabError(f"{name} compares probabilities: give the model activation Sigmoid.")
 
+    def differentiates_twice(self, model: Penalised) -> bool:
+        """Tell whether it is made of gradients, which training differentiates again."""
+        return False
+
     @abstractmethod
     def measure(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
         """Return the penalty before it is weighted, shape (B,)."""
@@ -157,6 +161,9 @@ class Contraction(Penalty):
         if probes < 1:
             raise LabError(f"Hutchinson's estimate takes at least one probe; got {probes}.")
         self.probes = probes
+
+    def differentiates_twice(self, model: Penalised) -> bool:
+        return sigmoid_layer(model) is None
 
     def measure(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
         if (weight := sigmoid_layer(model)) is not None:
