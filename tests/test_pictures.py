@@ -111,11 +111,6 @@ def test_manifold_without_a_prior_goes_as_far_as_the_codes_go():
     torch.testing.assert_close(seen[0], torch.tensor(expected))
 
 
-def test_manifold_refuses_other_codes():
-    with pytest.raises(LabError, match="2 dimensions and this model has 20"):
-        pictures.manifold(flat, latent_dim=20)
-
-
 def test_traversal_moves_one_dimension_a_row():
     seen = []
     base = torch.tensor([0.5, -0.25, 1.0])

@@ -146,22 +146,21 @@ def _anneal(
     )
 
 
-def sigmoid_schedule(temperatures: int, steepness: float = 4.0) -> list[float]:
+def sigmoid_schedule(temperatures: int) -> list[float]:
     r"""Return inverse temperatures from 0 to 1, densest at both ends.
 
     .. math:: \beta_t = \frac{s_t - s_0}{s_T - s_0}, \quad
-        s_t = \sigma\!\left(\delta \left(\tfrac{2 t}{T} - 1\right)\right)
+        s_t = \sigma\!\left(4 \left(\tfrac{2 t}{T} - 1\right)\right)
 
     Args:
         temperatures: T, how many steps there are from 0 to 1.
-        steepness: The slope :math:`\delta`.
 
     Raises:
         LabError: If there is no temperature.
     """
     if temperatures < 1:
         raise LabError(f"Annealing needs at least one temperature, not {temperatures}.")
-    path = torch.linspace(-steepness, steepness, temperatures + 1, dtype=torch.float64).sigmoid()
+    path = torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64).sigmoid()
     betas: list[float] = ((path - path[0]) / (path[-1] - path[0])).tolist()
     return betas
 

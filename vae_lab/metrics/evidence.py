@@ -12,7 +12,7 @@ from vae_lab.likelihoods import Likelihood
 from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
 from vae_lab.metrics.conditional import from_prior
 from vae_lab.metrics.hamiltonian import LEAPFROGS
-from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
+from vae_lab.metrics.likelihood import ACTIVE, active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure, batches, device_of, finite, seeded
 
 __all__ = ["annealing", "bounds", "density", "likelihood_kind", "passes"]
@@ -122,7 +122,7 @@ def _activity(model: Any, images: Batch) -> Measure:
             own = model.prior_given(y).back(mean) if conditional else mean
             moved = own is not mean
             means.append(own.flatten(1).cpu())
-    note = f"of {model.latent_dim}; variance over images of the posterior mean above 0.01"
+    note = f"of {model.latent_dim}; variance over images of the posterior mean above {ACTIVE}"
     if moved:
         note += ", measured from the mean of its condition's prior in that one's deviations"
     if about := getattr(getattr(model, "family", None), "about_mean", None):

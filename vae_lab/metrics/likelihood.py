@@ -9,7 +9,10 @@ from torch import Tensor
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 
-__all__ = ["active_units", "elbo_terms", "importance_nll"]
+__all__ = ["ACTIVE", "active_units", "elbo_terms", "importance_nll"]
+
+ACTIVE = 0.01
+"""Variance of the posterior mean above which a dimension counts as active."""
 
 
 def importance_nll(
@@ -112,14 +115,13 @@ def _with_elbo(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return known
 
 
-def active_units(means: Tensor, threshold: float = 0.01) -> int:
+def active_units(means: Tensor) -> int:
     r"""Count the latent dimensions whose posterior mean changes with the image.
 
     .. math:: \#\{ u : \mathrm{Var}_x (E_{q(z|x)} [z_u]) > 0.01 \}
 
     Args:
         means: Posterior mean of each image, shape (N, D).
-        threshold: Variance above which a dimension counts as active.
 
     Raises:
         LabError: If there are fewer than two images to vary over.
@@ -130,4 +132,4 @@ def active_units(means: Tensor, threshold: float = 0.01) -> int:
     """
     if len(means) < 2:
         raise LabError("Active units are a variance over images; give at least two.")
-    return int((means.double().var(0) > threshold).sum())
+    return int((means.double().var(0) > ACTIVE).sum())

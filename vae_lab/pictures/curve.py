@@ -38,14 +38,13 @@ class Panel:
     curves: Mapping[str, Sequence[tuple[float, float]]]
 
 
-def curve(values: Tensor, name: str, title: str = "", axis: str = "iteration") -> Tensor:
+def curve(values: Tensor, name: str, title: str = "") -> Tensor:
     """Draw one number an iteration, the first one as 1, with the last one written beside it.
 
     Args:
         values: The numbers, shape (N,).
         name: What they are.
         title: What the picture shows.
-        axis: What they are counted by.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
@@ -58,7 +57,7 @@ def curve(values: Tensor, name: str, title: str = "", axis: str = "iteration") -
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel=axis, ylabel=name)
+    axes = figure.add_subplot(title=title, xlabel="iteration", ylabel=name)
     points = values.detach().cpu().tolist()
     axes.plot(range(1, len(points) + 1), points, color="#332288", marker=".")
     axes.grid(color="0.9")

@@ -135,7 +135,6 @@ def columns_of(images: Tensor, at_most: int) -> int:
 def manifold(
     decode: Decode,
     side: int = 20,
-    latent_dim: int = 2,
     codes: Tensor | None = None,
     of: str = "the codes",
 ) -> Tensor:
@@ -148,22 +147,13 @@ def manifold(
     Args:
         decode: Maps codes (N, 2) to images.
         side: Images a side.
-        latent_dim: Size of the model's code.
         codes: Codes (M, 2) whose own quantiles take the place of the standard normal's, where a
             model has another prior or none.
         of: What those codes are, as the title says.
 
-    Raises:
-        LabError: If the code is not two-dimensional.
-
     References:
         Kingma and Welling (2014). Auto-Encoding Variational Bayes. Figure 4.
     """
-    if latent_dim != 2:
-        raise LabError(
-            f"A manifold needs a code of 2 dimensions and this model has {latent_dim}; "
-            "train it with latent_dim 2, or draw traversals."
-        )
     shares = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     if codes is None:
         # The quantile of an fp32 probability near 0 or 1 is coarse.
