@@ -16,7 +16,7 @@ from vae_lab.contracts import Batch, Clusters, Converges, Decodes, Density, Enco
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.metrics.clusters import cluster_accuracy, match, mutual_information
-from vae_lab.metrics.codes import pca_reconstruction, squared_error
+from vae_lab.metrics.codes import pca_reconstruction, squared_error_per_image
 from vae_lab.metrics.samples import draw as draw_samples
 from vae_lab.metrics.suite import measure
 from vae_lab.models import PCA, VAE, GaussianMixture, KMeans
@@ -60,9 +60,8 @@ def test_pca_restores_exactly_what_the_reference_metric_does(digits, k):
     model = learned(PCA(SHAPE, k), train)
     expected = pca_reconstruction(train.x, test.x, k)
     torch.testing.assert_close(model(test.x), expected, rtol=0, atol=2e-5)
-    assert model.terms(test)["loss"].mean() == pytest.approx(
-        squared_error(test.x, expected), abs=1e-4
-    )
+    error = squared_error_per_image(test.x, expected).mean().item()
+    assert model.terms(test)["loss"].mean() == pytest.approx(error, abs=1e-4)
 
 
 def test_no_linear_code_of_as_many_dimensions_restores_better_than_pca(digits):

@@ -19,7 +19,6 @@ from vae_lab.metrics.codes import (
     knn_accuracy,
     linear_probe_accuracy,
     pca_reconstruction,
-    squared_error,
     squared_error_per_image,
 )
 from vae_lab.metrics.evidence import _rows, bounds
@@ -74,7 +73,8 @@ def x() -> Tensor:
 
 
 def pca_error(train, test, k):
-    return squared_error(test.float(), pca_reconstruction(train, test, k))
+    restored = pca_reconstruction(train, test, k)
+    return squared_error_per_image(test.float(), restored).mean().item()
 
 
 @pytest.mark.parametrize(("samples", "rows"), [(1, 800), (7, 3), (100, 800), (1001, 64)])
@@ -166,13 +166,12 @@ def test_active_units_count_the_dimensions_whose_mean_moves():
         active_units(means[:1])
 
 
-def test_squared_error_sums_pixels_averages_images_and_clips_nothing():
+def test_squared_error_sums_pixels_and_clips_nothing():
     x = torch.zeros(2, 1, 2, 2)
     x_hat = torch.stack([torch.full((1, 2, 2), 2.0), torch.zeros(1, 2, 2)])
     assert squared_error_per_image(x, x_hat).tolist() == [16, 0]
-    assert squared_error(x, x_hat) == 8
     with pytest.raises(LabError, match="shape"):
-        squared_error(x, x_hat[:, :, 0])
+        squared_error_per_image(x, x_hat[:, :, 0])
 
 
 def test_pca_restores_what_lies_in_its_plane_and_no_more():

@@ -12,7 +12,6 @@ __all__ = [
     "knn_accuracy",
     "linear_probe_accuracy",
     "pca_reconstruction",
-    "squared_error",
     "squared_error_per_image",
 ]
 
@@ -20,26 +19,12 @@ __all__ = [
 def squared_error_per_image(x: Tensor, x_hat: Tensor) -> Tensor:
     r"""Return :math:`\sum_i (x_i - \hat{x}_i)^2` over all pixels, not clipped, shape (N,).
 
+    Its mean over all test images, their pixels in [0, 1], is the protocol of Hinton &
+    Salakhutdinov's 13.87 for 30 principal components of MNIST.
+
     Args:
         x: Images, shape (N, ...).
         x_hat: Their reconstructions, the same shape.
-
-    Raises:
-        LabError: If the shapes differ.
-    """
-    if x.shape != x_hat.shape:
-        raise LabError(
-            f"Images of shape {tuple(x.shape)} cannot be compared with reconstructions of shape "
-            f"{tuple(x_hat.shape)}."
-        )
-    return doubled((x - x_hat).flatten(1).square()).sum(1)
-
-
-def squared_error(x: Tensor, x_hat: Tensor) -> float:
-    """Return the squared error, summed over pixels and averaged over images.
-
-    This is the protocol of Hinton & Salakhutdinov's 13.87 for 30 principal components of MNIST:
-    pixels in [0, 1], all test images, nothing clipped.
 
     Raises:
         LabError: If the shapes differ.
@@ -48,7 +33,12 @@ def squared_error(x: Tensor, x_hat: Tensor) -> float:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
         https://doi.org/10.1126/science.1127647
     """
-    return squared_error_per_image(x, x_hat).mean().item()
+    if x.shape != x_hat.shape:
+        raise LabError(
+            f"Images of shape {tuple(x.shape)} cannot be compared with reconstructions of shape "
+            f"{tuple(x_hat.shape)}."
+        )
+    return doubled((x - x_hat).flatten(1).square()).sum(1)
 
 
 def pca_reconstruction(train: Tensor, test: Tensor, k: int) -> Tensor:

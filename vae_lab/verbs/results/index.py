@@ -114,10 +114,6 @@ class Index:
     figures: dict[str, Figure]
     records: Path | None = None
 
-    def experiment(self, name: str) -> Path:
-        """Return the file that trains a row."""
-        return self.files(name)[0]
-
     def files(self, name: str) -> list[Path]:
         """Return the file that trains a row, and those that are laid over it."""
         row = self.rows[name]
