@@ -11,7 +11,7 @@ from linear import Linear
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from vae_lab.contracts import Batch
-from vae_lab.losses import free_bits, gaussian_kl, importance_bound
+from vae_lab.losses import free_bits, gaussian_kl, importance_bound, squared_distance
 from vae_lab.models import VAE
 from vae_lab.nets import MLPDecoder, MLPEncoder
 from vae_lab.posteriors import LOG_VARIANCE_BOUND, DiagonalGaussian
@@ -35,6 +35,12 @@ def standard_error(draws):
 
 
 # losses
+
+
+def test_a_squared_distance_of_halves_is_summed_in_single_precision():
+    x, other = 10 * torch.rand(2, 3, 1, 28, 28).half()
+    exact = (x.double() - other.double()).square().sum((1, 2, 3)).float()
+    torch.testing.assert_close(squared_distance(x, other), exact)
 
 
 @given(st.floats(-20, 20), st.floats(-10, 10))

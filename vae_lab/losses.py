@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vae_lab.precision import at_least_single
+
 __all__ = [
     "bernoulli_kl",
     "capacity",
@@ -16,6 +18,7 @@ __all__ = [
     "importance_bound",
     "keep_largest",
     "sigmoid_jacobian_norm",
+    "squared_distance",
     "total_correlation",
 ]
 
@@ -137,6 +140,11 @@ def importance_bound(log_weights: Tensor) -> Tensor:
         Burda et al., Importance Weighted Autoencoders, 2016. https://arxiv.org/abs/1509.00519
     """
     return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+
+
+def squared_distance(x: Tensor, other: Tensor) -> Tensor:
+    """Return the squared distances of x (B, ...), images or features, from others, shape (B,)."""
+    return (at_least_single(x) - at_least_single(other)).square().flatten(1).sum(1)
 
 
 def bernoulli_kl(target: float, mean: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
-from vae_lab.losses import keep_largest
+from vae_lab.losses import keep_largest, squared_distance
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.single import SingleObjective
 from vae_lab.nets import MLPDecoder, MLPEncoder, TiedDecoder, make_activation
@@ -131,5 +131,5 @@ class Autoencoder(SingleObjective):
     def restoration(self, output: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Judge what the decoder put out for images x (B, C, H, W)."""
         with torch.no_grad():
-            error = (self.likelihood.mean(output) - x).square().flatten(1).sum(1)
+            error = squared_distance(self.likelihood.mean(output), x)
         return {"loss": -self.likelihood.log_prob(output, x), "squared_error": error}

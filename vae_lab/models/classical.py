@@ -11,8 +11,8 @@ from torch.optim import SGD, Optimizer
 
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
+from vae_lab.losses import squared_distance
 from vae_lab.models.base import Model
-from vae_lab.precision import at_least_single
 
 __all__ = ["PCA", "Classical", "KMeans", "check", "frozen"]
 
@@ -56,7 +56,7 @@ class Classical(Model):
         return self.decode(self.encode(x))
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        error = at_least_single(self(batch.x) - batch.x).square().flatten(1).sum(1)
+        error = squared_distance(self(batch.x), batch.x)
         return {"loss": error, "squared_error": error}
 
     def setup(self, stage: str) -> None:

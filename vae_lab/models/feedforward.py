@@ -8,6 +8,7 @@ from torch import Tensor
 from vae_lab.conditions import ClassCondition, Condition
 from vae_lab.contracts import Batch, Shape
 from vae_lab.likelihoods import Bernoulli, Likelihood
+from vae_lab.losses import squared_distance
 from vae_lab.models.base import MakeDecoder, Schedule
 from vae_lab.models.single import SingleObjective
 from vae_lab.nets import MLPDecoder
@@ -74,5 +75,5 @@ class FeedForward(SingleObjective):
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         output = self.output(batch.y)
         with torch.no_grad():
-            error = (self.likelihood.mean(output) - batch.x).square().flatten(1).sum(1)
+            error = squared_distance(self.likelihood.mean(output), batch.x)
         return {"loss": -self.likelihood.log_prob(output, batch.x), "squared_error": error}

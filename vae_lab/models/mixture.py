@@ -11,8 +11,8 @@ from torch.distributions import MultivariateNormal
 
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
+from vae_lab.losses import squared_distance
 from vae_lab.models.classical import Classical, check, frozen
-from vae_lab.precision import at_least_single
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +98,7 @@ class GaussianMixture(Classical):
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the log-density of images (B, C, H, W), in nats, shape (B,)."""
         z = self._project(x)
-        error = at_least_single(x - self._restore(z)).square().flatten(1).sum(1)
+        error = squared_distance(x, self._restore(z))
         return self._log_joint(z).logsumexp(1) + self._log_noise(error)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:

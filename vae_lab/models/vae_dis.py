@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
-from vae_lab.losses import gaussian_kl
+from vae_lab.losses import gaussian_kl, squared_distance
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
 from vae_lab.models.gan import GAN
 from vae_lab.models.single import SingleObjective
 from vae_lab.models.start import MakeModel, Start, described, started
 from vae_lab.nets import MLPEncoder, MLPGenerator
-from vae_lab.nets.layers import check_layer, distance, to_layer
+from vae_lab.nets.layers import check_layer, to_layer
 from vae_lab.posteriors import DiagonalGaussian
 from vae_lab.precision import at_least_single
 
@@ -126,12 +126,12 @@ class VAEDis(SingleObjective):
         posterior = self.posterior(batch.x)
         restored = self.decode(posterior.rsample(1)[0])
         kl = gaussian_kl(*posterior).sum(1)
-        error = distance(self.perceive(batch.x), self.perceive(restored))
+        error = squared_distance(self.perceive(batch.x), self.perceive(restored))
         return {
             "loss": 0.5 * error + self.beta * kl,
             "kl": kl,
             "feature_error": error,
-            "squared_error": distance(batch.x, restored),
+            "squared_error": squared_distance(batch.x, restored),
         }
 
 

@@ -10,13 +10,13 @@ from torch.nn.functional import softplus
 
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
-from vae_lab.losses import gaussian_kl
+from vae_lab.losses import gaussian_kl, squared_distance
 from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.gan import GAN
 from vae_lab.models.gate import Gate
 from vae_lab.nets import MLPCritic, MLPEncoder, MLPGenerator
-from vae_lab.nets.layers import check_layer, distance, from_layer, to_layer
+from vae_lab.nets.layers import check_layer, from_layer, to_layer
 from vae_lab.posteriors import DiagonalGaussian
 
 __all__ = ["VAEGAN"]
@@ -203,8 +203,8 @@ class VAEGAN(GAN):
             "critic_loss": _mean([self.loss.critic(real, score) for score in fakes]),
             "generator_loss": _mean([self.loss.generator(score) for score in fakes]),
             "kl": gaussian_kl(*fake.posterior).sum(1),
-            "feature_error": distance(features, restored_features),
-            "squared_error": distance(batch.x, 0.5 + 0.5 * fake.restored),
+            "feature_error": squared_distance(features, restored_features),
+            "squared_error": squared_distance(batch.x, 0.5 + 0.5 * fake.restored),
             "real": self.loss.output(real),
             "fake": self.loss.output(sampled),
             "reconstructed": self.loss.output(restored),
@@ -215,7 +215,7 @@ class VAEGAN(GAN):
         with torch.no_grad():
             features = self.perceive(batch.x)
         restored_features = to_layer(self.critic, self.layer, fake.restored)
-        likelihood = 0.5 * distance(features, restored_features)
+        likelihood = 0.5 * squared_distance(features, restored_features)
         scores = [self.score(self.critic(fake.sampled))]
         if self.judge_reconstructions:
             scores.append(self.score(from_layer(self.critic, self.layer, restored_features)))

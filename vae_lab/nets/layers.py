@@ -5,9 +5,8 @@ from itertools import islice
 from torch import Tensor, nn
 
 from vae_lab.errors import LabError
-from vae_lab.precision import at_least_single
 
-__all__ = ["check_layer", "distance", "from_layer", "to_layer"]
+__all__ = ["check_layer", "from_layer", "to_layer"]
 
 
 def to_layer(chain: nn.Sequential, layer: int, x: Tensor) -> Tensor:
@@ -24,11 +23,6 @@ def from_layer(chain: nn.Sequential, layer: int, features: Tensor) -> Tensor:
     for part in islice(chain, layer + 1, None):
         x = part(x)
     return x
-
-
-def distance(features: Tensor, others: Tensor) -> Tensor:
-    """Return the squared distances of features (B, ...) from others of that shape, shape (B,)."""
-    return (at_least_single(features) - at_least_single(others)).square().flatten(1).sum(1)
 
 
 def check_layer(chain: nn.Module, layer: int) -> nn.Sequential:
