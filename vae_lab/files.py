@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from vae_lab.errors import LabError
 
-__all__ = ["atomic", "claimed", "digest", "expanded", "locked"]
+__all__ = ["atomic", "claimed", "digest", "expanded", "locked", "write_text"]
 
 
 @contextmanager
@@ -36,6 +36,18 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
         # Where the folder is no folder, there is no part to remove either.
         with suppress(OSError):
             part.unlink()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text wholly or not at all; see `atomic`.
+
+    A folder's name need not be Unicode, and a text is: what of it is none becomes question marks.
+
+    Raises:
+        LabError: If the disk does not take the file.
+    """
+    with atomic(path) as file:
+        file.write(text.encode(errors="replace"))
 
 
 def digest(path: Path) -> str:

@@ -10,7 +10,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from vae_lab.files import atomic
+from vae_lab.files import write_text
 
 __all__ = ["History"]
 
@@ -45,5 +45,4 @@ class _Writer(ExperimentWriter):
         writer = csv.DictWriter(text, fieldnames)
         writer.writeheader()
         writer.writerows(rows)
-        with atomic(self.metrics_file_path) as file:
-            file.write(text.getvalue().encode())
+        write_text(self.metrics_file_path, text.getvalue())

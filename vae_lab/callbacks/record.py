@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from vae_lab import process
-from vae_lab.files import atomic, digest
+from vae_lab.files import digest, write_text
 from vae_lab.provenance import commit
 from vae_lab.runs import Run
 
@@ -81,8 +81,7 @@ class Record(Callback):
         kept = {"command", "started", "source_sha256"} & self._earlier.keys()
         begun: dict[str, Any] = {key: self._earlier[key] for key in kept}
         record = {**self._circumstances(trainer), **begun, **outcome}
-        with atomic(path) as file:
-            file.write(json.dumps(record, indent=1).encode() + b"\n")
+        write_text(path, json.dumps(record, indent=1) + "\n")
 
     def _circumstances(self, trainer: Trainer) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic, digest
+from vae_lab.files import digest, write_text
 from vae_lab.runs import checkpoint_of, load_data, load_model
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import save
@@ -156,8 +156,7 @@ def _kind(
 def _write(found: "dict[str, Measure]", about: dict[str, Any], path: str) -> None:
     """Write the shares down with their protocol."""
     metrics = {name: share._asdict() for name, share in found.items()}
-    with atomic(path) as file:
-        file.write(json.dumps({"protocol": about, "metrics": metrics}, indent=2).encode() + b"\n")
+    write_text(path, json.dumps({"protocol": about, "metrics": metrics}, indent=2) + "\n")
 
 
 def _print(title: str, found: "dict[str, Measure]", about: dict[str, Any]) -> None:

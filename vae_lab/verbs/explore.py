@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
+from vae_lab.files import write_text
 
 if TYPE_CHECKING:
     from vae_lab.verbs.explore_view import Codes
@@ -60,8 +61,8 @@ def explore(
             about["atlas"] = atlas(model, about["plane"])
     # The page last: where it stands, what it needs stands beside it.
     for name, text in scripts.items():
-        _write(folder / name, text)
-    _write(folder / "index.html", _page(about))
+        write_text(folder / name, text)
+    write_text(folder / "index.html", _page(about))
     print(folder / "index.html")
     if serve:
         serve_folder(folder, port)
@@ -123,13 +124,6 @@ def _page(about: dict[str, Any]) -> str:
     data = json.dumps(about, allow_nan=False).replace("<", "\\u003c")
     before, _, after = text.partition("<!--data-->")
     return before + data + after
-
-
-def _write(path: Path, text: str) -> None:
-    from vae_lab.files import atomic
-
-    with atomic(path) as file:
-        file.write(text.encode())
 
 
 def serve_folder(folder: Path, port: int) -> None:

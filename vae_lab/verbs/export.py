@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
+from vae_lab.files import atomic, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +30,6 @@ def export(run: str, format: Format = "onnx", output: str = "exported") -> None:
     """
     from vae_lab import runs
     from vae_lab.contracts import Decodes, Encodes
-    from vae_lab.files import atomic
 
     path = runs.checkpoint_of(run)
     model, data = runs.load_model(path), runs.load_data(path)
@@ -38,9 +38,8 @@ def export(run: str, format: Format = "onnx", output: str = "exported") -> None:
     if not parts:
         raise LabError(f"{type(model).__name__} has neither an encoder nor a decoder to export.")
     described = {name: export_part(model, name, format, Path(output)) for name in parts}
-    with atomic(Path(output) / "model.json") as file:
-        about = {**_origin(model, data, path), "format": format, "parts": described}
-        file.write(json.dumps(about, indent=2).encode())
+    about = {**_origin(model, data, path), "format": format, "parts": described}
+    write_text(Path(output) / "model.json", json.dumps(about, indent=2))
     for part in described.values():
         print(Path(output) / part["file"])
     print(Path(output) / "model.json")
@@ -105,8 +104,6 @@ def _trace(part: "nn.Module", inputs: dict[str, "Tensor"]) -> "ExportedProgram":
 
 def _write(program: "ExportedProgram", path: Path, names: list[str]) -> None:
     import torch
-
-    from vae_lab.files import atomic
 
     with atomic(path) as file:
         if path.suffix == ".pt2":

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic, digest
+from vae_lab.files import digest, write_text
 from vae_lab.runs import Run, checkpoint_of, find
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, say_if_fewer
@@ -154,9 +154,8 @@ def _tabulate(
     notes = list(_notes(runs, drawing, columns))
     marked = _rows(classes, runs, list(columns.values()), "**{}**")
     text = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *marked)]
-    with atomic(path) as file:
-        # A blank line between notes makes each a paragraph.
-        file.write("\n".join([*text, "", "\n\n".join(notes), ""]).encode())
+    # A blank line between notes makes each a paragraph.
+    write_text(path, "\n".join([*text, "", "\n\n".join(notes), ""]))
     # A column a run: a terminal is too narrow for a column a metric.
     rows = _rows(classes, runs, list(columns.values()), "[bold]{}[/]")
     (_, *names), *lines = zip(heads, *rows, strict=True)

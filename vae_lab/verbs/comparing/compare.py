@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic
+from vae_lab.files import write_text
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import Comparison
 from vae_lab.verbs.comparing.evaluations import outdated
@@ -67,9 +67,7 @@ def compare(
     if html is not None:
         from vae_lab.verbs.comparing.page import page
 
-        with atomic(html) as file:
-            # A folder's name need not be text, and a page is.
-            file.write(page(comparison, groups).encode(errors="replace"))
+        write_text(html, page(comparison, groups))
     if curves is not None:
         from vae_lab.pictures import save_png
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic, digest
+from vae_lab.files import digest, write_text
 from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 from vae_lab.verbs.bar import bar
@@ -91,8 +91,7 @@ def evaluate(
     if limit is None:
         # Read again: another evaluation may have finished since.
         report = merged(Run(folder).evaluation, protocol, found)
-        with atomic(folder / "metrics.json") as file:
-            file.write(json.dumps(report, indent=2).encode() + b"\n")
+        write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
     show(protocol, found)
     if limit is not None:
         print(f"A quick look at {protocol['images']} images; metrics.json is left as it was.")

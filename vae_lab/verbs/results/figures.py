@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from vae_lab.files import atomic, digest
+from vae_lab.files import digest, write_text
 from vae_lab.runs import Run
 from vae_lab.verbs.results.index import Figure
 from vae_lab.verbs.results.shelf import Shelf
@@ -101,9 +101,9 @@ class _Notes:
         """Note what a figure was just drawn of."""
         weights = {row: shelf.weights(run) for row, run in drawing.runs.items()}
         note = {"command": drawing.command, "weights": weights, "origin": drawing.origin}
-        with self._lock, atomic(self.path) as file:
+        with self._lock:
             self._known[drawing.name] = note
-            file.write(f"{json.dumps(self._known, indent=1, sort_keys=True)}\n".encode())
+            write_text(self.path, f"{json.dumps(self._known, indent=1, sort_keys=True)}\n")
 
     def drawn(self, drawing: _Drawing) -> bool:
         """Tell whether a figure and what comes with it is there, drawn of just these files."""

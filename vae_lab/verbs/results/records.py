@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic
+from vae_lab.files import write_text
 from vae_lab.runs import Run
 from vae_lab.verbs.results.shelf import Shelf, damage
 
@@ -47,8 +47,7 @@ def _keep(run: Run, folder: Path, needs: Iterable[str]) -> None:
         "metrics.csv": _ends(run.rows),
     }
     for file, text in texts.items():
-        with atomic(folder / file) as target:
-            target.write(f"{text.rstrip()}\n".encode())
+        write_text(folder / file, f"{text.rstrip()}\n")
 
 
 def _settings(run: Run, needs: Iterable[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic, expanded
+from vae_lab.files import expanded, write_text
 from vae_lab.verbs.options import at_least
 
 __all__ = ["results"]
@@ -94,6 +94,5 @@ def _check(path: Path, title: str) -> None:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    with atomic(path) as file:
-        file.write("\n".join([*lines, ""]).encode())
+    write_text(path, "\n".join([*lines, ""]))
     print(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic, claimed
+from vae_lab.files import claimed, write_text
 from vae_lab.runs import Run
 from vae_lab.verbs import workers
 from vae_lab.verbs.results.shelf import Shelf
@@ -173,8 +173,7 @@ class Queue:
     def _fail(self, job: Job, reason: str) -> None:
         self.failed.append(job)
         _say(f"{job}: FAILED, {reason}")
-        with atomic(_note(self.root, job)) as file:
-            file.write(f"{self.shelf.fingerprint(job.name)} {reason}".encode())
+        write_text(_note(self.root, job), f"{self.shelf.fingerprint(job.name)} {reason}")
 
 
 def _done(shelf: Shelf, job: Job, weights: bool) -> bool:

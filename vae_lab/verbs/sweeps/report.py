@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import atomic
+from vae_lab.files import write_text
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -155,8 +155,7 @@ def _drawn(queue: "Trials") -> Path | None:
     if not any(trial.state.name == "COMPLETE" for trial in queue.study.trials):
         return None
     page = queue.folder / "sweep.html"
-    with atomic(page) as file:
-        file.write(_page(queue.study).encode())
+    write_text(page, _page(queue.study))
     return page
 
 
