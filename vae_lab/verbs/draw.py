@@ -63,7 +63,7 @@ def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer
     """
     at_least(1, n=n)
     # How far an attribute goes is known from many images.
-    _draw("transfer,attribute_walks", run, output, (split, max(n, 1000)), n=n)
+    save(picture("transfer,attribute_walks", run, (split, max(n, 1000)), n=n), output)
 
 
 def complete(
@@ -85,7 +85,7 @@ def complete(
         output: PNG to write.
     """
     at_least(1, n=n, draws=draws)
-    _draw("completions", run, output, (split, n), n=n, draws=draws, seed=seed)
+    save(picture("completions", run, (split, n), n=n, draws=draws, seed=seed), output)
 
 
 def reconstruct(
@@ -100,7 +100,7 @@ def reconstruct(
         output: PNG to write.
     """
     at_least(1, n=n)
-    _draw("reconstructions", run, output, (split, n), n=n)
+    save(picture("reconstructions", run, (split, n), n=n), output)
 
 
 def denoise(
@@ -116,7 +116,7 @@ def denoise(
         output: PNG to write.
     """
     at_least(1, n=n)
-    _draw("restorations", run, output, (split, n), n=n, seed=seed)
+    save(picture("restorations", run, (split, n), n=n, seed=seed), output)
 
 
 def filters(runs: list[str], output: str = "filters.png") -> None:
@@ -198,7 +198,9 @@ def interpolate(
         output: PNG to write.
     """
     at_least(1, pairs=pairs, steps=steps)
-    _draw("interpolation,inverted_walks", run, output, (split, 2 * pairs), pairs=pairs, steps=steps)
+    images = split, 2 * pairs
+    drawn = picture("interpolation,inverted_walks", run, images, pairs=pairs, steps=steps)
+    save(drawn, output)
 
 
 def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
@@ -210,15 +212,4 @@ def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
         output: PNG to write.
     """
     at_least(1, side=side)
-    _draw("manifold", run, output, side=side)
-
-
-def _draw(
-    drawing: str,
-    run: str,
-    output: str,
-    images: tuple[Split, int] | None = None,
-    **options: Any,
-) -> None:
-    """Load what the drawing needs, draw, and say where the picture lies."""
-    save(picture(drawing, run, images, **options), output)
+    save(picture("manifold", run, side=side), output)
