@@ -250,14 +250,17 @@ def _unmet(need: str, y: Tensor | None) -> LabError:
     return LabError(f"The model needs a condition, {need}; {found}.")
 
 
-def check_classes(data: object, classes: int, setting: str) -> None:
+def check_classes(trainer: object, classes: int, setting: str) -> None:
     """Refuse data of another number of classes; nobody would be trained for those left over.
+
+    Loaders without a data module say nothing of classes, and pass.
 
     Raises:
         LabError: If there are more, or fewer, or none.
     """
+    data = getattr(trainer, "datamodule", None)
     found = getattr(data, "num_classes", None)
-    if found != classes:
+    if data is not None and found != classes:
         raise LabError(
             f"{type(data).__name__} has {found or 'no'} classes, but {setting} are {classes}: "
             "make them the same."

@@ -51,9 +51,7 @@ class Likeness(Callback):
         if stage == "fit":
             self._check_epochs(trainer)
         require(pl_module, Samples, "Likeness")
-        # Lightning's Trainer declares no `datamodule`, so mypy knows of none: its data connector
-        # sets it.
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data: Any = getattr(trainer, "datamodule", None)
         judge, self._name, _ = load_judge(self.path, pl_module, data)
         grey = cast(Images, data.undrawn())
         real = grey.images("val").x

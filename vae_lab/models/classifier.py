@@ -77,9 +77,7 @@ class Classifier(SingleObjective):
             raise LabError(f"weights are {' or '.join(get_args(Weights))}, not {weights!r}.")
         if isinstance(encoder, str):
             model = _started(encoder, shape, weights)
-            # From here on the classifier is complete without the file that it started from.
-            goes_on = isinstance(model, Classifier)
-            self.hparams["encoder"] = model.hparams["encoder"] if goes_on else described(model)
+            self.hparams["encoder"] = described(model, Classifier, "encoder")
         else:
             model = encoder(shape)
         self.encoder = _only_encoder(model, shape)
@@ -102,9 +100,7 @@ class Classifier(SingleObjective):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if data is not None:
-            check_classes(data, self.classes, "--model.classes")
+        check_classes(self.trainer, self.classes, "--model.classes")
 
     def on_fit_start(self) -> None:
         # Not before: the weights of a checkpoint come after the model is made and set up.

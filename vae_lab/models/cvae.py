@@ -129,9 +129,8 @@ class CVAE(VAE):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        data, classes = getattr(self.trainer, "datamodule", None), self.classes
-        if classes and data is not None:
-            check_classes(data, classes, "the condition's classes")
+        if self.classes:
+            check_classes(self.trainer, self.classes, "the condition's classes")
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> Posterior:
         """Return q(z|x, y) for images (B, C, H, W) and their conditions."""

@@ -133,8 +133,7 @@ class StackedAutoencoder(SingleObjective):
             )
 
     def on_train_start(self) -> None:
-        # Lightning's Trainer declares no `fast_dev_run`, so mypy knows of none: its setup sets it.
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if getattr(self.trainer, "fast_dev_run", False):
             return
         wanted, steps = self.pretrain_epochs * len(self.layers), self.trainer.num_training_batches
         short = -1 < (self.trainer.max_epochs or -1) < wanted

@@ -52,7 +52,13 @@ def started(path: str, shape: Shape) -> Model:
     return model
 
 
-def described(model: Model) -> dict[str, Any]:
-    """Return the class and the arguments of a model, as a YAML file says them."""
+def described(model: Model, kind: type[Model], setting: str) -> Any:
+    """Return the class and the arguments of a model, as a YAML file says them.
+
+    They become that setting of one of `kind`, which is complete without the file that it started
+    from. A model that is of that kind itself is gone on with, and hands its own setting on.
+    """
+    if isinstance(model, kind):
+        return model.hparams[setting]
     own = {k: v for k, v in model.hparams.items() if k != "shape" and not k.startswith("_")}
     return {"class_path": model.hparams["_class_path"], "init_args": own}

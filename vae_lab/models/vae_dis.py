@@ -74,9 +74,7 @@ class VAEDis(SingleObjective):
             )
         if isinstance(gan, str):
             source = started(gan, shape)
-            # From here on this model is complete without the file that it started from.
-            goes_on = isinstance(source, VAEDis)
-            self.hparams["gan"] = source.hparams["gan"] if goes_on else described(source)
+            self.hparams["gan"] = described(source, VAEDis, "gan")
         else:
             source = gan(shape)
         self.critic = check_layer(_critic(source, gan), layer)
