@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from vae_lab.contracts import Batch, Generates, require
 from vae_lab.errors import LabError
 from vae_lab.losses import importance_bound
 from vae_lab.metrics.hamiltonian import LogDensity, State, move
-from vae_lab.metrics.measures import batches, device_of
+from vae_lab.metrics.measures import full_batches
 
 __all__ = [
     "Annealing",
@@ -74,7 +74,7 @@ def annealed_nll(
             importance_bound(
                 _anneal(model, part, _from_prior(model, part.y, how.chains), betas, progress)
             )
-            for part in _parts(model, images, how)
+            for part in full_batches(model, images, how.chains)
         ]
     )
 
@@ -104,7 +104,7 @@ def bidirectional_gap(
     """
     betas = sigmoid_schedule(how.temperatures)
     gaps = []
-    for part in _parts(model, images, how):
+    for part in full_batches(model, images, how.chains):
         with torch.no_grad():
             z = _from_prior(model, part.y, 1)
             drawn = Batch(model.likelihood.sample(model.output(z[0], part.y)), part.y)
@@ -114,12 +114,6 @@ def bidirectional_gap(
         upper = -importance_bound(_anneal(model, drawn, back, betas[::-1], progress))
         gaps.append(upper - lower)
     return torch.cat(gaps)
-
-
-def _parts(model: Any, images: Batch, how: Annealing) -> Iterator[Batch]:
-    """Iterate over as many images as have chains to fill a cache, or to occupy a GPU."""
-    rows = 800 if device_of(model).type == "cpu" else 8192
-    return batches(model, images, max(1, rows // how.chains))
 
 
 def _from_prior(model: Any, y: Tensor, chains: int) -> Tensor:

@@ -14,7 +14,7 @@ from vae_lab.codes import Categorical
 from vae_lab.contracts import Batch, Clusters, Decodes, DrawsCodes, Encodes, Generates, require
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import squared_error_per_image
-from vae_lab.metrics.measures import batches, device_of, encode, seeded
+from vae_lab.metrics.measures import batches, device_of, encode, full_batches, seeded
 
 __all__ = ["Search", "check_invertible", "decoded", "draw_codes", "errors", "invert"]
 
@@ -98,12 +98,11 @@ def invert(
     """
     _check(how)
     spread = _spread(model, images)
-    rows = 800 if device_of(model).type == "cpu" else 8192
     with _still(model), torch.inference_mode(False), torch.enable_grad(), seeded(seed):
         # Clones, as a tensor made in inference mode takes no part in a gradient.
         found = [
             _search(model, Batch(part.x.clone(), part.y.clone()), spread, how, progress)
-            for part in batches(model, images, max(1, rows // how.restarts))
+            for part in full_batches(model, images, how.restarts)
         ]
     return torch.cat(found).cpu()
 

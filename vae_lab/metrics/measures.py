@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_lab.contracts import Batch, Encodes
 from vae_lab.errors import LabError
 
-__all__ = ["Measure", "batches", "device_of", "encode", "finite", "seeded"]
+__all__ = ["Measure", "batches", "device_of", "encode", "finite", "full_batches", "seeded"]
 
 
 class Measure(NamedTuple):
@@ -69,6 +69,12 @@ def batches(model: Any, images: Batch, size: int = 500) -> Iterator[Batch]:
     device = device_of(model)
     for x, y in zip(torch.split(images.x, size), torch.split(images.y, size), strict=True):
         yield Batch(x.to(device), y.to(device))
+
+
+def full_batches(model: Any, images: Batch, copies: int) -> Iterator[Batch]:
+    """Iterate over as many images as have `copies` each to fill a cache, or to occupy a GPU."""
+    rows = 800 if device_of(model).type == "cpu" else 8192
+    return batches(model, images, max(1, rows // copies))
 
 
 def device_of(model: Any) -> torch.device:

@@ -3,16 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vae_lab.errors import LabError
 from vae_lab.files import digest, write_text
 from vae_lab.runs import Run, checkpoint_of, find
+from vae_lab.verbs.comparing.comparison import Column, Comparison, names_of
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, say_if_fewer
-
-if TYPE_CHECKING:
-    from vae_lab.verbs.comparing.comparison import Column
 
 __all__ = ["gallery"]
 
@@ -113,14 +111,8 @@ def _names(models: Sequence[Any], runs: Sequence[Run]) -> list[str]:
     counts = Counter(classes)
     return [
         name if counts[name] == 1 else f"{name} {place}"
-        for name, place in zip(classes, _places(runs), strict=True)
+        for name, place in zip(classes, names_of(runs), strict=True)
     ]
-
-
-def _places(runs: Sequence[Run]) -> list[str]:
-    """Call each run by experiment and version, or by its path where those are not its own."""
-    names = [run.name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
 def _check_twice(runs: Sequence[Run]) -> None:
@@ -165,11 +157,9 @@ def _tabulate(
     Terminal().print(printed, *notes, sep="\n")
 
 
-def _columns(runs: Sequence[Run]) -> "dict[str, Column]":
+def _columns(runs: Sequence[Run]) -> dict[str, Column]:
     """Return what was measured of any run, its values in the order of the runs."""
     from dataclasses import replace
-
-    from vae_lab.verbs.comparing.comparison import Comparison
 
     comparison = Comparison(runs)
     places = [[run.path for run in comparison.runs].index(run.path) for run in runs]
@@ -182,10 +172,10 @@ def _columns(runs: Sequence[Run]) -> "dict[str, Column]":
 
 
 def _rows(
-    classes: Sequence[str], runs: Sequence[Run], columns: "Sequence[Column]", bold: str
+    classes: Sequence[str], runs: Sequence[Run], columns: Sequence[Column], bold: str
 ) -> Iterator[list[str]]:
     """Yield the cells of each run, the best numbers in bold."""
-    for i, (name, run, place) in enumerate(zip(classes, runs, _places(runs), strict=True)):
+    for i, (name, run, place) in enumerate(zip(classes, runs, names_of(runs), strict=True)):
         best = [c.values[i] is not None and c.values[i] == c.best for c in columns]
         texts = [c.texts[i] for c in columns]
         numbers = [bold.format(t) if b else t for t, b in zip(texts, best, strict=True)]
@@ -194,11 +184,11 @@ def _rows(
 
 
 def _notes(
-    runs: Sequence[Run], drawing: Sequence[Run], columns: "dict[str, Column]"
+    runs: Sequence[Run], drawing: Sequence[Run], columns: dict[str, Column]
 ) -> Iterator[str]:
     """Say what the numbers rest on, and which of them are missing or cannot be compared."""
     keys, alike = ("data", "images", "binarize", "seed", "judge"), defaultdict(list)
-    for run, place in zip(runs, _places(runs), strict=True):
+    for run, place in zip(runs, names_of(runs), strict=True):
         if about := run.evaluation["protocol"].get("test"):
             said = ", ".join(f"{key} {about[key]}" for key in keys if key in about)
             alike[said].append(f"{place} (weights {about['checkpoint_sha256']})")
