@@ -16,7 +16,7 @@ from vae_lab.errors import LabError
 if TYPE_CHECKING:
     from lightning import LightningDataModule, LightningModule
 
-__all__ = ["anew", "as_noted", "load", "read"]
+__all__ = ["anew", "as_noted", "folder_of", "load", "read"]
 
 Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 
@@ -70,6 +70,12 @@ def as_noted(settings: dict[str, Any]) -> Iterator[None]:
         yield
 
 
+def folder_of(checkpoint: Path) -> Path:
+    """Return the run folder of a checkpoint; of one that lies in none, the folder around it."""
+    folder = checkpoint.absolute().parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU, without running code from it, its checksums compared.
 
@@ -112,7 +118,9 @@ def _check_bytes(path: Path) -> None:
 
 def _settings(kind: type[Part], path: Path) -> dict[str, Any]:
     """Read which class Lightning is to build, and with which arguments."""
-    part = "model" if "LightningModule" in kind.__name__ else "data"
+    from lightning import LightningModule
+
+    part = "model" if issubclass(kind, LightningModule) else "data"
     settings = read(path).get(kind.CHECKPOINT_HYPER_PARAMS_KEY, {})
     # Without an instantiator Lightning would build `kind` itself, and be content with it.
     if not {"_class_path", "_instantiator"} <= settings.keys():

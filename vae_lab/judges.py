@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vae_lab.checkpoints import folder_of
 from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
@@ -64,8 +65,7 @@ def _source(data: Any) -> str:
 
 def _error(path: str, known: str) -> str:
     """Say how often the judge itself errs, if that was measured on this very checkpoint."""
-    folder = checkpoint_of(path).absolute().parent
-    report = Run(folder.parent if folder.name == "checkpoints" else folder).evaluation
+    report = Run(folder_of(checkpoint_of(path))).evaluation
     found = report["metrics"].get("test/error")
     if found is None or report["protocol"].get("test", {}).get("checkpoint_sha256") != known:
         return ", whose test error was not measured"

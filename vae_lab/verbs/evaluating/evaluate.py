@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vae_lab.checkpoints import folder_of
 from vae_lab.errors import LabError
 from vae_lab.files import digest, write_text
 from vae_lab.provenance import commit
@@ -73,9 +74,7 @@ def evaluate(
     at_least(1, limit=limit, samples=samples, ais_images=ais_images, ais_chains=ais_chains)
     at_least(1, ais_temperatures=ais_temperatures)
     checkpoint = checkpoint_of(run).absolute()
-    folder = checkpoint.parent
-    if folder.name == "checkpoints":
-        folder = folder.parent
+    folder = folder_of(checkpoint)
     # Read first: hours should not go into numbers that cannot be added to the earlier ones.
     _ = Run(folder).evaluation
     started = time.perf_counter()
