@@ -196,6 +196,14 @@ def test_runs_have_a_row_each_and_the_encoders_error_where_there_is_one(lab, run
     assert Image.open("invert.png").height < height / 2
 
 
+def test_of_several_runs_the_one_is_named_that_cannot_be_inverted(lab, run, capfd):
+    small = ("--data=Digits", "--data.val_size=100", "--trainer.max_epochs=1")
+    lab("fit", "--model=KMeans", *small, "--name=means")
+    with pytest.raises(SystemExit):
+        lab("invert", run, "runs/means", "--data=2")
+    assert "lab invert: runs/means: " in capfd.readouterr().err
+
+
 def test_runs_of_other_images_are_not_set_side_by_side(lab, run, capfd):
     lab(*GAN_FIT, "--data.split_seed=3")
     for words, why in (

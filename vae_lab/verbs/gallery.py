@@ -10,7 +10,7 @@ from vae_lab.files import digest, write_text
 from vae_lab.runs import Run, checkpoint_of, find
 from vae_lab.verbs.comparing.comparison import Column, Comparison, names_of
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, check_images, say_if_fewer
+from vae_lab.verbs.picture import Split, check_images, each, say_if_fewer
 
 __all__ = ["gallery"]
 
@@ -58,7 +58,7 @@ def gallery(
 
     from vae_lab import pictures
     from vae_lab.randomness import reseed
-    from vae_lab.runs import load_data, load_model
+    from vae_lab.runs import load_data
 
     at_least(1, n=n)
     found = [find(run) for run in runs]
@@ -66,19 +66,19 @@ def gallery(
     for word, run in zip(runs, found, strict=True):
         _check_numbers(word, run)
     # Grey where black and white was drawn: what is drawn and restored are means.
-    data = [load_data(run).undrawn() for run in runs]
+    data = each(runs, lambda run: load_data(run).undrawn())
     check_images(runs, data, split)
-    models: list[Any] = [load_model(run) for run in runs]
+    able = each(runs, _loaded)
+    models = [model for model, _ in able]
     names = _names(models, found)
     images = data[0].images(split, n)
     say_if_fewer(images, n, split)
     restored, drawn = {}, {}
     with torch.inference_mode():
-        for name, model in zip(names, models, strict=True):
-            able = _able(model)
-            if "reconstructions" in able:
+        for name, (model, kinds) in zip(names, able, strict=True):
+            if "reconstructions" in kinds:
                 restored[name] = model.decode(model.encode(*images), images.y)
-            if "samples" in able:
+            if "samples" in kinds:
                 reseed(seed)
                 drawn[name] = model.sample(len(images.x))
     pictures.save_png(pictures.gallery(images.x, restored, drawn), output)
@@ -87,14 +87,16 @@ def gallery(
     print(table, output, sep="\n")
 
 
-def _able(model: Any) -> set[str]:
-    """Return which of reconstructions and samples can be drawn of a model.
+def _loaded(run: str) -> tuple[Any, set[str]]:
+    """Return a run's model, and which of reconstructions and samples can be drawn of it.
 
     Raises:
         LabError: If it is none.
     """
     from vae_lab.callbacks.drawings import DRAWINGS
+    from vae_lab.runs import load_model
 
+    model = load_model(run)
     able = set()
     for kind in ("reconstructions", "samples"):
         with suppress(LabError):
@@ -102,7 +104,7 @@ def _able(model: Any) -> set[str]:
             able.add(kind)
     if not able:
         raise LabError(f"A {type(model).__name__} neither restores images nor draws new ones.")
-    return able
+    return model, able
 
 
 def _names(models: Sequence[Any], runs: Sequence[Run]) -> list[str]:

@@ -9,7 +9,7 @@ from vae_lab.errors import LabError
 from vae_lab.runs import checkpoint_of
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, check_images, one_name, save
+from vae_lab.verbs.picture import Split, check_images, each, one_name, save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,21 +79,20 @@ def invert(
             first, its codes cannot be found by gradients, or an option is out of its range.
     """
     from vae_lab.files import digest
-    from vae_lab.metrics.inversion import Search, check_invertible
-    from vae_lab.runs import load_data, load_model
+    from vae_lab.metrics.inversion import Search
+    from vae_lab.runs import load_data
 
     at_least(1, steps=steps, restarts=restarts, data=data)
     how = Search(steps, restarts, penalty)
     names = _names(runs)
-    sources = [load_data(run) for run in runs]
+    sources = each(runs, load_data)
     if len(runs) > 1:
         # Where one drew black and white, as likelihoods want, all meet the grey images.
         sources = [source.undrawn() for source in sources]
         check_images(runs, sources, split)
-    found = {}
-    for name, run, source in zip(names, runs, sources, strict=True):
-        known, model = digest(checkpoint_of(run)), load_model(run)
-        check_invertible(model, "`lab invert`")
+    models, found = each(runs, _invertible), {}
+    for name, run, source, model in zip(names, runs, sources, models, strict=True):
+        known = digest(checkpoint_of(run))
         targets, about = _targets(model, source, images, data, split, y)
         found[name] = _find(model, f"{type(model).__name__} {known}", targets, how, seed)
     _write(codes, found)
@@ -101,6 +100,15 @@ def invert(
     _say(codes, found)
     protocol = f"{len(targets.x)} {about}, as many own samples; {restarts} restarts, {steps} steps"
     _print(found, f"{protocol} of Adam from {how.lr}, penalty {penalty}, seed {seed}")
+
+
+def _invertible(run: str) -> Any:
+    """Load a model, and refuse one whose codes cannot be found by gradients."""
+    from vae_lab.metrics.inversion import check_invertible
+    from vae_lab.runs import load_model
+
+    check_invertible(model := load_model(run), "`lab invert`")
+    return model
 
 
 def _names(runs: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vae_lab.errors import LabError
 from vae_lab.runs import find
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Split", "check_images", "each", "one_name", "picture", "save", "say_if_fewer"]
 
 Split = Literal["train", "val", "test"]
+Made = TypeVar("Made")
 
 
 def picture(
@@ -72,17 +73,17 @@ def _names(run: str | Path) -> Sequence[str]:
     return ()
 
 
-def each(runs: Sequence[str], draw: Callable[[str], "Tensor"]) -> "list[Tensor]":
-    """Draw of each run; where they are several, an error says of which it is."""
-    drawn = []
+def each(runs: Sequence[str], do: Callable[[str], Made]) -> list[Made]:
+    """Do something of each run; where they are several, an error says of which it is."""
+    done = []
     for run in runs:
         try:
-            drawn.append(draw(run))
+            done.append(do(run))
         except LabError as error:
             if len(runs) == 1 or run in str(error):
                 raise
             raise LabError(f"{run}: {error}") from error
-    return drawn
+    return done
 
 
 def say_if_fewer(batch: "Batch", asked: int, split: str) -> None:
