@@ -1,6 +1,6 @@
 """What is built, in Python or by the command line, notes what it was built of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from inspect import BoundArguments, Parameter, signature
@@ -37,11 +37,18 @@ class Described(HyperparametersMixin):
         args, kwargs = self.__dict__.pop("_call")
         if "_instantiator" in self.hparams:
             return
-        call = signature(type(self)).bind_partial(*args, **kwargs)
+        call = _call(type(self), args, kwargs)
         call.apply_defaults()
         self.hparams.clear()
         self.hparams.update({name: said(value) for name, value in _named(call)})
         self.hparams.update({"_class_path": _path(type(self)), "_instantiator": INSTANTIATOR})
+
+
+def _call(kind: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
+    # Of a class itself some Pythons would tell what `__new__` takes.
+    constructor = signature(kind.__init__)
+    _, *own = constructor.parameters.values()
+    return constructor.replace(parameters=own).bind_partial(*args, **kwargs)
 
 
 def _named(call: BoundArguments) -> Iterator[tuple[str, Any]]:
@@ -62,9 +69,9 @@ def said(value: Any) -> Any:
     Raises:
         LabError: If that says nothing of it.
     """
-    if isinstance(value, partial):
-        call = signature(value.func).bind_partial(*value.args, **value.keywords)
-        return {**said(value.func), "init_args": {k: said(v) for k, v in _named(call)}}
+    if isinstance(value, partial) and isinstance(value.func, type):
+        given = _named(_call(value.func, value.args, value.keywords))
+        return {**said(value.func), "init_args": {name: said(part) for name, part in given}}
     if isinstance(value, type):
         return {"class_path": _path(value)}
     if isinstance(value, Mapping):

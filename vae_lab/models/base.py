@@ -79,7 +79,7 @@ class Model(Described, L.LightningModule, ABC):
                 be stored in a checkpoint.
         """
         settings = read(Path(checkpoint_path)).get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        known = settings.keys() | signature(cls).parameters
+        known = settings.keys() | signature(cls.__init__).parameters
         told = {name: said(value) for name, value in kwargs.items() if name in known}
         with as_noted({"_instantiator": INSTANTIATOR, **settings, **told}):
             kwargs = {"weights_only": True, **kwargs, **told}
