@@ -44,6 +44,13 @@ class Wide(VAE):
         super().__init__(shape, latent_dim=50)
 
 
+class HandsOn(VAE):
+    """Takes what its parent takes, without a word."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
 class Colour(Enum):
     RED = 1
 
@@ -68,6 +75,11 @@ def test_what_came_through_keyword_arguments_is_kept(tmp_path):
     assert (back.weight, back.latent_dim, back.beta) == (0.5, 4, 4.0)
     assert isinstance(back.likelihood, Gaussian)
     assert len(back.prior.logits) == 3
+
+
+def test_what_is_handed_on_by_its_place_is_kept(tmp_path):
+    back = runs.load_model(saved(HandsOn(SHAPE, 4, beta=2.0), tmp_path / "a.ckpt"))
+    assert (back.latent_dim, back.beta) == (4, 2.0)
 
 
 def test_what_a_class_tells_its_parent_is_its_own(tmp_path):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
-from inspect import BoundArguments, Parameter, signature
+from inspect import BoundArguments, Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from vae_lab.errors import LabError
 __all__ = ["INSTANTIATOR", "Described", "said"]
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+_VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 
 class Described(HyperparametersMixin):
@@ -44,11 +45,19 @@ class Described(HyperparametersMixin):
         self.hparams.update({"_class_path": _path(type(self)), "_instantiator": INSTANTIATOR})
 
 
-def _call(kind: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
-    # Of a class itself some Pythons would tell what `__new__` takes.
-    constructor = signature(kind.__init__)
-    _, *own = constructor.parameters.values()
-    return constructor.replace(parameters=own).bind_partial(*args, **kwargs)
+def _call(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
+    """Bind a call to what a class takes; one that hands all on takes what its parent does."""
+    takes: list[Parameter] = []
+    for base in kind.__mro__:
+        # Of a class itself some Pythons would tell what `__new__` takes.
+        _, *takes = signature(vars(base).get("__init__", _all)).parameters.values()
+        if {parameter.kind for parameter in takes} - _VARIADIC:
+            break
+    return Signature(takes).bind_partial(*args, **kwargs)
+
+
+def _all(self: Any, *args: Any, **kwargs: Any) -> None:
+    """Take what a class without a constructor does."""
 
 
 def _named(call: BoundArguments) -> Iterator[tuple[str, Any]]:
