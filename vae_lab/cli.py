@@ -70,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = argv[0] if argv else "--help"
     _ready_outputs()
-    if (here := os.getcwd()) not in sys.path:
-        # For classes of the user's own; last, so that no file of theirs passes for a library.
-        sys.path.append(here)
+    if "" not in sys.path:
+        # The folder that one is in, for one's own classes; last, as no file in it is a library.
+        sys.path.append("")
     try:
         _dispatch(verb, argv)
         sys.stdout.flush()  # while what cannot be written still has a say in the status

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from jsonargparse import Namespace
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 
 from vae_lab.errors import LabError
@@ -83,6 +84,8 @@ def said(value: Any) -> Any:
         return {**said(value.func), "init_args": {name: said(part) for name, part in given}}
     if isinstance(value, type):
         return {"class_path": _path(value)}
+    if isinstance(value, Namespace):
+        return said(value.as_dict())
     if isinstance(value, Mapping):
         return {key: said(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -158,8 +158,8 @@ class Model(Described, L.LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_fit(checkpoint["state_dict"])
         for name in self.optimiser_settings:
-            own = _said(self.hparams.get(name))
-            if (theirs := _said(checkpoint["hyper_parameters"].get(name, own))) != own:
+            own = said(self.hparams.get(name))
+            if (theirs := said(checkpoint["hyper_parameters"].get(name, own))) != own:
                 raise LabError(
                     f"The checkpoint's optimiser goes on with its own {name}, {theirs}; "
                     f"--model.{name} {own} would be ignored."
@@ -258,12 +258,3 @@ def _as_batch(batch: Any) -> Batch:
     if isinstance(batch, list | tuple) and len(batch) == 2:
         return Batch(*batch)
     raise LabError(f"A batch is images and labels, not a {type(batch).__name__}.")
-
-
-def _said(value: Any) -> Any:
-    """Say of a setting what a checkpoint says, which knows no namespaces and no tuples."""
-    if hasattr(value, "as_dict"):
-        value = value.as_dict()
-    if isinstance(value, dict):
-        return {key: _said(inner) for key, inner in value.items()}
-    return [*value] if isinstance(value, tuple) else value
