@@ -20,13 +20,11 @@ class Painter:
 
     device = "cpu"
     latent_dim = KINDS + 2
+    category = "kind"
 
     def __init__(self):
         self.codes = {"kind": Categorical(KINDS), "size": Uniform()}
         self.places = {"kind": slice(1, KINDS + 1), "size": slice(KINDS + 1, KINDS + 2)}
-
-    def category(self):
-        return "kind"
 
     def draw_codes(self, n):
         return torch.randn(n, self.latent_dim)

@@ -71,6 +71,7 @@ class Perfect:
 
     device = "cpu"
     latent_dim = 5
+    category = "kind"
 
     def __init__(self):
         self.codes = {"kind": Categorical(4), "size": Uniform()}

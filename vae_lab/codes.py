@@ -33,6 +33,9 @@ class Code(ABC):
     entropy: float
     """Nats."""
 
+    trained: float | None = None
+    """Where most values of a number lie, from minus this to this; None of a choice."""
+
     def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
         if not 0 < weight < math.inf:
             raise LabError(f"The weight of a {type(self).__name__} code is above 0; got {weight}.")
@@ -102,7 +105,6 @@ class Continuous(Code):
 
     size = outputs = 1
     trained: float
-    """Where most of its values lie: from minus this to this."""
 
     def log_prob(self, said: Tensor, code: Tensor) -> Tensor:
         return -0.5 * (self._error(said, code) + math.log(2 * math.pi))

@@ -105,6 +105,10 @@ class ReadsCodes(Protocol):
     places: dict[str, slice]
     """Where each lies in what `draw_codes` draws."""
 
+    @property
+    def category(self) -> str | None:
+        """The name of the first code that is a choice, if any is."""
+
     def read(self, x: Tensor) -> dict[str, Tensor]:
         """Return what is said of each code of images (B, C, H, W): logits, or a mean (B, 1)."""
 

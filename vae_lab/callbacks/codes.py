@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from vae_lab import pictures
-from vae_lab.codes import Categorical, Continuous
 from vae_lab.contracts import Batch, Encodes, ReadsCodes
 from vae_lab.errors import LabError
 from vae_lab.metrics.clusters import match
@@ -74,7 +73,7 @@ def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:
     panels = []
     for name, code in model.codes.items():
         values = code.sweep(steps)
-        if isinstance(code, Continuous):
+        if code.trained is not None:
             title = f"{name} from left to right"
             place = model.places[name]
             panels.append(_swept(model, base, place, values[:, 0], code.trained, names, title))
@@ -111,9 +110,7 @@ def _category(model: Any, batch: Batch, name: str, values: int) -> Tensor:
 
 def _rows(model: Any, batch: Batch) -> tuple[list[str], Tensor]:
     """Return one input for each value of the first categorical code, all of the same noise."""
-    try:
-        name = model.category()
-    except LabError:
+    if (name := model.category) is None:
         return _draws(), model.draw_codes(ROWS)
     order, names = _order(model, batch, name, model.codes[name].size)
     z = model.draw_codes(1).repeat(len(order), 1)
@@ -128,7 +125,7 @@ def _draws() -> list[str]:
 def _order(model: Any, batch: Batch, name: str, values: int) -> tuple[list[int], list[str]]:
     """Order a code's values by the class that the Hungarian method gives each, if classes are."""
     labelled = batch.y.ndim == 1 and len(batch.y) and not batch.y.is_floating_point()
-    if not labelled or not isinstance(model.codes[name], Categorical):
+    if not labelled:
         return list(range(values)), [f"{k}" for k in range(values)]
     with torch.inference_mode():
         found = model.read(batch.x.to(model.device))[name].argmax(1).cpu()

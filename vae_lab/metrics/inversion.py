@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from vae_lab.codes import Categorical
 from vae_lab.contracts import Batch, Clusters, Decodes, DrawsCodes, Encodes, Generates, require
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import squared_error_per_image
@@ -191,7 +190,7 @@ def _moves(model: Any, z: Tensor) -> Tensor:
     """Return 1 for each dimension of a code that may move, 0 for those of a choice."""
     moves = torch.ones_like(z[0])
     for name, place in getattr(model, "places", {}).items():
-        if isinstance(model.codes[name], Categorical):
+        if model.codes[name].trained is None:
             moves[place] = 0
     return moves
 

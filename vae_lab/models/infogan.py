@@ -104,7 +104,7 @@ class InfoGAN(GAN):
         self.places = _slices(noise, {name: code.size for name, code in self.codes.items()})
         self._said = _slices(1, {name: code.outputs for name, code in self.codes.items()})
         self.noise = noise
-        if any(isinstance(code, Categorical) for code in made):
+        if self.category is not None:
             # Only then is it a model that tells groups of images apart.
             self.cluster = self._cluster
 
@@ -125,18 +125,13 @@ class InfoGAN(GAN):
 
     def _cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the likeliest value of the first categorical code of images, shape (B,)."""
-        return self.read(x)[self.category()].argmax(1)
+        assert self.category is not None  # or there would be no `cluster`
+        return self.read(x)[self.category].argmax(1)
 
-    def category(self) -> str:
-        """Return the name of the first categorical code.
-
-        Raises:
-            LabError: If there is none.
-        """
-        for name, code in self.codes.items():
-            if isinstance(code, Categorical):
-                return name
-        raise LabError("This InfoGAN has no categorical code, and so no groups of images.")
+    @property
+    def category(self) -> str | None:
+        """The name of the first categorical code, if there is one."""
+        return next((name for name, code in self.codes.items() if code.trained is None), None)
 
     def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
         real_said, said = self.critic(2 * batch.x - 1), self.critic(fake)

@@ -195,10 +195,10 @@ def _controls(
 
 def _named(model: Any, name: str, place: slice) -> dict[str, Any]:
     """Describe the control of one of an InfoGAN's codes."""
-    size = place.stop - place.start
-    if size > 1:
-        return _choice(name, place.start, size)
-    low, high = model.codes[name].sweep(2).flatten().tolist()
+    code = model.codes[name]
+    if code.trained is None:
+        return _choice(name, place.start, code.size)
+    low, high = code.sweep(2).flatten().tolist()
     return _slider(name, place.start, low, high)
 
 
