@@ -26,6 +26,7 @@ __all__ = [
     "ReadsCodes",
     "Samples",
     "Shape",
+    "group_size",
     "require",
 ]
 
@@ -241,3 +242,11 @@ def require(model: Any, capability: type, user: str) -> None:
     if not isinstance(model, capability):
         need = _VERBS[capability]
         raise LabError(f"{user} needs a model that can {need}; {type(model).__name__} cannot.")
+
+
+def group_size(model: Any) -> int | None:
+    """Return the size of the one-hot groups that codes are made of; None of real numbers."""
+    if isinstance(model, Clusters) and isinstance(model, Encodes):
+        return model.latent_dim
+    size: int | None = getattr(getattr(model, "prior", None), "classes", None)
+    return size

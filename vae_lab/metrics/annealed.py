@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Generates, require
+from vae_lab.contracts import Batch, Generates, group_size, require
 from vae_lab.errors import LabError
 from vae_lab.losses import importance_bound
 from vae_lab.metrics.hamiltonian import LogDensity, State, move
@@ -47,7 +47,7 @@ def check_annealing(model: Any) -> None:
         LabError: If it lacks a density, or its codes are discrete.
     """
     require(model, Generates, "Annealed importance sampling")
-    if getattr(model.prior, "classes", None):
+    if group_size(model):
         raise LabError("Annealed importance sampling moves real codes; this model's are discrete.")
 
 

@@ -10,7 +10,16 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from vae_lab.contracts import Batch, Clusters, Decodes, DrawsCodes, Encodes, Generates, require
+from vae_lab.contracts import (
+    Batch,
+    Decodes,
+    DrawsCodes,
+    Encodes,
+    Generates,
+    ReadsCodes,
+    group_size,
+    require,
+)
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import squared_error_per_image
 from vae_lab.metrics.measures import batches, device_of, encode, full_batches, seeded
@@ -52,8 +61,7 @@ def check_invertible(model: Any, user: str) -> None:
         LabError: If it decodes nothing, its codes are discrete, or nothing says where they lie.
     """
     require(model, Decodes, user)
-    groups = isinstance(model, Encodes) and isinstance(model, Clusters)
-    if groups or getattr(getattr(model, "prior", None), "classes", None):
+    if group_size(model):
         name = type(model).__name__
         raise LabError(f"{user} moves real codes little by little; those of {name} are discrete.")
     if not isinstance(model, Generates) and not isinstance(model, DrawsCodes):
@@ -189,7 +197,8 @@ def _normal_cost(z: Tensor) -> Tensor:
 def _moves(model: Any, z: Tensor) -> Tensor:
     """Return 1 for each dimension of a code that may move, 0 for those of a choice."""
     moves = torch.ones_like(z[0])
-    for name, place in getattr(model, "places", {}).items():
+    places = model.places if isinstance(model, ReadsCodes) else {}
+    for name, place in places.items():
         if model.codes[name].trained is None:
             moves[place] = 0
     return moves

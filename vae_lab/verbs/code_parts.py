@@ -2,29 +2,19 @@
 
 from typing import Any
 
-from vae_lab.contracts import Clusters, Encodes
+from vae_lab.contracts import ReadsCodes, group_size
 
-__all__ = ["described", "group", "parts"]
-
-
-def group(model: Any) -> int | None:
-    """Return the size of one-hot groups that codes are made of, None if they are real numbers."""
-    whole: int = model.latent_dim
-    if isinstance(model, Clusters) and isinstance(model, Encodes):
-        return whole
-    size: int | None = getattr(getattr(model, "prior", None), "classes", None)
-    return size
+__all__ = ["described", "parts"]
 
 
 def parts(model: Any) -> dict[str, slice]:
     """Return where each of an InfoGAN's codes lies; of another model, nothing."""
-    found: dict[str, slice] = getattr(model, "places", {})
-    return found
+    return model.places if isinstance(model, ReadsCodes) else {}
 
 
 def described(model: Any) -> dict[str, Any]:
     """Return how a code is made up, where it is not of real numbers that are all alike."""
-    if size := group(model):
+    if size := group_size(model):
         return {"probabilities_in_groups_of": size}
     if not parts(model):
         return {}

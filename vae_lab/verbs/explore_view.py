@@ -11,10 +11,11 @@ from vae_lab.contracts import (
     DrawsCodes,
     Generates,
     Samples,
+    group_size,
     require,
 )
 from vae_lab.errors import LabError
-from vae_lab.verbs.code_parts import group, parts
+from vae_lab.verbs.code_parts import parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +73,7 @@ def codes_of(model: Any, images: "Batch", names: tuple[str, ...]) -> Codes:
 
 def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
     """Return what the page is told: sizes, classes, controls and codes to begin with."""
-    classes = getattr(model, "classes", None) if isinstance(model, Conditional) else None
+    classes = model.classes if isinstance(model, Conditional) else None
     samples = _samples(model, codes, classes)
     low, high = _limits(model, codes, samples)
     name = f"{type(model).__name__} of {type(data).__name__}"
@@ -92,7 +93,7 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
 
 def is_plane(model: Any) -> bool:
     """Say whether codes are points of the plane."""
-    return bool(model.latent_dim == 2 and not group(model) and not parts(model))
+    return bool(model.latent_dim == 2 and not group_size(model) and not parts(model))
 
 
 def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tensor"]:
@@ -107,7 +108,7 @@ def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tens
         if isinstance(model, Generates | DrawsCodes):
             given = torch.full((DRAWS,), k) if classes else None
             found.append(prior_codes(model, DRAWS, given))
-        elif group(model):
+        elif group_size(model):
             found.append(torch.eye(model.latent_dim))
         else:
             found.append(torch.zeros(1, model.latent_dim) if codes is None else codes.z[:DRAWS])
@@ -118,13 +119,13 @@ def _sampling(model: Any) -> str:
     """Say what a new draw changes; an InfoGAN's codes stay, so that one sees what they mean."""
     if parts(model):
         return "new noise"
-    drawn = isinstance(model, Samples) or group(model) is not None
+    drawn = isinstance(model, Samples) or group_size(model) is not None
     return "new sample" if drawn else "code of another image"
 
 
 def _hint(model: Any, codes: Codes | None) -> str:
     """Say what the sliders are."""
-    if group(model):
+    if group_size(model):
         return "Each list chooses one of the values that a part of the code can take."
     if named := parts(model):
         return f"The codes are {', '.join(named)}; z1, z2, ... are noise."
@@ -180,7 +181,7 @@ def _controls(
     model: Any, low: "Tensor", high: "Tensor", codes: Codes | None
 ) -> list[dict[str, Any]]:
     """Describe a choice for each one-hot group, or a slider for each dimension that matters."""
-    if size := group(model):
+    if size := group_size(model):
         name = "cluster" if isinstance(model, Clusters) else "group {}"
         starts = range(0, model.latent_dim, size)
         return [_choice(name.format(i), at, size) for i, at in enumerate(starts, 1)]

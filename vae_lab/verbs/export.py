@@ -173,10 +173,11 @@ def _settings(data: Any) -> dict[str, Any]:
 
 def _prior(model: Any) -> str | None:
     """Name what codes are drawn from; those of an InfoGAN are described one by one."""
+    from vae_lab.contracts import DrawsCodes
     from vae_lab.verbs.code_parts import parts
 
     if getattr(model, "place", None) is not None:
         return "Moved"  # to another place under each condition
     if hasattr(model, "prior"):
         return type(model.prior).__name__
-    return "StandardNormal" if hasattr(model, "draw_codes") and not parts(model) else None
+    return "StandardNormal" if isinstance(model, DrawsCodes) and not parts(model) else None
