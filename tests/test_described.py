@@ -13,10 +13,11 @@ import torch
 
 from vae_lab import runs
 from vae_lab.cli import main
+from vae_lab.codes import Categorical, Uniform
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Gaussian, Laplace
-from vae_lab.models import GAN, VAE
+from vae_lab.models import GAN, VAE, InfoGAN
 from vae_lab.priors import MixtureOfGaussians
 
 SHAPE = (1, 8, 8)
@@ -42,6 +43,20 @@ class Wide(VAE):
 
     def __init__(self, shape):
         super().__init__(shape, latent_dim=50)
+
+
+class Fixed(VAE):
+    """Takes nothing at all."""
+
+    def __init__(self):
+        super().__init__(SHAPE, latent_dim=7)
+
+
+class FixedDigits(Digits):
+    """Takes nothing at all."""
+
+    def __init__(self):
+        super().__init__(batch_size=32)
 
 
 class HandsOn(VAE):
@@ -86,6 +101,12 @@ def test_what_a_class_tells_its_parent_is_its_own(tmp_path):
     assert runs.load_model(saved(Wide(SHAPE), tmp_path / "a.ckpt")).latent_dim == 50
 
 
+def test_a_class_that_takes_nothing_is_built_of_nothing(tmp_path):
+    path = saved(Fixed(), tmp_path / "a.ckpt", FixedDigits())
+    assert runs.load_model(path).latent_dim == 7
+    assert runs.load_data(path).batch_size == 32
+
+
 def test_numbers_of_numpy_paths_and_names_are_kept_plain(tmp_path):
     model = Painted(SHAPE, Colour.RED, latent_dim=np.int64(4), beta=np.linspace(1, 4, 4)[3])
     assert model.hparams["colour"] == "RED"
@@ -119,6 +140,35 @@ def test_an_argument_replaces_that_of_the_checkpoint(tmp_path):
     back = VAE.load_from_checkpoint(path, beta=2.0, likelihood=partial(Laplace, scale=0.5))
     assert (back.beta, back.hparams["beta"]) == (2.0, 2.0)
     assert isinstance(back.likelihood, Laplace)
+
+
+def test_what_replaces_an_argument_is_noted_wherever_it_is_taken(tmp_path):
+    path = saved(Weighted(SHAPE, latent_dim=3), tmp_path / "a.ckpt")
+    back = Weighted.load_from_checkpoint(path, beta=3.0)
+    assert runs.load_model(saved(back, tmp_path / "b.ckpt")).beta == 3.0
+
+
+def test_lists_that_are_noted_are_not_those_that_are_built_from(tmp_path):
+    path = saved(InfoGAN(SHAPE), tmp_path / "a.ckpt")
+    codes = [partial(Categorical, values=10), Uniform, Uniform]
+    back = InfoGAN.load_from_checkpoint(path, codes=codes)
+    assert len(runs.load_model(saved(back, tmp_path / "b.ckpt")).codes) == 3
+
+
+def test_a_model_is_not_loaded_into_one_that_is_there(tmp_path):
+    path = saved(model := VAE(SHAPE, 3), tmp_path / "a.ckpt")
+    with pytest.raises(TypeError, match="cannot be called on an instance"):
+        model.load_from_checkpoint(path)
+
+
+def test_a_module_that_ends_python_does_not_end_a_verb(here, monkeypatch):
+    (here / "ends.py").write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(here)
+    content = torch.load(saved(VAE(SHAPE, 3), here / "a.ckpt"), weights_only=True)
+    content["hyper_parameters"]["_class_path"] = "ends.Model"
+    torch.save(content, here / "a.ckpt")
+    with pytest.raises(LabError, match=r"holds a ends.Model, which cannot be imported here \(0\)"):
+        runs.load_model(here / "a.ckpt")
 
 
 def test_data_built_in_python_are_found_again(tmp_path):
@@ -161,6 +211,7 @@ def test_classes_of_the_folder_are_used_by_every_verb(tmp_path):
 
 BROKEN = {
     "needs": ("import no_such_package", "cannot be imported: there is no module 'no_such_package'"),
+    "prefixed": ("import prefix", "cannot be imported: there is no module 'prefix'"),
     "typo": ("def :", "cannot be used: invalid syntax"),
     "fails": ("1 / 0", "cannot be used: division by zero"),
     "empty": ("", "there is no class 'empty.MyVAE'"),

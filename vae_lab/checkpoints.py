@@ -16,7 +16,7 @@ from vae_lab.errors import LabError
 if TYPE_CHECKING:
     from lightning import LightningDataModule, LightningModule
 
-__all__ = ["anew", "as_noted", "folder_of", "load", "read"]
+__all__ = ["anew", "as_noted", "folder_of", "load", "read", "settings_of"]
 
 Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 
@@ -24,8 +24,8 @@ Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 def load(kind: type[Part], path: Path) -> Part:
     """Build the model or the data module of a checkpoint, on the CPU.
 
-    The file is read with `weights_only=True`, so it cannot run code, and its checksums are
-    compared. A class outside vae_lab is imported, as one that a configuration names.
+    The file is read with `weights_only=True`, so that no pickle in it runs code, and its checksums
+    are compared. The class that it names is imported, as one that a configuration names.
 
     Args:
         kind: LightningModule for the model, LightningDataModule for the data.
@@ -34,9 +34,8 @@ def load(kind: type[Part], path: Path) -> Part:
     Raises:
         LabError: If the file is unreadable, damaged, foreign, unsafe or of a class unknown here.
     """
-    settings = _settings(kind, path)
-    class_path = str(settings["_class_path"])
-    _import(class_path, path)
+    settings = settings_of(kind, path)
+    class_path = settings["_class_path"]
     try:
         with as_noted(settings):
             return kind.load_from_checkpoint(path, map_location="cpu", weights_only=True)
@@ -116,8 +115,18 @@ def _check_bytes(path: Path) -> None:
         raise LabError(f"{path} is cut short, damaged, or no checkpoint at all.")
 
 
-def _settings(kind: type[Part], path: Path) -> dict[str, Any]:
-    """Read which class Lightning is to build, and with which arguments."""
+def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
+    """Read which class Lightning is to build, import it, and return its arguments with it.
+
+    Lightning builds only what was imported before, and only subclasses of what it asks for.
+
+    Args:
+        kind: LightningModule for the model, LightningDataModule for the data, or a subclass.
+        path: The checkpoint.
+
+    Raises:
+        LabError: If the file is no good, names no class, or one that cannot be imported.
+    """
     from lightning import LightningModule
 
     part = "model" if issubclass(kind, LightningModule) else "data"
@@ -125,19 +134,12 @@ def _settings(kind: type[Part], path: Path) -> dict[str, Any]:
     # Without an instantiator Lightning would build `kind` itself, and be content with it.
     if not {"_class_path", "_instantiator"} <= settings.keys():
         raise LabError(f"{path} was not written by vae_lab: it names no {part} class.")
-    return dict(settings)
-
-
-def _import(class_path: str, path: Path) -> None:
-    """Import the class of a checkpoint, as that of a configuration would be.
-
-    Lightning builds only what was imported before, and only subclasses of what it asks for.
-    """
-    module, _, name = class_path.rpartition(".")
+    module, _, name = str(settings["_class_path"]).rpartition(".")
     try:
         getattr(import_module(module), name)
-    except Exception as error:  # a user's module may do anything
-        raise LabError(_missing(path, f"a {class_path}", error)) from error
+    except (Exception, SystemExit) as error:  # a user's module may do anything
+        raise LabError(_missing(path, f"a {module}.{name}", error)) from error
+    return dict(settings)
 
 
 def _missing(path: Path, what: str, error: BaseException) -> str:

@@ -26,7 +26,7 @@ class Described(HyperparametersMixin):
         made = super().__new__(cls)
         # Of Lightning's own notes nobody can tell what a class was told through `**kwargs` from
         # what it told its parent.
-        made.__dict__["_call"] = (args, kwargs)
+        made.__dict__["_called"] = (args, kwargs)
         return made
 
     def note_settings(self) -> None:
@@ -36,7 +36,7 @@ class Described(HyperparametersMixin):
             LabError: If one of them cannot be stored in a checkpoint.
         """
         self.save_hyperparameters(logger=False)
-        args, kwargs = self.__dict__.pop("_call")
+        args, kwargs = self.__dict__["_called"]
         if "_instantiator" in self.hparams:
             return
         call = _call(type(self), args, kwargs)
@@ -52,7 +52,8 @@ def _call(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundAr
     for base in kind.__mro__:
         # Of a class itself some Pythons would tell what `__new__` takes.
         _, *takes = signature(vars(base).get("__init__", _all)).parameters.values()
-        if {parameter.kind for parameter in takes} - _VARIADIC:
+        all_handed_on = takes and {parameter.kind for parameter in takes} <= _VARIADIC
+        if "__init__" in vars(base) and not all_handed_on:
             break
     return Signature(takes).bind_partial(*args, **kwargs)
 

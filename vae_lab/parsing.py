@@ -82,7 +82,11 @@ def brief(message: str, options: Iterable[str] = (), rest: str = ".") -> str:
 
 def _wrong(message: str) -> str:
     given = GIVEN.search(message)
-    if (wrong := MODULE.search(message)) and wrong[2] and not wrong[1].startswith(wrong[2]):
+    if (
+        (wrong := MODULE.search(message))
+        and wrong[2]
+        and not f"{wrong[1]}.".startswith(f"{wrong[2]}.")
+    ):
         return f"{wrong[1]} cannot be imported: there is no module {wrong[2]!r}."
     if wrong := CLASS.search(message) or MODULE.search(message):
         if wrong[1] in _class_names():

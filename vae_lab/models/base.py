@@ -5,19 +5,20 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from inspect import signature
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Self
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from vae_lab.checkpoints import as_noted, read
+from vae_lab.checkpoints import as_noted, settings_of
 from vae_lab.contracts import Batch, Shape
-from vae_lab.described import INSTANTIATOR, Described, said
+from vae_lab.described import Described, said
 from vae_lab.errors import Diverged, LabError
 from vae_lab.models.meter import Meter
 from vae_lab.nets import Decoder, Encoder
@@ -65,25 +66,36 @@ class Model(Described, L.LightningModule, ABC):
         self.images_seen = 0
         self._meters = {stage: Meter() for stage in ("train", "val", "test")}
 
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
         """Load a checkpoint as Lightning does; the model notes the same settings again.
 
         Args:
-            checkpoint_path: The checkpoint, which is read without running code from it.
-            *args: What else Lightning's takes.
-            **kwargs: The same, and arguments that replace those in the checkpoint.
+            checkpoint_path: The file, which is read without running code from it.
+            map_location: Where the weights go.
+            hparams_file: See Lightning.
+            strict: Whether all weights must be there.
+            weights_only: Leave it.
+            **kwargs: Arguments of the model that replace those in the checkpoint.
 
         Raises:
             LabError: If the file is unreadable, damaged, foreign or unsafe, or an argument cannot
                 be stored in a checkpoint.
         """
-        settings = read(Path(checkpoint_path)).get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        known = settings.keys() | signature(cls.__init__).parameters
-        told = {name: said(value) for name, value in kwargs.items() if name in known}
-        with as_noted({"_instantiator": INSTANTIATOR, **settings, **told}):
-            kwargs = {"weights_only": True, **kwargs, **told}
-            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        told = {name: said(value) for name, value in kwargs.items()}
+        # A copy: what is built from settings changes them in their place.
+        with as_noted(settings_of(cls, Path(checkpoint_path)) | deepcopy(told)):
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, strict, weights_only, **told
+            )
 
     @abstractmethod
     def terms(self, batch: Batch) -> dict[str, Tensor]:
