@@ -152,6 +152,8 @@ def test_celeba_is_cropped_and_keeps_its_parts(tmp_path, monkeypatch):
         assert batch.y.shape == (3, 40)
         assert (batch.x[:, 0, 2:-2, 2:-2] < 0.02).all()
         assert (batch.x[:, 2].mean((1, 2)) - order * 28 / 255).abs().max() < 0.02
+    [face] = data.from_files([folder / "img_align_celeba" / names[0]])
+    assert (face[0, 2:-2, 2:-2] < 0.02).all()
     assert len(CelebA(str(tmp_path), resize=16, val_size=1).split("train").rows) == 2
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vae_lab.data import CelebA, Digits, ImageData, ImageFolder, decode, faces, store
+from vae_lab.data import CelebA, Digits, ImageData, ImageFolder, decode, store
 from vae_lab.errors import LabError
 from vae_lab.image_files import open_image
 from vae_lab.judges import _source
@@ -68,7 +68,7 @@ def test_a_photograph_stands_upright(tmp_path):
 def test_height_comes_before_width(tmp_path):
     data = ImageFolder(str(fill(tmp_path, size=(30, 30))), resize=(4, 6), channels=1)
     assert data.shape == tuple(data.images("train").x.shape[1:]) == (1, 4, 6)
-    face = faces._face(tmp_path / "0.png", 3, 20, (4, 6))
+    face = CelebA(crop=20, resize=(4, 6)).open_file(tmp_path / "0.png")
     assert (face.height, face.width) == (4, 6)
 
 
@@ -77,7 +77,7 @@ def test_a_smaller_crop_of_a_face_leaves_out_what_is_around(tmp_path):
     face.paste("blue", (39, 59, 139, 159))  # the middle hundred
     face.save(path := tmp_path / "a.png")
     for crop, inside in ((100, True), (148, False)):
-        found = np.asarray(faces._face(path, 3, crop, (10, 10)))
+        found = np.asarray(CelebA(crop=crop, resize=10).open_file(path))
         assert bool((found[..., 0] < 5).all()) is inside
 
 

@@ -9,6 +9,7 @@ from conftest import FIT
 from PIL import Image
 
 from vae_lab.contracts import Batch
+from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.metrics.inversion import Search, check_invertible, decoded, draw_codes, errors, invert
 from vae_lab.models import CVAE, GAN, PCA, VAE, Autoencoder, InfoGAN, KMeans
@@ -223,16 +224,12 @@ def test_files_are_inverted(lab, run):
     assert len(np.load("inverse.npz")["codes"]) == 2
 
 
-def test_files_are_prepared_as_the_images_trained_on(tmp_path):
-    from vae_lab.data import Digits
-
-    gray = np.full((8, 8), 100, np.uint8)
-    Image.fromarray(gray).save(tmp_path / "gray.png")
-    [[image]] = Digits(pad=2).from_files([tmp_path / "gray.png"])
-    assert image.shape == (12, 12)
-    assert image[:2].max() == 0
-    assert np.allclose(image[2:-2, 2:-2], 100 / 255)
-    assert Digits(binarize="threshold").from_files([tmp_path / "gray.png"]).max() == 0
+@pytest.mark.parametrize("how", [{"pad": 2}, {"resize": (16, 12)}, {"binarize": "threshold"}])
+def test_files_are_prepared_as_the_images_trained_on(tmp_path, how):
+    [own] = Digits(**how).images("test", 1).x
+    pixels = Digits().images("test", 1).x[0, 0].mul(255).round().byte().numpy()
+    Image.fromarray(pixels).save(tmp_path / "digit.png")
+    assert torch.equal(Digits(**how).from_files([tmp_path / "digit.png"])[0], own)
 
 
 @pytest.mark.parametrize(

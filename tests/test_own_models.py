@@ -77,6 +77,9 @@ def test_anybodys_loader_will_do():
         fit(VAE(SHAPE), DataLoader(torch.rand(8, *SHAPE), 4))
 
 
+BYTES, LABELS = torch.zeros(50, 1, 8, 8, dtype=torch.uint8), torch.zeros(50, dtype=torch.long)
+
+
 class Own(Digits):
     """Digits as a user might return them."""
 
@@ -87,33 +90,41 @@ class Own(Digits):
 @pytest.mark.parametrize(
     ("images", "labels", "says"),
     [
-        (torch.rand(50, 1, 8, 8), 50, r"8-bit tensor .* not torch.float32 of \(50, 1, 8, 8\)"),
-        (torch.zeros(50, 8, 8, dtype=torch.uint8), 50, r"not torch.uint8 of \(50, 8, 8\)"),
-        (np.zeros((50, 1, 8, 8), np.uint8), 50, "not ndarray"),
-        (torch.zeros(50, 1, 8, 8, dtype=torch.uint8), 40, "returned 40 labels and images of"),
-        (torch.zeros(50, 1, 9, 9, dtype=torch.uint8), 50, r"as `native` says: \(8, 8\)"),
+        (torch.rand(50, 1, 8, 8), LABELS, r"8-bit images .* not torch.float32 of \(50, 1, 8, 8\)"),
+        (torch.zeros(50, 8, 8, dtype=torch.uint8), LABELS, r"not torch.uint8 of \(50, 8, 8\)"),
+        (np.zeros((50, 1, 8, 8), np.uint8), LABELS, "not ndarray"),
+        (BYTES, torch.zeros(40), "as many labels as images, 50"),
+        (BYTES, [0] * 50, "a tensor of as many labels"),
+        (BYTES, torch.full((50,), 10), "Own has 10 classes, and labels up to 10"),
+        (torch.zeros(50, 1, 9, 9, dtype=torch.uint8), LABELS, r"`native` says \(8, 8\)"),
+        (torch.zeros(50, 2, 8, 8, dtype=torch.uint8), LABELS, "1 or 3 channels"),
     ],
 )
 def test_images_that_are_not_what_a_source_returns_are_refused(images, labels, says):
     data = Own()
-    data.found = images, torch.zeros(labels, dtype=torch.long)
+    data.found = images, labels
     with pytest.raises(LabError, match=says):
         data.split("train")
 
 
 class Norms(L.Callback):
-    """Keeps what no checkpoint is read with."""
+    """Keeps what no checkpoint is read with, but not at once."""
+
+    last = None
 
     def state_dict(self):
-        return {"last": np.float64(3)}
+        return {"last": self.last}
 
 
 def test_a_state_that_could_not_be_loaded_is_refused_before_it_is_saved(tmp_path):
-    trainer = L.Trainer(max_steps=1, callbacks=[Norms()], plugins=[AtomicCheckpointIO()], **QUIET)
+    norms = Norms()
+    trainer = L.Trainer(max_steps=1, callbacks=[norms], plugins=[AtomicCheckpointIO()], **QUIET)
     trainer.fit(VAE(SHAPE), Digits(batch_size=128))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    before, norms.last = (tmp_path / "a.ckpt").read_bytes(), np.float64(3)
     with pytest.raises(LabError, match="The state of Norms holds objects"):
         trainer.save_checkpoint(tmp_path / "a.ckpt")
-    assert not (tmp_path / "a.ckpt").exists()
+    assert (tmp_path / "a.ckpt").read_bytes() == before
 
 
 def test_labels_that_are_amounts_give_codes_no_colour():

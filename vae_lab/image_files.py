@@ -1,7 +1,6 @@
 """Image files, one at a time: read as a model takes them, or named where they are damaged."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,8 +69,8 @@ def opened(path: Path, opener: Open) -> "Image":
         ) from error
 
 
-def read_images(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> "Tensor":
-    """Read images as `open_image` does, 8-bit, shape (N, channels, *size).
+def read_images(paths: Sequence[Path], opener: Open) -> "Tensor":
+    """Read images that `opener` makes of one size, 8-bit, shape (N, C, H, W).
 
     Raises:
         LabError: If one is missing or damaged.
@@ -79,5 +78,4 @@ def read_images(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> 
     import torch
     from torchvision.transforms.functional import pil_to_tensor
 
-    opener = partial(open_image, channels=channels, size=size)
     return torch.stack([pil_to_tensor(opened(path, opener)) for path in paths])

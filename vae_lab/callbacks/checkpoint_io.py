@@ -18,8 +18,6 @@ __all__ = ["AtomicCheckpointIO"]
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, then renames over it; loads tensors and plain values only."""
 
-    _known_plain = False
-
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
@@ -27,11 +25,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Raises:
             LabError: If the disk does not take the file; whatever stood there before still does.
-                Or, at the first time, if what is saved could not be loaded.
+                Or if what is to be saved could not be loaded.
         """
-        if not self._known_plain:
-            _check_plain(checkpoint)
-            self._known_plain = True
+        _check_plain(checkpoint)
         # torch's own writer hides why a disk refused; a plain write says it.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)

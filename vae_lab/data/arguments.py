@@ -1,6 +1,6 @@
 """Checks of what a user gives, each refused with its own name."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -63,26 +63,27 @@ def together(
         raise LabError("limit_seed draws the images that limit leaves: give limit too.")
 
 
-def readable(
-    images: object, labels: Tensor, source: str, sizes: tuple[tuple[int, int], ...]
-) -> None:
+def readable(images: Any, labels: Any, source: Any) -> None:
     """Check what a source's `read` returned: a user's own may return anything.
 
     Raises:
-        LabError: If images are not 8-bit, shape (N, C, H, W), of one of the sizes, or labels not
-            as many.
+        LabError: If images are not 8-bit, shape (N, C, H, W), of one or three channels and the
+            source's size, or labels not as many, or of classes that have no name.
     """
+    name, sizes = type(source).__name__, (tuple(source.native[1:]), source.size)
     if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4:
-        about = f"{images.dtype} of {tuple(images.shape)}" if isinstance(images, Tensor) else ""
+        found = f"{images.dtype} of {tuple(images.shape)}" if isinstance(images, Tensor) else ""
+        found = found or type(images).__name__
+        raise LabError(f"{name}.read returns 8-bit images of shape (N, C, H, W), not {found}.")
+    if images.shape[1] not in (1, 3) or tuple(images.shape[2:]) not in sizes:
         raise LabError(
-            f"{source}.read returns images as an 8-bit tensor of shape (N, C, H, W), not "
-            f"{about or type(images).__name__}."
+            f"{name}.read returned images of {tuple(images.shape[1:])}; they have 1 or 3 channels, "
+            f"and `native` says {sizes[0]}."
         )
-    if tuple(images.shape[2:]) not in sizes or len(labels) != len(images):
-        raise LabError(
-            f"{source}.read returned {len(labels)} labels and images of {tuple(images.shape)}; "
-            f"they are as many, and a side is as `native` says: {sizes[0]}."
-        )
+    if not isinstance(labels, Tensor) or len(labels) != len(images):
+        raise LabError(f"{name}.read returns a tensor of as many labels as images, {len(images)}.")
+    if source.num_classes and labels.ndim == 1 and labels.max() >= source.num_classes:
+        raise LabError(f"{name} has {source.num_classes} classes, and labels up to {labels.max()}.")
 
 
 def trainable(images: int, batch_size: int, world: int, shift: int, shape: Shape) -> None:

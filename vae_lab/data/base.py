@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -21,7 +21,10 @@ from vae_lab.data.store import Split, divide, drawn, has_room, prepared
 from vae_lab.described import Described
 from vae_lab.errors import LabError
 from vae_lab.files import expanded
-from vae_lab.image_files import read_images
+from vae_lab.image_files import open_image, read_images
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["Binarize", "ImageData"]
 
@@ -184,9 +187,13 @@ class ImageData(Described, LightningDataModule, ABC):
             **{key: value for key, value in special.items() if value is not None},
         }
 
+    def open_file(self, path: Path) -> "Image":
+        """Open another image as one of these comes, before it is prepared."""
+        return open_image(path, self.native[0], self.native[1:])
+
     def from_files(self, files: Sequence[Path]) -> Tensor:
         """Read other images and prepare them as these were, shape (N, C, H, W), in [0, 1]."""
-        pixels = read_images(files, self.shape[0], self.size)
+        pixels = read_images(files, self.open_file)
         threshold = self.binarize == "threshold"
         return prepare(pixels, self.shape[0], self.size, self.pad, threshold) / 255
 
@@ -235,16 +242,12 @@ class ImageData(Described, LightningDataModule, ABC):
 
     predict_dataloader = test_dataloader
 
-    @property
-    def _apart(self) -> bool:
-        """Whether validation images are read apart, not cut from train."""
-        return self.own_validation and self.val_size is None
-
     def _build(self, name: str) -> dict[str, Split]:
         """Read the file that holds split `name`, and return every split in it."""
-        source = name if name == "test" or self._apart else "train"
+        apart = self.own_validation and self.val_size is None  # not cut from train
+        source = name if name == "test" or apart else "train"
         images, labels = self.read(source)
-        readable(images, labels, type(self).__name__, (self.native[1:], self.size))
+        readable(images, labels, self)
         whole = prepared(
             Split(images, labels, torch.arange(len(images))),
             self.shape,
@@ -253,15 +256,15 @@ class ImageData(Described, LightningDataModule, ABC):
             threshold=self.binarize == "threshold",
             cache=self.root,
         )
-        parts = self._divided(whole) if source == "train" else {name: whole}
+        parts = self._divided(whole, apart) if source == "train" else {name: whole}
         once = {"static": SPLITS, "dynamic": ("val", "test")}.get(self.binarize, ())
         return {key: self._drawn(key, p) if key in once else p for key, p in parts.items()}
 
-    def _divided(self, whole: Split) -> dict[str, Split]:
+    def _divided(self, whole: Split, apart: bool) -> dict[str, Split]:
         """Divide what was read for training into train and, unless apart, validation."""
         size = self.val_size
         if size is None:
-            size = 0 if self._apart else max(1, round(len(whole.rows) * self.val_share))
+            size = 0 if apart else max(1, round(len(whole.rows) * self.val_share))
         return divide(whole, size, self.split_seed, self.limit, self.limit_seed)
 
     def _drawn(self, name: str, split: Split) -> Split:

@@ -1,6 +1,5 @@
 """Faces: a few of one man, and many of the famous."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,15 +107,13 @@ class CelebA(VisionData):
         faces = self.open(split="valid" if split == "val" else split)
         files = [self.path / "img_align_celeba" / name for name in faces.filename]
         shape = (self.shape[0], *self.size)
-        opener = partial(_face, channels=shape[0], crop=self.crop, size=self.size)
-        return decode(files, shape, opener, self.root, f"crop {self.crop}"), faces.attr
+        return decode(files, shape, self.open_file, self.root, f"crop {self.crop}"), faces.attr
 
+    def open_file(self, path: Path) -> "Image":
+        """Cut the centre out of a picture, and scale it."""
+        from PIL.Image import Resampling
 
-def _face(path: Path, channels: int, crop: int, size: tuple[int, int]) -> "Image":
-    from PIL import Image
-
-    face = open_image(path, channels)
-    left, top = (face.width - crop) // 2, (face.height - crop) // 2
-    return face.crop((left, top, left + crop, top + crop)).resize(
-        size[::-1], Image.Resampling.BICUBIC
-    )
+        face = open_image(path, self.shape[0])
+        left, top = (face.width - self.crop) // 2, (face.height - self.crop) // 2
+        centre = face.crop((left, top, left + self.crop, top + self.crop))
+        return centre.resize(self.size[::-1], Resampling.BICUBIC)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from vae_lab.data.store import cut
 from vae_lab.errors import LabError
 from vae_lab.files import expanded
 from vae_lab.image_files import open_image, opened
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["ImageFolder"]
 
@@ -80,6 +83,10 @@ class ImageFolder(ImageData):
         """Read the test images too: one that is damaged is better found before training."""
         super().prepare_data()
         self.split("test")
+
+    def open_file(self, path: Path) -> "Image":
+        """Open another image, filling the size of these."""
+        return open_image(path, self.shape[0], self.size)
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Decode the images of a part of the folder, or read them from the cache."""

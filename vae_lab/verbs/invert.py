@@ -61,7 +61,7 @@ def invert(
 
     Args:
         runs: Run folders or checkpoints.
-        images: Files to invert, prepared as the runs prepare their own images.
+        images: Files to invert, prepared as the runs prepare their own, but never drawn at random.
         data: How many of the runs' own images to invert, by default 20.
         split: Where those come from.
         y: The class to decode under; by default that of each image.
@@ -78,7 +78,6 @@ def invert(
         LabError: If a run or a file cannot be read, is given twice, is of other images than the
             first, its codes cannot be found by gradients, or an option is out of its range.
     """
-    from vae_lab.files import digest
     from vae_lab.metrics.inversion import Search
     from vae_lab.runs import load_data
 
@@ -91,8 +90,7 @@ def invert(
         sources = [source.undrawn() for source in sources]
         check_images(runs, sources, split)
     models, found = each(runs, _invertible), {}
-    for name, run, source, model in zip(names, runs, sources, models, strict=True):
-        known = digest(checkpoint_of(run))
+    for name, source, (known, model) in zip(names, sources, models, strict=True):
         targets, about = _targets(model, source, images, data, split, y)
         found[name] = _find(model, f"{type(model).__name__} {known}", targets, how, seed)
     _write(codes, found)
@@ -102,13 +100,15 @@ def invert(
     _print(found, f"{protocol} of Adam from {how.lr}, penalty {penalty}, seed {seed}")
 
 
-def _invertible(run: str) -> Any:
-    """Load a model, and refuse one whose codes cannot be found by gradients."""
+def _invertible(run: str) -> tuple[str, Any]:
+    """Load a model, with its weights' digest; refuse one whose codes gradients cannot find."""
+    from vae_lab.files import digest
     from vae_lab.metrics.inversion import check_invertible
     from vae_lab.runs import load_model
 
-    check_invertible(model := load_model(run), "`lab invert`")
-    return model
+    known, model = digest(checkpoint_of(run)), load_model(run)
+    check_invertible(model, "`lab invert`")
+    return known, model
 
 
 def _names(runs: Sequence[str]) -> list[str]:
