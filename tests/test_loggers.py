@@ -18,8 +18,11 @@ def test_a_users_logger_writes_beside_the_runs_own(lab, here):
     [own] = here.glob("mine/**/metrics.csv")
     assert "train/loss" in own.read_text()
     assert "lab evaluate runs/two/version_0" in out
+
+
+def test_without_a_logger_there_is_no_run(lab, here):
     lab(*FIT, "--trainer.logger=false", "--name=none")
-    assert not Path("runs/none").exists()
+    assert {path.name for path in here.iterdir()} == {"checkpoints", "config.yaml"}
 
 
 def test_a_users_checkpoints_change_nothing_of_what_is_said(lab):

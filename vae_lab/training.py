@@ -28,7 +28,7 @@ from vae_lab.callbacks import (
     Record,
 )
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
-from vae_lab.checkpoints import read
+from vae_lab.checkpoints import folder_of, read
 from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
 from vae_lab.endings import disk, quiet_board, quieten, sentences, stopping
@@ -146,7 +146,7 @@ class LabCLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def fit(self, **kwargs: Any) -> None:
-        """Train in a folder of its own, unless nothing is to be kept."""
+        """Train in a folder of its own, unless Lightning is told to log nothing."""
         config = self.config[self.subcommand]
         if config.trainer.fast_dev_run or config.trainer.logger is False:
             self.trainer.fit(**kwargs)
@@ -248,7 +248,7 @@ def _settled_start(arguments: Namespace, checkpoint: Path | None) -> Iterator[No
     else:
         arguments[key] = str(checkpoint)
         yield
-        folder = checkpoint.absolute().parent.parent
+        folder = folder_of(checkpoint)
         before = runs.Run(folder).config.get("model", {}).get("init_args", {})
         noted = before.get(key, named)
         arguments[key] = dict_to_namespace(noted) if isinstance(noted, dict) else noted

@@ -100,12 +100,7 @@ class Pictures(Callback):
         batch = first_images(trainer, model, self.images)
         names = getattr(getattr(trainer, "datamodule", None), "label_names", ())
         model.eval()
-        with (
-            torch.inference_mode(),
-            trainer.precision_plugin.forward_context(),
-            # As the verbs draw: what autocast rounds is for speed in training.
-            torch.autocast(model.device.type, enabled=False),
-        ):
+        with torch.inference_mode():  # in single precision, as the verbs draw
             drawn = {
                 kind: DRAWINGS[kind](model, batch, names, **self.options.get(kind, {}))
                 for kind in self._chosen

@@ -18,10 +18,14 @@ _GAP = 4.0
 
 
 def write_names(axes: "Axes", names: Sequence[str], places: Tensor) -> None:
-    """Write each name at its place, one of shape (K, 2); `part_names` moves those that collide."""
+    """Write each name at its place, one of shape (K, 2); `part_names` moves those that collide.
+
+    What is long is cut: it would cover the points, and the legend has it whole.
+    """
     plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
     for name, (x, y) in zip(names, places.tolist(), strict=True):
-        axes.text(x, y, name, ha="center", va="center", fontsize=13, bbox=plate, gid="class")
+        short = name if len(name) <= 16 else f"{name[:15]}…"
+        axes.text(x, y, short, ha="center", va="center", fontsize=13, bbox=plate, gid="class")
 
 
 def part_names(figure: "Figure") -> None:

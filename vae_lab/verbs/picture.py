@@ -51,7 +51,8 @@ def picture(
     if images is None and needed and (needed > 1 or not isinstance(model, Samples)):
         # Their codes say where to look, in the place of a prior; or their attributes how far.
         images = ("val", 2000)
-    batch = nothing if images is None else runs.load_data(run).images(*images)
+    data = runs.load_data(run) if images is not None else _classes(run, drawing)
+    batch = nothing if images is None else data.images(*images)
     if images is not None and len(batch.x) < needed:
         raise LabError(
             f"The picture {drawing!r} is drawn from {needed} images at least; "
@@ -59,18 +60,18 @@ def picture(
         )
     if images is not None:
         say_if_fewer(batch, asked, images[0])
-    names = _names(run) if DRAWINGS[drawing].named else ()
     with torch.inference_mode():
-        return DRAWINGS[drawing](model, batch, names, **options)
+        return DRAWINGS[drawing](model, batch, getattr(data, "label_names", ()), **options)
 
 
-def _names(run: str | Path) -> Sequence[str]:
-    """Return what the classes of a run's data are called; nothing where those are gone."""
+def _classes(run: str | Path, drawing: str) -> Any:
+    """Load a run's data, if they are not gone, for the names that a drawing writes."""
     from vae_lab import runs
+    from vae_lab.callbacks.drawings import DRAWINGS
 
     with suppress(LabError):
-        return getattr(runs.load_data(run), "label_names", ())
-    return ()
+        return runs.load_data(run) if DRAWINGS[drawing].named else None
+    return None
 
 
 def each(runs: Sequence[str], do: Callable[[str], Made]) -> list[Made]:
