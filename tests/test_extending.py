@@ -21,7 +21,7 @@ def test_its_examples_run(lab, here, monkeypatch):
         assert program == "lab"
         lab(*words)
     assert (here / "scatter.png").is_file()
-    import my_lab  # type: ignore[import-not-found]  # written above
+    import my_lab
 
     assert my_lab.from_python()["nll"].value > 0
     assert "elbo" in lab("evaluate", "digits.ckpt", "--importance-samples=2")
