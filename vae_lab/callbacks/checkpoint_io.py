@@ -49,13 +49,21 @@ def _check_plain(checkpoint: dict[str, Any]) -> None:
     """Refuse what only a pickle that runs code could hold; a user's callback may keep anything."""
     weights = ("state_dict", "optimizer_states", "callbacks")
     parts = {key: part for key, part in checkpoint.items() if key not in weights}
-    for name, part in {**parts, **checkpoint.get("callbacks", {})}.items():
-        torch.save(part, buffer := io.BytesIO())
-        buffer.seek(0)
-        try:
-            torch.load(buffer, weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise LabError(
-                f"The state of {name} holds objects besides tensors and plain values, so that its "
-                "checkpoint would be refused: keep numbers as int or float."
-            ) from error
+    parts |= checkpoint.get("callbacks", {})
+    if _is_plain(parts):
+        return
+    name = next(name for name, part in parts.items() if not _is_plain(part))
+    raise LabError(
+        f"The state of {name} holds objects besides tensors and plain values, so that its "
+        "checkpoint would be refused: keep numbers as int or float."
+    )
+
+
+def _is_plain(part: Any) -> bool:
+    torch.save(part, buffer := io.BytesIO())
+    buffer.seek(0)
+    try:
+        torch.load(buffer, weights_only=True)
+    except pickle.UnpicklingError:
+        return False
+    return True
