@@ -13,9 +13,9 @@ from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 
 from vae_lab.errors import LabError
 
-__all__ = ["INSTANTIATOR", "Described", "said"]
+__all__ = ["Described", "said"]
 
-INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+_INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 _VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 
@@ -43,7 +43,7 @@ class Described(HyperparametersMixin):
         call.apply_defaults()
         self.hparams.clear()
         self.hparams.update({name: said(value) for name, value in _named(call)})
-        self.hparams.update({"_class_path": _path(type(self)), "_instantiator": INSTANTIATOR})
+        self.hparams.update({"_class_path": _path(type(self)), "_instantiator": _INSTANTIATOR})
 
 
 def _call(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:

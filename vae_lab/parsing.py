@@ -19,8 +19,9 @@ FILE = re.compile(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)")
 KEY = re.compile(r'Parser key "([\w.]+)"')
 CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 MODULE = re.compile(
-    r"class_path '(\S+)':\s+(?:No module named '(\S+)'|module \S+ has no attribute)"
+    r"class_path '(([\w.]+?)(?:\.[\w.]+)?)':\s+(?:No module named '\2'|module \S+ has no attribute)"
 )
+IMPORT = re.compile(r"class_path '(\S+)':\s+No module named '(\S+)'")
 SUBCLASS = re.compile(r"Expected '(\S+)' to be a subclass of <class '(\w+)'>")
 UNUSABLE = re.compile(r"Errors:\s+- ([^\n]+)\n.*Given value: ([\w.]+\.\w+)$", re.DOTALL)
 KIND = re.compile(r"does not correspond to a subclass of (\w+)")
@@ -82,16 +83,12 @@ def brief(message: str, options: Iterable[str] = (), rest: str = ".") -> str:
 
 def _wrong(message: str) -> str:
     given = GIVEN.search(message)
-    if (
-        (wrong := MODULE.search(message))
-        and wrong[2]
-        and not f"{wrong[1]}.".startswith(f"{wrong[2]}.")
-    ):
-        return f"{wrong[1]} cannot be imported: there is no module {wrong[2]!r}."
     if wrong := CLASS.search(message) or MODULE.search(message):
         if wrong[1] in _class_names():
             return f"{wrong[1]} is of another kind than what goes there."
         return f"there is no class {wrong[1]!r}{_nearest(wrong[1], _class_names())}"
+    if wrong := IMPORT.search(message):
+        return f"{wrong[1]} cannot be imported: there is no module {wrong[2]!r}."
     if other := SUBCLASS.search(message):
         return f"{other[1]} is no {other[2]}."
     if given and (kind := KIND.search(message)):
