@@ -35,6 +35,15 @@ FIT = [
     "--trainer.accelerator=cpu",
 ]
 
+# A trainer that trains, and leaves nothing behind.
+QUIET = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "accelerator": "cpu",
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
 
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:

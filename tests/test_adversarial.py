@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import QUIET
 from going_on import STATE, last, rows, same
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -33,14 +34,7 @@ NETS = {
     "generator": partial(MLPGenerator, hidden=(16, 16)),
     "critic": partial(MLPCritic, hidden=(16,)),
 }
-QUIET = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-}
+ONE = {"max_epochs": 1, "log_every_n_steps": 1, "num_sanity_val_steps": 0}
 FIT = [
     "fit",
     "--data=Digits",
@@ -87,7 +81,7 @@ def fit(model, n=64, **trainer):
         16,
         collate_fn=lambda items: Batch(*map(torch.stack, zip(*items, strict=True))),
     )
-    trainer = Trainer(**{**QUIET, "max_epochs": 1, "log_every_n_steps": 1, **trainer})
+    trainer = Trainer(**{**QUIET, **ONE, **trainer})
     trainer.fit(model, loader)
     return trainer
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import QUIET
 from lightning.pytorch import Trainer
 from torch import nn
 
@@ -36,14 +37,7 @@ ENCODERS = {
     "stack": partial(StackedAutoencoder, widths=(8, 6)),
     "classifier": partial(Classifier, encoder=partial(Autoencoder, latent_dim=6, **SMALL)),
 }
-TRAINER = {
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "accelerator": "cpu",
-    "max_epochs": 1,
-}
+TRAINER = QUIET | {"max_epochs": 1}
 every_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 
 

@@ -16,6 +16,14 @@ from vae_lab.verbs.evaluating.evaluate import evaluate
 __all__ = ["three"]  # a fixture
 
 
+def measured(three, version, key, value, protocol):
+    """Write down that a run was evaluated."""
+    path = three / f"vae/version_{version}/metrics.json"
+    report = json.loads(path.read_text())
+    report["metrics"][f"test/{key}"] = {"value": value, "protocol": protocol}
+    path.write_text(json.dumps(report))
+
+
 def weigh(run, weights, known=None):
     """Give a run weights, and say of its evaluation which ones it measured."""
     path = run / "checkpoints" / "best.ckpt"
@@ -119,11 +127,7 @@ def test_estimates_by_more_draws_are_not_ranked_with_those_by_fewer(run, changed
 )
 def test_nor_are_they_in_bits_or_by_monte_carlo(three, key, note):
     for version, draws in enumerate((5, 500)):
-        path = three / f"vae/version_{version}/metrics.json"
-        report = json.loads(path.read_text())
-        entry = {"value": 91.0 + version, "protocol": f"{note.format(draws)}; images 9, seed 0"}
-        report["metrics"][f"test/{key}"] = entry
-        path.write_text(json.dumps(report))
+        measured(three, version, key, 91.0 + version, f"{note.format(draws)}; images 9, seed 0")
     columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
     assert columns[f"test/{key}"].best is None
     with pytest.raises(LabError, match=f"best by test/{key}, which was not measured alike for all"):
@@ -134,21 +138,14 @@ def test_nor_are_they_in_bits_or_by_monte_carlo(three, key, note):
 def test_a_parzen_windows_width_is_found_by_it_and_not_how_it_was_measured(three, samples, best):
     note = "log p(x) by a Parzen window around {} samples, sigma {} by 1000 other images; historic"
     for version, found in enumerate(((10_000, "0.167"), (samples, "0.215"))):
-        path = three / f"vae/version_{version}/metrics.json"
-        report = json.loads(path.read_text())
-        entry = {"value": 203.5 + version, "protocol": f"{note.format(*found)}; data Digits"}
-        report["metrics"]["test/parzen_log_density"] = entry
-        path.write_text(json.dumps(report))
+        how = f"{note.format(*found)}; data Digits"
+        measured(three, version, "parzen_log_density", 203.5 + version, how)
     columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
     assert columns["test/parzen_log_density"].best == best
 
 
 def test_what_is_exact_is_ranked_with_estimates(three):
     for version, how in enumerate(("importance sampling, 5 samples an image", "exact")):
-        path = three / f"vae/version_{version}/metrics.json"
-        report = json.loads(path.read_text())
-        entry = {"value": 91.0 + version, "protocol": f"-log p(x), {how}; data Digits, seed 0"}
-        report["metrics"]["test/nll"] = entry
-        path.write_text(json.dumps(report))
+        measured(three, version, "nll", 91.0 + version, f"-log p(x), {how}; data Digits, seed 0")
     columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
     assert columns["test/nll"].best == 91

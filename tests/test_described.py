@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from conftest import QUIET
 
 from vae_lab import runs
 from vae_lab.cli import main
@@ -21,13 +22,6 @@ from vae_lab.models import GAN, VAE, InfoGAN
 from vae_lab.priors import MixtureOfGaussians
 
 SHAPE = (1, 8, 8)
-QUIET = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "accelerator": "cpu",
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
 
 
 class Weighted(VAE):

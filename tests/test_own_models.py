@@ -4,6 +4,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from conftest import QUIET
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lab.callbacks import AtomicCheckpointIO
@@ -15,13 +16,6 @@ from vae_lab.models import VAE
 from vae_lab.models.meter import Meter
 
 SHAPE = (1, 8, 8)
-QUIET = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "accelerator": "cpu",
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
 
 
 class Odd(VAE):

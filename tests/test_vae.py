@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import QUIET
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.distributions import MultivariateNormal, Normal
@@ -139,13 +140,7 @@ class Weights(Callback):
 
 def test_the_divergences_weight_rises_with_the_steps_to_beta():
     weights = Weights()
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    trainer = Trainer(max_epochs=3, callbacks=[weights], accelerator="cpu", **quiet)
+    trainer = Trainer(max_epochs=3, callbacks=[weights], **QUIET)
     trainer.fit(build(beta=3.0, warmup=4), DataLoader([images(), images()], batch_size=None))
     assert weights.seen == [0, 0.75, 1.5, 2.25, 3, 3, 3]
 
