@@ -88,6 +88,12 @@ class LabCLI(LightningCLI):
             default=False,
             help="Compile the networks by torch.compile: minutes at the start, for a GPU.",
         )
+        parser.add_argument(
+            "--weights",
+            type=str | None,
+            help="A run or checkpoint whose weights the model begins with, all else anew; "
+            "of the same networks, for another objective or other images.",
+        )
         parser.add_lightning_class_args(Best, "checkpoint")
         # After the best one, whose score it has to remember.
         parser.add_lightning_class_args(Last, "last")
@@ -106,6 +112,7 @@ class LabCLI(LightningCLI):
         self.experiment = expanded(config.runs) / config.name
         self.checkpoint = checkpoint_for(verb, config.ckpt_path, self.experiment)
         config.ckpt_path = self.checkpoint and str(self.checkpoint)
+        config.weights = _settled_weights(config.weights, self.checkpoint)
         if verb != "fit":
             self.save_config_callback = None
 
@@ -113,7 +120,10 @@ class LabCLI(LightningCLI):
         model = self.config[self.subcommand].model
         with _settled_start(model.init_args, self.checkpoint):
             super().instantiate_classes()
-        if self.config[self.subcommand].compile:
+        config = self.config[self.subcommand]
+        if config.weights and not self.checkpoint:
+            self.model.begin_with(read(Path(config.weights)))
+        if config.compile:
             compile_networks(self.model)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -138,9 +148,13 @@ class LabCLI(LightningCLI):
 
     def _source(self) -> Path | None:
         """Return the checkpoint that the model starts from, unless it goes on from its own."""
-        arguments = self.config[self.subcommand].model.init_args
-        key = _start(arguments)
-        return Path(arguments[key]) if key and not self.checkpoint else None
+        if self.checkpoint:
+            return None
+        config = self.config[self.subcommand]
+        if config.weights:
+            return Path(config.weights)
+        key = _start(config.model.init_args)
+        return Path(config.model.init_args[key]) if key else None
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
@@ -230,12 +244,22 @@ def _cli(verb: str) -> type[LabCLI]:
     return type("LabCLI", (LabCLI,), {"subcommands": staticmethod(lambda: only)})
 
 
+def _settled_weights(wanted: str | None, checkpoint: Path | None) -> str | None:
+    """Return the checkpoint whose weights a model begins with, for config.yaml.
+
+    A run's newest version is another one tomorrow. A model that goes on notes what it began with.
+    """
+    if checkpoint is None:
+        return wanted and str(runs.checkpoint_of(wanted).absolute())
+    noted: str | None = runs.Run(folder_of(checkpoint)).config.get("weights")
+    return noted
+
+
 @contextmanager
 def _settled_start(arguments: Namespace, checkpoint: Path | None) -> Iterator[None]:
     """Settle which checkpoint a model starts from, and note it for config.yaml.
 
-    A run's newest version is another one tomorrow. A model that goes on holds what it started
-    from in its own checkpoint, and notes what it began with.
+    A model that goes on holds what it started from in its own checkpoint.
     """
     key = _start(arguments)
     if key is None:

@@ -179,6 +179,15 @@ class Model(Described, L.LightningModule, ABC):
         self.images_seen = checkpoint["progress"]["images_seen"]
         self._meters["train"].load_state_dict(checkpoint["progress"]["meter"])
 
+    def begin_with(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the weights of a checkpoint, whatever its model was trained for.
+
+        Raises:
+            LabError: If its networks are others.
+        """
+        self._check_fit(checkpoint["state_dict"])
+        self.load_state_dict(checkpoint["state_dict"])
+
     def end_averaging(self) -> None:
         """Go on from the weights that are evaluated, where those are an average that lags."""
 

@@ -55,10 +55,10 @@ def _settings(run: Run, needs: Iterable[str]) -> dict[str, Any]:
     config = deepcopy(run.config)
     config.pop("runs", None)
     config["data"].get("init_args", {}).pop("root", None)
-    arguments = config["model"]["init_args"]
     for option in needs:
         argument = option.removeprefix("model.")
-        arguments[argument] = str(Path(*Path(arguments[argument]).parts[-4:]))
+        place = config if argument == option else config["model"]["init_args"]
+        place[argument] = str(Path(*Path(place[argument]).parts[-4:]))
     return config
 
 
