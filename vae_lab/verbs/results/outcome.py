@@ -96,10 +96,11 @@ class Outcome:
 
     @property
     def budget(self) -> str:
-        """Epochs and images seen, as `metrics.csv` counts them."""
+        """Epochs and images seen, as `metrics.csv` counts them, and what was trained before."""
         seen = [run.seen for run in self.runs.values()]
         texts = [f"{_count(epochs, 'epoch')}, {_count(images, 'image')}" for epochs, images in seen]
-        return "; ".join(dict.fromkeys(texts))
+        before = [f"after [{row}](#{row})" for row in self.row.needs.values()] if seen else []
+        return "; ".join(dict.fromkeys([*texts, *before]))
 
     @property
     def time(self) -> str:
