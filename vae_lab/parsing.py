@@ -1,14 +1,15 @@
 """Command-line errors in a sentence or two."""
 
 import re
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import isabstract, isclass, signature
+from inspect import getdoc, isabstract, isclass, signature
 from textwrap import shorten
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from vae_lab.errors import LabError
 
@@ -24,11 +25,20 @@ MODULE = re.compile(
 IMPORT = re.compile(r"class_path '(\S+)':\s+No module named '(\S+)'")
 SUBCLASS = re.compile(r"Expected '(\S+)' to be a subclass of <class '(\w+)'>")
 UNUSABLE = re.compile(r"Errors:\s+- ([^\n]+)\n.*Given value: ([\w.]+\.\w+)$", re.DOTALL)
+CLASSLESS = re.compile(
+    r"(?:Not a valid subclass|is abstract|must include a class_path).*?NestedArg\(key='([\w.]+)'",
+    re.DOTALL,
+)
 KIND = re.compile(r"does not correspond to a subclass of (\w+)")
 EXPECTED = re.compile(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\])")
 GIVEN = re.compile(r"(?:Got value|Given value): (.*?)(?:\. Got value|$)", re.MULTILINE)
 MISSING = re.compile(r"arguments are required: ([\w., ]+)")
+ARGUMENTS = re.compile(r"Args:\n(?: .*\n|\n)*")
 YAML = re.compile(r"Problems parsing config: .*line (\d+), column (\d+)", re.DOTALL)
+
+
+class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Lays options out as jsonargparse does, and leaves what stands around them as it is."""
 
 
 class LabParser(ArgumentParser):
@@ -36,7 +46,14 @@ class LabParser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # An abbreviation would let a mistyped name pass for another one.
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, allow_abbrev=False, formatter_class=Formatter, **kwargs)
+
+    def add_class_arguments(self, theclass: type, *args: Any, **kwargs: Any) -> list[str]:
+        """Add a class's arguments; what shows its help shows equation, errors and papers too."""
+        if str(self.description).startswith("Help for "):
+            self.epilog = ARGUMENTS.sub("", f"{getdoc(theclass)}\n")
+        added: list[str] = super().add_class_arguments(theclass, *args, **kwargs)
+        return added
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         try:
@@ -83,6 +100,10 @@ def brief(message: str, options: Iterable[str] = (), rest: str = ".") -> str:
 
 def _wrong(message: str) -> str:
     given = GIVEN.search(message)
+    if early := CLASSLESS.search(message):
+        return f"there is no class yet to have a {early[1]}: name one before, or a --config FILE."
+    if given and "is abstract" in message:
+        return f"{given[1]} is abstract: name a class made of it."
     if wrong := CLASS.search(message) or MODULE.search(message):
         if wrong[1] in _class_names():
             return f"{wrong[1]} is of another kind than what goes there."

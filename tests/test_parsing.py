@@ -1,0 +1,39 @@
+"""What the command line says of classes: in an error, and in their help."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.latent_dim=3"], "model: there is no class yet to have a latent_dim: name one"),
+        (["--model.prior.help=VampPrior"], "there is no class yet to have a prior.help"),
+        (["--model.latent_dim=3", "--model=VAE"], "no class yet to have a latent_dim"),
+        (["--model=VAE", "--data.limit=3"], "data: there is no class yet to have a limit"),
+        (
+            ["--data=Digits", "--model=Classifier", "--model.encoder.latent_dim=3"],
+            "model.encoder: there is no class yet to have a latent_dim",
+        ),
+        (["--data=Digits", "--model=Model"], "model: Model is abstract: name a class made of it."),
+    ],
+)
+def test_a_setting_of_no_class_is_told_from_a_wrong_one(lab, capfd, words, message):
+    with pytest.raises(SystemExit) as stop:
+        lab("fit", *words)
+    assert stop.value.code == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):
+    with pytest.raises(SystemExit) as stop:
+        lab("fit", "--model=VAE", "--model.prior.help=VampPrior")
+    assert stop.value.code == 0
+    said = capfd.readouterr().out
+    assert ".. math:: p(z) = \\frac{1}{K} \\sum_k q(z | u_k)" in said
+    assert "    LabError: If there are no pseudo-inputs" in said
+    assert "    Tomczak & Welling, VAE with a VampPrior, 2018. https://arxiv.org/abs" in said
+    # Arguments are told by jsonargparse, with their types and defaults.
+    assert "Args:" not in said
+    assert said.count("--prior.pseudo_inputs PSEUDO_INPUTS\n") == 1
