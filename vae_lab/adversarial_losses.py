@@ -127,8 +127,9 @@ class Wasserstein(AdversarialLoss):
 
     .. math:: \ell_D = s(\hat x) - s(x), \quad \ell_G = -s(\hat x)
 
-    The slope is kept near one by `GradientPenalty`, or below it by spectral normalisation; without
-    either the critic's scores grow for ever.
+    The slope is kept near one by `GradientPenalty`. Spectral normalisation bounds it too: by one
+    where all layers are linear, by somewhat more for each convolution, of which the kernel alone is
+    scaled, and not at all where batch norm follows. Without either, scores grow for ever.
 
     References:
         Arjovsky et al., Wasserstein GAN, 2017. https://arxiv.org/abs/1701.07875

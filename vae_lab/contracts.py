@@ -186,7 +186,7 @@ class Density(Protocol):
 
 @runtime_checkable
 class Converges(Protocol):
-    """Was fitted by iterations, of which none lowers the likelihood."""
+    """Was fitted by iterations that raise the likelihood, but for what a floor costs."""
 
     @property
     def log_likelihoods(self) -> Tensor:

@@ -118,8 +118,8 @@ class KLSparsity(Penalty):
             sigmoid's.
 
     References:
-        Lee et al., Sparse Deep Belief Net Model for Visual Area V2, 2008; Ng, Sparse
-        Autoencoder, CS294A lecture notes, 2011.
+        Ng, Sparse Autoencoder, CS294A lecture notes, 2011; after Lee et al., Sparse Deep Belief Net
+        Model for Visual Area V2, 2008, who square the difference of the means.
     """
 
     of_probabilities = True

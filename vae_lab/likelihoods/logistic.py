@@ -17,7 +17,7 @@ __all__ = ["DiscretizedLogisticMixture"]
 LEVELS = 256
 # Half the distance of two levels, on the scale from -1 to 1 on which logistics are placed.
 HALF = 1 / (LEVELS - 1)
-# Scales from a quarter of a level, below which only rounding is fitted, to one that is flat.
+# Scales from a ninth of a level, below which only rounding is fitted, to one that is flat.
 LOG_SCALE_BOUND = 7.0
 
 

@@ -81,7 +81,8 @@ class Gaussian(_LocationScale):
 class Laplace(_LocationScale):
     r"""Laplacian pixels around the sigmoid of the decoder's output; far-off ones cost less.
 
-    .. math:: \log p(x | z) = -\sum_i \frac{|x_i - \mathrm{sigmoid}(o_i)|}{b} + \log 2 b
+    .. math::
+        \log p(x | z) = -\sum_i \left[ \frac{|x_i - \mathrm{sigmoid}(o_i)|}{b} + \log 2 b \right]
 
     A density of 8-bit values: it may exceed one, and its logarithm zero.
 

@@ -123,7 +123,7 @@ def attribute_vector(model: Encodes, images: Batch, has: Tensor) -> Tensor:
 
     References:
         Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016,
-        section 4.2. https://arxiv.org/abs/1512.09300
+        section 4.1.1. https://arxiv.org/abs/1512.09300
     """
     ends = []
     for sign, what in ((1, "with"), (-1, "without")):

@@ -31,7 +31,7 @@ def parzen(images: Tensor, validation: Tensor, samples: Tensor) -> Parzen:
         LabError: If there are no samples or no validation images.
 
     References:
-        Goodfellow et al., Generative Adversarial Networks, 2014, table 1.
+        Goodfellow et al., Generative Adversarial Nets, 2014, table 1.
         https://arxiv.org/abs/1406.2661
         Theis et al., A note on the evaluation of generative models, 2016: why not to trust it.
         https://arxiv.org/abs/1511.01844

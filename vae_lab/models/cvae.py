@@ -26,7 +26,7 @@ class CVAE(VAE):
 
     .. math::
         \log p(x | y) \ge \mathbb{E}_{q(z | x, y)} [\log p(x | z, y)]
-        - \beta\, KL(q(z | x, y) \| p(z | y))
+        - \beta\, KL(q(z | x, y) \| p(z | y)), \quad \beta \ge 1
 
     Nets are those of any model. The encoder sees the condition as more channels of the image, the
     decoder as more dimensions of the code, and the prior is N(0, I), or p(z|y) by a switch.
@@ -45,8 +45,8 @@ class CVAE(VAE):
             prior, before it is moved.
         posterior: What is said of the code once the image was seen.
         beta: Weight of the divergence; this and what follows is as of `VAE`.
-        free_bits: Nats of divergence granted to each dimension at no cost.
-        capacity: Nats that the divergence is held at.
+        free_bits: Nats of each dimension's divergence below which less of it earns nothing.
+        capacity: Nats that a large beta holds the divergence at.
         total_correlation: Weight of the dependence among dimensions.
         warmup: Training steps over which the divergence's weight rises.
         samples: Codes drawn for an image to average its bound.
@@ -57,7 +57,7 @@ class CVAE(VAE):
 
     Raises:
         LabError: If a size, weight or count is out of its range, two parts do not fit, or the data
-            have more classes than the condition.
+            have another number of classes than the condition.
 
     References:
         Kingma et al., Semi-supervised Learning with Deep Generative Models, 2014.

@@ -39,7 +39,8 @@ class GAN(Adversarial):
         critic: Network from images to a score.
         loss: What the two sides want.
         penalty: What the critic pays for its slope.
-        spectral_norm: Whether the critic's weight matrices are scaled to a norm of one.
+        spectral_norm: Whether the critic's weight matrices, of a convolution its kernel, are scaled
+            to a norm of one; batch norm would undo it: give a ConvCritic `batch_norm` false.
         average: How much of the averaged generator each step keeps; 0 averages nothing.
         critic_steps: Batches, each a step of the critic, for every step of the generator.
         clip: Largest norm of a network's gradient; larger ones are scaled down to it.

@@ -22,11 +22,12 @@ class VAE(SingleObjective):
     r"""Maximises a lower bound on the log-likelihood of the images.
 
     .. math::
-        \log p(x) \ge \mathbb{E}_{q(z | x)} [\log p(x | z)] - \beta\, KL(q(z | x) \| p(z))
+        \log p(x) \ge \mathbb{E}_{q(z | x)} [\log p(x | z)] - \beta\, KL(q(z | x) \| p(z)),
+        \quad \beta \ge 1
 
-    With `importance_samples` K > 1 the objective is the tighter bound
+    With `importance_samples` K > 1 the objective is the following, at beta = 1 a tighter bound
 
-    .. math:: \log \frac{1}{K} \sum_k \frac{p(x | z_k)\, p(z_k)}{q(z_k | x)}
+    .. math:: \log \frac{1}{K} \sum_k p(x | z_k) \left( \frac{p(z_k)}{q(z_k | x)} \right)^\beta
 
     The plain bound, at beta = 1, is logged as `elbo` whatever is trained, but not of the relaxed
     codes by which choices are trained, of which it is none.
@@ -42,10 +43,12 @@ class VAE(SingleObjective):
         likelihood: What the decoder's output says of an image.
         prior: What codes look like before any image was seen.
         posterior: What is said of the code once the image was seen.
-        beta: Weight of the divergence.
-        free_bits: Nats of divergence granted to each dimension at no cost.
-        capacity: Nats that the divergence is held at, on either side of which beta weighs the
-            distance; 0 weighs the divergence itself.
+        beta: Weight of the divergence; with less than 1 what is maximised is no bound.
+        free_bits: Nats of each dimension's divergence below which less of it earns nothing: that
+            much is charged in any case.
+        capacity: Nats that a large beta, 1,000 in Burgess et al., holds the divergence at, as it
+            weighs the distance to either side; at beta 1, what lies above them costs what it costs
+            a plain VAE. 0 weighs the divergence itself.
         total_correlation: Weight of the dependence among dimensions, on top of beta, which
             weighs it already: the beta of a beta-TCVAE is one more than this.
         warmup: Training steps over which the divergence's weight rises from 0 to beta or, where
@@ -66,6 +69,12 @@ class VAE(SingleObjective):
         Higgins et al., beta-VAE, 2017. https://openreview.net/forum?id=Sy2fzU9gl
         Tucker et al., Doubly Reparameterized Gradient Estimators, 2019.
         https://arxiv.org/abs/1810.04152
+        Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow, 2016, has
+        the free bits. https://arxiv.org/abs/1606.04934
+        Burgess et al., Understanding Disentangling in beta-VAE, 2018, have the capacity.
+        https://arxiv.org/abs/1804.03599
+        Chen et al., Isolating Sources of Disentanglement in VAEs, 2018, have the total correlation.
+        https://arxiv.org/abs/1802.04942
     """
 
     def __init__(

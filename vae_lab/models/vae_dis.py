@@ -24,12 +24,12 @@ class VAEDis(SingleObjective):
     r"""Encodes images so that they are restored as a critic sees them, which learns no more.
 
     .. math::
-        KL(q(z | x) \| N(0, I)) + \frac{1}{2} \|D_l(x) - D_l(\hat x)\|^2, \quad
+        \beta\, KL(q(z | x) \| N(0, I)) + \frac{1}{2} \|D_l(x) - D_l(\hat x)\|^2, \quad
         \hat x = \frac{1}{2} (1 + \tanh G(z))
 
-    The second term, logged as half of `feature_error`, is the negative log-likelihood of a Gaussian
-    of variance one, summed over the features of the critic's l-th layer, but for a constant: a
-    bound in features, to be compared with none in pixels. `squared_error` is of the pixels.
+    The second term, half of what is logged as `feature_error`, is the negative log-likelihood of a
+    Gaussian of variance one, summed over the features of the critic's l-th layer, but for a
+    constant: a bound in features, to be compared with none in pixels. `squared_error` is of pixels.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.

@@ -78,7 +78,8 @@ class VAEGAN(GAN):
         judge_reconstructions: Whether the game is about reconstructions too, as in the paper, or
             about samples alone, as in the authors' program for faces.
         gate: When a side that is too far ahead rests; by default never.
-        spectral_norm: Whether the critic's weight matrices are scaled to a norm of one.
+        spectral_norm: Whether the critic's weight matrices, of a convolution its kernel, are scaled
+            to a norm of one; batch norm would undo it: give a ConvCritic `batch_norm` false.
         average: How much of the averaged encoder and generator each step keeps; 0 averages nothing.
         critic_steps: Batches, each a step of the critic, for every step of the others.
         clip: Largest norm of a network's gradient; larger ones are scaled down to it.

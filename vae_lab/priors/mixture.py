@@ -60,8 +60,7 @@ class MixtureOfGaussians(Prior):
         LabError: If there are no components.
 
     References:
-        Dilokthanakul et al., Deep Unsupervised Clustering with Gaussian Mixture Variational
-        Autoencoders, 2016. https://arxiv.org/abs/1611.02648
+        Jiang et al., Variational Deep Embedding, 2017. https://arxiv.org/abs/1611.05148
     """
 
     def __init__(self, latent_dim: int, shape: Shape | None = None, components: int = 10) -> None:

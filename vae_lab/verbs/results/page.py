@@ -17,8 +17,9 @@ one process counts for a row while its settings are the row's; the commit that m
 as later ones may have changed what the same settings do.{marks}
 
 Ours is the mean over seeds ± their standard deviation; of a single seed, ± the standard error over
-test images, which says nothing of other seeds. Likelihoods are in nats an image, shares between 0
-and 1. What a judge says compares under one judge alone, whose digest stands in a row's details.
+test images, which says nothing of other seeds. Where a median stands beside it, that is judged, as
+single seeds fail. Likelihoods are in nats an image, shares between 0 and 1. What a judge says
+compares under one judge alone, whose digest stands in a row's details.
 Pictures of these runs: [{figures}]({figures})."""
 
 _MARKS = " A mark is a published number, or where it says so our own aim."
