@@ -112,15 +112,13 @@ class LabCLI(LightningCLI):
         self.experiment = expanded(config.runs) / config.name
         self.checkpoint = checkpoint_for(verb, config.ckpt_path, self.experiment)
         config.ckpt_path = self.checkpoint and str(self.checkpoint)
-        config.weights = _settled_weights(config.weights, self.checkpoint)
         if verb != "fit":
             self.save_config_callback = None
 
     def instantiate_classes(self) -> None:
-        model = self.config[self.subcommand].model
-        with _settled_start(model.init_args, self.checkpoint):
-            super().instantiate_classes()
         config = self.config[self.subcommand]
+        with _settled(config, self.checkpoint) as self.source:
+            super().instantiate_classes()
         if config.weights and not self.checkpoint:
             self.model.begin_with(read(Path(config.weights)))
         if config.compile:
@@ -139,22 +137,12 @@ class LabCLI(LightningCLI):
         if config.trainer.profiler is None:
             kwargs["profiler"] = NoProfiler()
         bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
-        self.trainer_defaults["callbacks"] = [Projector(), Record(self._source()), *bar]
+        self.trainer_defaults["callbacks"] = [Projector(), Record(self.source), *bar]
         trainer = super().instantiate_trainer(**kwargs)
         # Lightning's Trainer declares no `callbacks`, so mypy knows of none: its callback connector
         # sets it.
         drop_idle_hooks([*trainer.callbacks, self.model])  # type: ignore[attr-defined]
         return trainer
-
-    def _source(self) -> Path | None:
-        """Return the checkpoint that the model starts from, unless it goes on from its own."""
-        if self.checkpoint:
-            return None
-        config = self.config[self.subcommand]
-        if config.weights:
-            return Path(config.weights)
-        key = _start(config.model.init_args)
-        return Path(config.model.init_args[key]) if key else None
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
@@ -165,17 +153,7 @@ class LabCLI(LightningCLI):
         if config.trainer.fast_dev_run or config.trainer.logger is False:
             self.trainer.fit(**kwargs)
             return
-        before = None
-        if self.checkpoint:
-            saved = read(self.checkpoint)
-            if "optimizer_states" not in saved:
-                raise LabError(
-                    f"{self.checkpoint} holds weights alone, from which no training goes on: "
-                    "name the run's last.ckpt."
-                )
-            # Weights that do not fit are refused before anything is written.
-            self.model.on_load_checkpoint(saved)
-            before = saved.get("global_step")
+        before = self._begun_at()
         if 0 in (config.trainer.max_epochs, config.trainer.max_steps):
             raise LabError("there is nothing to train: give --trainer.max_epochs 1 or more.")
         folder, made = run_folder(self.experiment, self.checkpoint)
@@ -195,6 +173,24 @@ class LabCLI(LightningCLI):
         if idle:
             _say_idle(self.checkpoint)
         _report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
+
+    def _begun_at(self) -> int | None:
+        """Return the step of the checkpoint to go on from; it is refused before files are written.
+
+        Raises:
+            LabError: If no training goes on from it, or its weights do not fit.
+        """
+        if self.checkpoint is None:
+            return None
+        saved = read(self.checkpoint)
+        if "optimizer_states" not in saved:
+            raise LabError(
+                f"{self.checkpoint} holds weights alone, from which no training goes on: "
+                "name the run's last.ckpt."
+            )
+        self.model.on_load_checkpoint(saved)
+        step: int = saved["global_step"]
+        return step
 
     def after_validate(self) -> None:
         """Say what was measured."""
@@ -244,43 +240,32 @@ def _cli(verb: str) -> type[LabCLI]:
     return type("LabCLI", (LabCLI,), {"subcommands": staticmethod(lambda: only)})
 
 
-def _settled_weights(wanted: str | None, checkpoint: Path | None) -> str | None:
-    """Return the checkpoint whose weights a model begins with, for config.yaml.
-
-    A run's newest version is another one tomorrow. A model that goes on notes what it began with.
-    """
-    if checkpoint is None:
-        return wanted and str(runs.checkpoint_of(wanted).absolute())
-    noted: str | None = runs.Run(folder_of(checkpoint)).config.get("weights")
-    return noted
-
-
 @contextmanager
-def _settled_start(arguments: Namespace, checkpoint: Path | None) -> Iterator[None]:
-    """Settle which checkpoint a model starts from, and note it for config.yaml.
+def _settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None]:
+    """Settle which checkpoint a model starts from, yield it, and note it for config.yaml.
 
-    A model that goes on holds what it started from in its own checkpoint.
+    A run's newest version is another one tomorrow. A model that goes on holds what it started
+    from in its own checkpoint, starts from none, and notes what it began with.
     """
-    key = _start(arguments)
-    if key is None:
-        yield
-        return
-    named = arguments[key]
+    arguments = config.model.init_args
+    keys = [key for key in _STARTS if isinstance(arguments.get(key), str)]
     if checkpoint is None:
-        arguments[key] = str(runs.checkpoint_of(named).absolute())
-        yield
-    else:
+        source = None
+        places = [(arguments, key) for key in keys] + [(config, "weights")] * bool(config.weights)
+        for place, key in places:
+            source = runs.checkpoint_of(place[key]).absolute()
+            place[key] = str(source)
+        yield source
+        return
+    begun = runs.Run(folder_of(checkpoint)).config
+    config.weights = begun.get("weights")
+    noted = {key: arguments[key] for key in keys} | begun.get("model", {}).get("init_args", {})
+    for key in keys:
         arguments[key] = str(checkpoint)
-        yield
-        folder = folder_of(checkpoint)
-        before = runs.Run(folder).config.get("model", {}).get("init_args", {})
-        noted = before.get(key, named)
-        arguments[key] = dict_to_namespace(noted) if isinstance(noted, dict) else noted
-
-
-def _start(arguments: Namespace) -> str | None:
-    """Return the setting that names the checkpoint which a model starts from, if one does."""
-    return next((key for key in _STARTS if isinstance(arguments.get(key), str)), None)
+    yield None
+    for key in keys:
+        began = noted[key]
+        arguments[key] = dict_to_namespace(began) if isinstance(began, dict) else began
 
 
 @rank_zero_only
