@@ -130,7 +130,7 @@ def test_codes_know_their_entropy_and_density(code):
     else:
         expected = torch.distributions.Normal(0.5, 1.0).log_prob(drawn[:, 0])
         torch.testing.assert_close(code.log_prob(torch.full_like(drawn, 0.5), drawn), expected)
-        assert code.sweep(5)[-1].item() == 2 * code.trained
+        assert code.sweep(5)[-1].item() == 2 * code.extent
 
 
 @pytest.mark.parametrize(

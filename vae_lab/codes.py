@@ -33,7 +33,7 @@ class Code(ABC):
     entropy: float
     """Nats."""
 
-    trained: float | None = None
+    extent: float | None = None
     """Where most values of a number lie, from minus this to this; None of a choice."""
 
     def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
@@ -104,7 +104,7 @@ class Continuous(Code):
     """
 
     size = outputs = 1
-    trained: float
+    extent: float
 
     def log_prob(self, said: Tensor, code: Tensor) -> Tensor:
         return -0.5 * (self._error(said, code) + math.log(2 * math.pi))
@@ -115,7 +115,7 @@ class Continuous(Code):
 
     def sweep(self, steps: int) -> Tensor:
         """Return values over twice the trained range."""
-        return torch.linspace(-2 * self.trained, 2 * self.trained, steps).unsqueeze(1)
+        return torch.linspace(-2 * self.extent, 2 * self.extent, steps).unsqueeze(1)
 
     @staticmethod
     def _error(said: Tensor, code: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Uniform(Continuous):
     """A number between -1 and 1."""
 
     entropy = math.log(2)
-    trained = 1.0
+    extent = 1.0
 
     def sample(self, n: int, device: torch.device) -> Tensor:
         return 2 * torch.rand(n, 1, device=device) - 1
@@ -136,7 +136,7 @@ class Normal(Continuous):
     """A number from the standard normal."""
 
     entropy = 0.5 * math.log(2 * math.pi * math.e)
-    trained = 2.0
+    extent = 2.0
 
     def sample(self, n: int, device: torch.device) -> Tensor:
         return torch.randn(n, 1, device=device)

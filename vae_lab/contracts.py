@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from vae_lab.errors import LabError
@@ -45,6 +46,21 @@ class Batch(NamedTuple):
 
     x: Tensor
     y: Tensor
+
+    @classmethod
+    def unlabelled(cls, x: Tensor) -> "Batch":
+        """Return images of which nothing is known."""
+        return cls(x, torch.zeros(len(x)))
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the labels are class indices, and neither attributes nor images."""
+        return self.y.ndim == 1 and not self.y.is_floating_point()
+
+    @property
+    def has_several_classes(self) -> bool:
+        """Whether there is more than one class; images without labels are all of the first."""
+        return self.has_classes and len(torch.unique(self.y)) > 1
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from vae_lab.errors import LabError
 from vae_lab.pictures import WIDTH
 from vae_lab.randomness import reseed
 
-__all__ = ["attribute_rows", "attribute_walks", "has_attributes"]
+__all__ = ["attribute_rows", "attribute_walks", "needs_attributes"]
 
 MOST = 6
 """Attributes that are drawn, the first ones; more have no room."""
@@ -56,7 +56,7 @@ def attribute_walks(model: Any, batch: Batch, n: int = 4, names: Sequence[str] =
     return pictures.stacked(blocks)
 
 
-def has_attributes(model: Any) -> None:
+def needs_attributes(model: Any) -> None:
     """Refuse a model whose condition is a class or an image."""
     if model.classes or model.condition.planes:
         raise LabError(

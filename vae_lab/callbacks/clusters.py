@@ -17,7 +17,7 @@ def clusters(model: Any, batch: Batch) -> Tensor:
     eye = torch.eye(model.latent_dim, device=found.device)
     captions = [f"{(found == k).float().mean():.0%}" for k in range(len(eye))]
     title = "clusters: share of images"
-    if batch.y.ndim == 1:
+    if batch.has_classes:
         captions = [f"{_commonest(batch.y[found == k])}: {c}" for k, c in enumerate(captions)]
         title = "clusters: commonest class, share of images"
     return pictures.clusters(model.decode(eye), captions, title)

@@ -12,7 +12,7 @@ from vae_lab.metrics.clusters import match
 from vae_lab.metrics.inversion import Search, check_invertible, invert
 from vae_lab.randomness import reseed
 
-__all__ = ["has_no_encoder", "inverted_walks", "sweeps", "walks"]
+__all__ = ["inverted_walks", "needs_no_encoder", "sweeps", "walks"]
 
 ROWS = 10
 
@@ -60,7 +60,7 @@ def inverted_walks(
     return pictures.interpolation(model.decode, start, end, steps)
 
 
-def has_no_encoder(model: Any) -> None:
+def needs_no_encoder(model: Any) -> None:
     """Refuse a model whose codes need no search, or that none can be found for."""
     if isinstance(model, Encodes):
         raise LabError(f"{type(model).__name__} encodes: `interpolation` needs no search.")
@@ -73,10 +73,10 @@ def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:
     panels = []
     for name, code in model.codes.items():
         values = code.sweep(steps)
-        if code.trained is not None:
+        if code.extent is not None:
             title = f"{name} from left to right"
             place = model.places[name]
-            panels.append(_swept(model, base, place, values[:, 0], code.trained, names, title))
+            panels.append(_swept(model, base, place, values[:, 0], code.extent, names, title))
         else:
             panels.append(_category(model, batch, name, len(values)))
     return panels
@@ -124,8 +124,7 @@ def _draws() -> list[str]:
 
 def _order(model: Any, batch: Batch, name: str, values: int) -> tuple[list[int], list[str]]:
     """Order a code's values by the class that the Hungarian method gives each, if classes are."""
-    labelled = batch.y.ndim == 1 and len(batch.y) and not batch.y.is_floating_point()
-    if not labelled:
+    if not (batch.has_classes and len(batch.y)):
         return list(range(values)), [f"{k}" for k in range(values)]
     with torch.inference_mode():
         found = model.read(batch.x.to(model.device))[name].argmax(1).cpu()

@@ -16,9 +16,9 @@ __all__ = [
     "class_rows",
     "completions",
     "given_class",
-    "has_classes",
-    "has_no_classes",
     "headed",
+    "needs_classes",
+    "needs_no_classes",
     "transfer",
 ]
 
@@ -72,7 +72,7 @@ def given_class(model: Any, k: int, n: int) -> Tensor:
         LabError: If the model knows no classes, or none of that number.
     """
     require(model, Conditional, f"Class {k}")
-    has_classes(model)
+    needs_classes(model)
     if not 0 <= k < model.classes:
         raise LabError(
             f"There is no class {k}: this {type(model).__name__} knows 0 to {model.classes - 1}."
@@ -80,7 +80,7 @@ def given_class(model: Any, k: int, n: int) -> Tensor:
     return torch.full((n,), k, device=model.device)
 
 
-def has_classes(model: Any) -> None:
+def needs_classes(model: Any) -> None:
     """Refuse a model whose condition is something else than a class."""
     if not model.classes:
         images = "comes with images: `lab complete` draws what it leaves open"
@@ -91,7 +91,7 @@ def has_classes(model: Any) -> None:
         )
 
 
-def has_no_classes(model: Any) -> None:
+def needs_no_classes(model: Any) -> None:
     """Refuse a model whose condition is a class."""
     if model.classes:
         raise LabError(

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab import pictures
-from vae_lab.callbacks.attributes import attribute_rows, attribute_walks, has_attributes
+from vae_lab.callbacks.attributes import attribute_rows, attribute_walks, needs_attributes
 from vae_lab.callbacks.clusters import clusters, likelihood_curve
-from vae_lab.callbacks.codes import has_no_encoder, inverted_walks, sweeps, walks
+from vae_lab.callbacks.codes import inverted_walks, needs_no_encoder, sweeps, walks
 from vae_lab.callbacks.conditional import (
     class_rows,
     completions,
     given_class,
-    has_classes,
-    has_no_classes,
     headed,
+    needs_classes,
+    needs_no_classes,
     transfer,
 )
-from vae_lab.callbacks.planes import beside_pca, beside_prior, has_posterior, scatter
+from vae_lab.callbacks.planes import beside_pca, beside_prior, needs_posterior, scatter
 from vae_lab.callbacks.reach import is_normal, prior_codes, visible
 from vae_lab.contracts import (
     Batch,
@@ -201,7 +201,7 @@ def _needs_real_codes(kind: str) -> Callable[[Any], None]:
     return partial(check_invertible, user=f"The picture {kind!r}")
 
 
-def _has_corruption(model: Any) -> None:
+def _needs_corruption(model: Any) -> None:
     if getattr(model, "corruption", None) is None:
         raise LabError(
             f"This {type(model).__name__} learned from whole images and has nothing to restore; "
@@ -209,9 +209,9 @@ def _has_corruption(model: Any) -> None:
         )
 
 
-def _has_classes_if_any(model: Any) -> None:
+def _needs_classes_if_any(model: Any) -> None:
     if isinstance(model, Conditional):
-        has_classes(model)
+        needs_classes(model)
 
 
 def _decoder(model: Any, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
@@ -228,19 +228,19 @@ def _decoder(model: Any, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
 
 DRAWINGS = {
     "reconstructions": Drawing(reconstructions, (Encodes, Decodes), conditional=True),
-    "restorations": Drawing(restorations, (Encodes, Decodes, Corrupts), look=_has_corruption),
+    "restorations": Drawing(restorations, (Encodes, Decodes, Corrupts), look=_needs_corruption),
     "filters": Drawing(filters, (), images=0, look=_first_layer),
-    "samples": Drawing(samples, (Samples,), images=0, conditional=True, look=_has_classes_if_any),
+    "samples": Drawing(samples, (Samples,), images=0, conditional=True, look=_needs_classes_if_any),
     "class_rows": Drawing(
         class_rows,
         (Samples, Conditional),
         images=0,
         conditional=True,
         named=True,
-        look=has_classes,
+        look=needs_classes,
     ),
     "transfer": Drawing(
-        transfer, (Encodes, Decodes, Conditional), conditional=True, look=has_classes
+        transfer, (Encodes, Decodes, Conditional), conditional=True, look=needs_classes
     ),
     "attribute_rows": Drawing(
         attribute_rows,
@@ -248,7 +248,7 @@ DRAWINGS = {
         images=2,
         conditional=True,
         named=True,
-        look=has_attributes,
+        look=needs_attributes,
     ),
     "attribute_walks": Drawing(
         attribute_walks,
@@ -256,10 +256,10 @@ DRAWINGS = {
         images=2,
         conditional=True,
         named=True,
-        look=has_attributes,
+        look=needs_attributes,
     ),
     "completions": Drawing(
-        completions, (Samples, Conditional), conditional=True, look=has_no_classes
+        completions, (Samples, Conditional), conditional=True, look=needs_no_classes
     ),
     "manifold": Drawing(manifold, (Decodes,), latent_dim=2, look=_needs_real_codes("manifold")),
     "traversals": Drawing(
@@ -268,7 +268,7 @@ DRAWINGS = {
     "sweeps": Drawing(sweeps, (DrawsCodes, Decodes)),
     "walks": Drawing(walks, (DrawsCodes, Decodes), images=0),
     "inverted_walks": Drawing(
-        inverted_walks, (Decodes,), images=2, costly=True, look=has_no_encoder
+        inverted_walks, (Decodes,), images=2, costly=True, look=needs_no_encoder
     ),
     "interpolation": Drawing(
         interpolation,
@@ -286,7 +286,7 @@ DRAWINGS = {
         images=3,
         conditional=True,
         named=True,
-        look=has_posterior,
+        look=needs_posterior,
     ),
     "beside_pca": Drawing(
         beside_pca, (Encodes,), latent_dim=2, images=3, conditional=True, named=True

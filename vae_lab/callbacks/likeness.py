@@ -3,7 +3,6 @@
 import math
 from typing import Any, cast
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
@@ -108,4 +107,4 @@ class Likeness(Callback):
             logger.log_metrics({**metrics, "epoch": trainer.current_epoch}, step)
 
     def _features(self, images: Tensor) -> Tensor:
-        return encode(self._judge, Batch(images, torch.zeros(len(images))))
+        return encode(self._judge, Batch.unlabelled(images))

@@ -13,7 +13,7 @@ from vae_lab.metrics.codes import linear_probe_accuracy
 from vae_lab.priors import Moved
 from vae_lab.randomness import reseed
 
-__all__ = ["beside_pca", "beside_prior", "has_posterior", "scatter"]
+__all__ = ["beside_pca", "beside_prior", "needs_posterior", "scatter"]
 
 
 def scatter(
@@ -68,14 +68,14 @@ def beside_prior(
     )
 
 
-def has_posterior(model: Any) -> None:
+def needs_posterior(model: Any) -> None:
     """Refuse a model whose codes are not drawn from a posterior."""
     if not hasattr(model, "posterior"):
         raise LabError(f"{type(model).__name__} has no posterior to draw codes from.")
 
 
 def _classes(batch: Batch) -> Tensor | None:
-    return batch.y if batch.y.ndim == 1 and not batch.y.is_floating_point() else None
+    return batch.y if batch.has_classes else None
 
 
 def _probed(codes: Tensor, labels: Tensor | None) -> str:

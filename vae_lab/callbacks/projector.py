@@ -29,7 +29,7 @@ class Projector(Callback):
             codes = pl_module.encode(batch.x, batch.y).float()
         pl_module.train()
         step = trainer.fit_loop.total_batch_idx + 1
-        labels = batch.y.tolist() if batch.y.ndim == 1 else None
+        labels = batch.y.tolist() if batch.has_classes else None
         for board in boards:
             board.experiment.add_embedding(codes, labels, _square(batch.x), step, tag="codes")
 

@@ -101,7 +101,7 @@ class Labelled:
         return 2 * (images.y[:, self.column] > 0.5).int().cpu() - 1
 
     def seen(self, x: Tensor) -> Tensor:
-        features = encode(self.judge, Batch(x, torch.zeros(len(x))))
+        features = encode(self.judge, Batch.unlabelled(x))
         return torch.from_numpy(self.probe.predict(features.numpy()))
 
 

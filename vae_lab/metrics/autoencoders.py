@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab.contracts import Batch, Corrupts, Encodes
-from vae_lab.losses import sigmoid_jacobian_norm
+from vae_lab.losses import hutchinson_norm, sigmoid_jacobian_norm
 from vae_lab.metrics.codes import squared_error_per_image
-from vae_lab.metrics.jacobian import EXACT, PROBES, autograd_norm, differentiable, probed_norm
+from vae_lab.metrics.jacobian import EXACT, PROBES, autograd_norm, differentiable
 from vae_lab.metrics.measures import Measure, batches, encode, seeded
 from vae_lab.penalties import sigmoid_layer
 
@@ -105,12 +105,12 @@ def _norms(model: Any, images: Batch, seed: int) -> tuple[Tensor, str]:
         code = encode(model, images)
         return sigmoid_jacobian_norm(code, weight.detach().cpu()), "closed form of a sigmoid layer"
     exact = model.latent_dim <= EXACT
-    norm = autograd_norm if exact else probed_norm
+    norm = autograd_norm if exact else partial(hutchinson_norm, probes=PROBES)
     some = _evenly(images)
     with seeded(seed):
-        parts = [norm(partial(model.encode, y=y), x).cpu() for x, y in batches(model, some)]
+        parts = [norm(partial(model.encode, y=y), x).detach() for x, y in batches(model, some)]
     how = "exact" if exact else f"Hutchinson's estimate by {PROBES} probes an image"
-    return torch.cat(parts), f"{how}, by autograd on {len(some.x)} images, evenly spaced"
+    return torch.cat(parts).cpu(), f"{how}, by autograd on {len(some.x)} images, evenly spaced"
 
 
 def _sigmoid_weight(model: Any) -> Tensor | None:

@@ -6,17 +6,7 @@ from vae_lab.contracts import Batch, Classifies
 from vae_lab.errors import LabError
 from vae_lab.metrics.measures import Measure, batches
 
-__all__ = ["classification", "have_classes", "several_classes"]
-
-
-def have_classes(images: Batch) -> bool:
-    """Tell class indices from attributes and images, which are conditions."""
-    return images.y.ndim == 1 and not images.y.is_floating_point()
-
-
-def several_classes(images: Batch) -> bool:
-    """Tell whether there is more than one class; images without labels are all of the first."""
-    return len(torch.unique(images.y)) > 1
+__all__ = ["classification"]
 
 
 def classification(model: Classifies, images: Batch) -> dict[str, Measure]:
@@ -25,7 +15,7 @@ def classification(model: Classifies, images: Batch) -> dict[str, Measure]:
     Raises:
         LabError: If a label is not among the classes that the model tells apart.
     """
-    if not have_classes(images):
+    if not images.has_classes:
         return {}
     with torch.inference_mode():
         log_probs = torch.cat([model.log_probs(x).cpu() for x, _ in batches(model, images)])

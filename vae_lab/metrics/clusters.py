@@ -7,7 +7,6 @@ from torch import Tensor
 
 from vae_lab.contracts import Batch, Clusters
 from vae_lab.errors import LabError
-from vae_lab.metrics.classification import have_classes, several_classes
 from vae_lab.metrics.measures import Measure, batches
 
 __all__ = ["cluster_accuracy", "clustering", "code_clusters", "match", "mutual_information"]
@@ -81,10 +80,7 @@ def mutual_information(clusters: Tensor, labels: Tensor) -> float:
 def clustering(model: Clusters, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
     """Measure how well clusters agree with classes; nothing where images have no class."""
     # A train set is not loaded to say so.
-    if not (have_classes(images) and several_classes(images)):
-        return {}
-    known = train()
-    if not several_classes(known):
+    if not images.has_several_classes or not (known := train()).has_several_classes:
         return {}
     data = _cluster(model, known), known.y.cpu(), _cluster(model, images), images.y.cpu()
     return _agreement("cluster", *data, "the model's clusters")

@@ -5,9 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vae_lab.losses import hutchinson_norm
-
-__all__ = ["EXACT", "PROBES", "autograd_norm", "differentiable", "probed_norm"]
+__all__ = ["EXACT", "PROBES", "autograd_norm", "differentiable"]
 
 EXACT = 64
 """Dimensions of a code up to which a pass for each of them is affordable."""
@@ -38,14 +36,6 @@ def autograd_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             (row,) = torch.autograd.grad(total, x, retain_graph=True)
             norm += row.flatten(1).square().sum(1)
         return norm
-
-
-def probed_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Estimate the same without bias from `PROBES` random projections, shape (B,).
-
-    See `vae_lab.losses.hutchinson_norm`, which leaves a graph for training.
-    """
-    return hutchinson_norm(encode, x, PROBES).detach()
 
 
 def differentiable(model: nn.Module, encode: Callable[[Tensor], Tensor], x: Tensor) -> bool:

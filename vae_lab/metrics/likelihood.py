@@ -60,7 +60,8 @@ def _log_mean_weight(
     log_weights: Callable[[Tensor, int], Tensor], x: Tensor, samples: int, rows: int
 ) -> Tensor:
     total = torch.full((len(x),), -math.inf, dtype=torch.float64)
-    for count in _even_parts(samples, max(1, rows // len(x))):
+    parts = -(-samples // max(1, rows // len(x)))
+    for count in map(len, torch.arange(samples).tensor_split(parts)):
         weights = log_weights(x, count)
         if weights.shape != (count, len(x)):
             raise LabError(
@@ -70,13 +71,6 @@ def _log_mean_weight(
         # To the CPU first: not every accelerator knows double precision.
         total = torch.logaddexp(total, weights.cpu().double().logsumexp(0))
     return total - math.log(samples)
-
-
-def _even_parts(total: int, largest: int) -> list[int]:
-    """Split `total` into the fewest parts of at most `largest`, which differ by one at most."""
-    parts = -(-total // largest)
-    size, longer = divmod(total, parts)
-    return [size + 1] * longer + [size] * (parts - longer)
 
 
 def elbo_terms(

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from vae_lab.contracts import Batch
-from vae_lab.metrics.classification import have_classes, several_classes
 from vae_lab.metrics.clusters import cluster_accuracy
 from vae_lab.metrics.measures import Measure, batches, seeded
 from vae_lab.metrics.strokes import correlations
@@ -27,12 +26,12 @@ def code_errors(model: Any, images: Batch, known: Batch, what: str = "val") -> d
         known: Other images, by whose labels each value of a code is given a class.
         what: The split that those are of.
     """
-    if not have_classes(images) or not several_classes(known):
+    if not images.has_classes or not known.has_several_classes:
         return {}
     found = {}
     read, learned = _read(model, images), _read(model, known)
     for name, code in model.codes.items():
-        if code.trained is None:
+        if code.extent is None:
             values, others = (said[name].argmax(1) for said in (read, learned))
             right = cluster_accuracy(others, known.y.cpu(), values, images.y.cpu())
             note = f"each value of {name} given one class by the Hungarian method on "
@@ -52,15 +51,15 @@ def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
         z = model.draw_codes(SAMPLES)
         x = torch.cat([model.decode(part).cpu() for part in z.split(500)])
     drawn = {name: z[:, place].cpu() for name, place in model.places.items()}
-    said = _read(model, Batch(x, torch.zeros(len(x))))
+    said = _read(model, Batch.unlabelled(x))
     groups = torch.zeros(len(x), dtype=torch.long)
     for name, code in model.codes.items():
-        if code.trained is None:
+        if code.extent is None:
             groups = groups * code.size + drawn[name].argmax(1)
     found: dict[str, Measure] = {}
     for name, code in model.codes.items():
         found[f"{name}_information"] = _information(code, said[name], drawn[name])
-        if code.trained is not None:
+        if code.extent is not None:
             for what, value in correlations(drawn[name][:, 0], groups, x).items():
                 note = f"of {name} and {what} in {SAMPLES} samples, within each category"
                 found[f"{name}_{what}"] = Measure(value, "correlation", note)
@@ -70,7 +69,7 @@ def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
 def _information(code: Any, said: Tensor, drawn: Tensor) -> Measure:
     """Bound the nats that code and image share from below."""
     note = f"lower bound on the mutual information with {SAMPLES} samples"
-    if code.trained is None:
+    if code.extent is None:
         note += f", at most {code.entropy:.3f}"
         return Measure.mean(code.entropy + code.log_prob(said, drawn), "nats", note)
     # The tightest Gaussian reading of one variance has that of the errors.

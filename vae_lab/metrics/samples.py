@@ -68,11 +68,11 @@ def likeness(
         seed: Fixes the subsets of the kernel distance.
         about: How the images are prepared and whose features compare them.
     """
-    features = encode(judge, _unlabelled(real))
+    features = encode(judge, Batch.unlabelled(real))
 
     def compared(images: Tensor, name: str) -> dict[str, Measure]:
         note = f"{len(images)} {name} against {len(real)} images, {about}"
-        return _compare(features, encode(judge, _unlabelled(images)), seed, note)
+        return _compare(features, encode(judge, Batch.unlabelled(images)), seed, note)
 
     drawn = compared(samples.images[: len(known)], samples.name)
     floor = compared(known, "training images")
@@ -116,10 +116,6 @@ def restoration(model: Any, judge: Encodes, images: Batch, about: str) -> dict[s
     return {"judge_feature_error": Measure.mean(errors, "squared distance", note)}
 
 
-def _unlabelled(images: Tensor) -> Batch:
-    return Batch(images, torch.zeros(len(images)))
-
-
 def variety(judge: Classifies, samples: Drawn, real: Tensor, about: str) -> dict[str, Measure]:
     """Count the classes that samples cover, and their entropy beside that of real images.
 
@@ -142,7 +138,7 @@ def variety(judge: Classifies, samples: Drawn, real: Tensor, about: str) -> dict
 
 def _classes(judge: Classifies, images: Tensor) -> tuple[Tensor, int]:
     with torch.inference_mode():
-        seen = batches(judge, _unlabelled(images))
+        seen = batches(judge, Batch.unlabelled(images))
         log_probs = torch.cat([judge.log_probs(x).cpu() for x, _ in seen])
     return log_probs.argmax(1), log_probs.shape[1]
 

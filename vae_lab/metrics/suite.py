@@ -19,7 +19,7 @@ from vae_lab.contracts import (
 )
 from vae_lab.errors import LabError
 from vae_lab.metrics import autoencoders
-from vae_lab.metrics.classification import classification, have_classes, several_classes
+from vae_lab.metrics.classification import classification
 from vae_lab.metrics.clusters import clustering, code_clusters
 from vae_lab.metrics.codes import (
     knn_accuracy,
@@ -121,10 +121,7 @@ def codes(
 ) -> dict[str, Measure]:
     """Measure how well codes tell classes apart; nothing where images have no class."""
     # A train set is not loaded to say so.
-    if not (have_classes(images) and several_classes(images)):
-        return {}
-    known = train()
-    if not several_classes(known):
+    if not images.has_several_classes or not (known := train()).has_several_classes:
         return {}
     data = encode(model, known), known.y.cpu(), encode(model, images), images.y.cpu()
     if not (data[0].isfinite().all() and data[2].isfinite().all()):

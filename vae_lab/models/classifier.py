@@ -128,7 +128,7 @@ class Classifier(SingleObjective):
         return self.log_probs(x).exp()
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        if batch.y.ndim != 1 or batch.y.is_floating_point():
+        if not batch.has_classes:
             raise LabError(
                 f"A classifier needs one class index an image; these images have labels of "
                 f"shape {tuple(batch.y.shape[1:])}, {batch.y.dtype}."

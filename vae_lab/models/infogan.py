@@ -131,7 +131,7 @@ class InfoGAN(GAN):
     @property
     def category(self) -> str | None:
         """The name of the first categorical code, if there is one."""
-        return next((name for name, code in self.codes.items() if code.trained is None), None)
+        return next((name for name, code in self.codes.items() if code.extent is None), None)
 
     def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
         real_said, said = self.critic(2 * batch.x - 1), self.critic(fake)

@@ -67,7 +67,6 @@ def attribute(
 
     from vae_lab.contracts import Batch
     from vae_lab.metrics.attributes import attribute_vector, moved
-    from vae_lab.metrics.classification import have_classes
 
     if not 0 < strength < math.inf:
         raise LabError(f"--strength is above 0; got {strength}.")
@@ -86,7 +85,7 @@ def attribute(
     vector = attribute_vector(model, train, kind.of(train))
     strengths = [share * strength for share in (-1, -0.5, 0, 0.5, 1)]
     # What has attributes as labels has no class to be kept.
-    keeper = jury.judge if jury and have_classes(others) else None
+    keeper = jury.judge if jury and others.has_classes else None
     found = moved(model, others, vector, kind, strengths, keeper)
     about = data.protocol(split) | {
         "images": len(others.x),

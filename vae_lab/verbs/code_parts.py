@@ -24,6 +24,6 @@ def described(model: Any) -> dict[str, Any]:
 
 def _part(model: Any, name: str) -> dict[str, Any]:
     """Describe one of an InfoGAN's codes; of a normal one, the range of most of its values."""
-    place, limit = parts(model)[name], model.codes[name].trained
+    place, limit = parts(model)[name], model.codes[name].extent
     kind = {"one_hot": True} if limit is None else {"range": [-limit, limit]}
     return {"from": place.start, "size": place.stop - place.start, **kind}

@@ -52,11 +52,11 @@ def check(model: Any) -> None:
     Raises:
         LabError: If it decodes no codes, or on a condition that is no class.
     """
-    from vae_lab.callbacks.conditional import has_classes
+    from vae_lab.callbacks.conditional import needs_classes
 
     require(model, Decodes, "The explorer")
     if isinstance(model, Conditional):
-        has_classes(model)
+        needs_classes(model)
 
 
 def codes_of(model: Any, images: "Batch", names: tuple[str, ...]) -> Codes:
@@ -68,7 +68,7 @@ def codes_of(model: Any, images: "Batch", names: tuple[str, ...]) -> Codes:
     z = model.encode(images.x, images.y)
     if not z.isfinite().all():
         raise LabError("Codes that are not finite cannot be shown; the model has diverged.")
-    return Codes(z, images.y if images.y.ndim == 1 else None, names)
+    return Codes(z, images.y if images.has_classes else None, names)
 
 
 def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def _controls(
 def _named(model: Any, name: str, place: slice) -> dict[str, Any]:
     """Describe the control of one of an InfoGAN's codes."""
     code = model.codes[name]
-    if code.trained is None:
+    if code.extent is None:
         return _choice(name, place.start, code.size)
     low, high = code.sweep(2).flatten().tolist()
     return _slider(name, place.start, low, high)
