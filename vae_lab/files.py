@@ -9,7 +9,16 @@ from typing import BinaryIO
 
 from vae_lab.errors import LabError
 
-__all__ = ["atomic", "claimed", "digest", "expanded", "locked", "write_text"]
+__all__ = [
+    "atomic",
+    "claimed",
+    "digest",
+    "expanded",
+    "locked",
+    "read_yaml",
+    "user_cache",
+    "write_text",
+]
 
 
 @contextmanager
@@ -48,6 +57,27 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with atomic(path) as file:
         file.write(text.encode(errors="replace"))
+
+
+def read_yaml(path: Path) -> object:
+    """Read a YAML file; one that cannot be read at all is its reader's to explain.
+
+    Raises:
+        LabError: If it is no YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise LabError(f"{path} is not YAML{f', line {mark.line + 1}' if mark else ''}.") from error
+
+
+def user_cache() -> Path:
+    """Return the user's folder for what can be fetched or made again."""
+    # An empty variable is an unset one, says the XDG specification.
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae_lab"
 
 
 def digest(path: Path) -> str:

@@ -159,13 +159,13 @@ class ImageData(Described, LightningDataModule, ABC):
             self._splits |= self._build(name)
         return self._splits[name]
 
-    def loader(self, name: str, n: int | None = None, batch_size: int | None = None) -> Batches:
+    def loader(self, name: str, n: int | None = None) -> Batches:
         """Iterate over a split, or its first `n` images, in a fixed order.
 
         Binary images are those drawn once, so that two passes, or two models, see the same.
         """
-        size = batch_size or self.eval_batch_size
-        return Batches(self._fixed(name, n), size, given=self._given, **_share(self.trainer))
+        share = _share(self.trainer)
+        return Batches(self._fixed(name, n), self.eval_batch_size, given=self._given, **share)
 
     def images(self, name: str, n: int | None = None) -> Batch:
         """Return the first `n` images of a split (or all, if fewer), as `loader` gives them."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from vae_lab.contracts import Shape
 from vae_lab.data.pixels import draw, generator, prepare
 from vae_lab.errors import LabError
+from vae_lab.files import user_cache
 
 __all__ = [
     "Split",
@@ -205,6 +206,6 @@ def cache_folder(root: Path) -> Path:
     """Return `root/.cache`, or the user's cache folder where that cannot be written to."""
     folder = root / ".cache"
     if not os.access(folder if folder.exists() else root, os.W_OK):
-        folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vae_lab"
+        folder = user_cache()
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -70,13 +70,6 @@ class VisionData(ImageData):
         return images, labels
 
 
-IDX_FILES = tuple(
-    f"{split}-{kind}-ubyte"
-    for split in ("train", "t10k")
-    for kind in ("images-idx3", "labels-idx1")
-)
-
-
 class MNIST(VisionData):
     """Handwritten digits, 28 x 28, grey: 50,000 train, 10,000 validation, 10,000 test.
 
@@ -89,40 +82,38 @@ class MNIST(VisionData):
     val_share = 1 / 6
     dataset = "MNIST"
     folder = "MNIST/raw"
-    files = IDX_FILES
+    files = tuple(
+        f"{split}-{kind}-ubyte"
+        for split in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    )
 
 
-class FashionMNIST(VisionData):
+class FashionMNIST(MNIST):
     """Pieces of clothing, 28 x 28, grey, divided like MNIST.
 
     References:
         Xiao et al., Fashion-MNIST: a Novel Image Dataset (2017), arXiv:1708.07747.
     """
 
-    native = (1, 28, 28)
     classes = (
         "T-shirt", "trouser", "pullover", "dress", "coat",
         "sandal", "shirt", "sneaker", "bag", "ankle boot",
     )  # fmt: skip
-    val_share = 1 / 6
     dataset = "FashionMNIST"
     folder = "FashionMNIST/raw"
-    files = IDX_FILES
 
 
-class KMNIST(VisionData):
+class KMNIST(MNIST):
     """Cursive Japanese characters, 28 x 28, grey, divided like MNIST.
 
     References:
         Clanuwat et al., Deep Learning for Classical Japanese Literature (2018), arXiv:1812.01718.
     """
 
-    native = (1, 28, 28)
     classes = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-    val_share = 1 / 6
     dataset = "KMNIST"
     folder = "KMNIST/raw"
-    files = IDX_FILES
 
 
 class CIFAR10(VisionData):

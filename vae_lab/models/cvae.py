@@ -139,7 +139,9 @@ class CVAE(VAE):
     def prior_given(self, y: Tensor | None = None) -> CodeDensity:
         """Return p(z), or p(z|y) where there is a conditional prior."""
         prior = super().prior_given(y)
-        return prior if self.place is None else Moved(prior, self._place(self.place, y))
+        if self.place is None:
+            return prior
+        return Moved(prior, DiagonalGaussian.from_features(self.place(self.condition(y))))
 
     def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return what the decoder puts out for codes (..., B, D), shape (..., B, C, H, W)."""
@@ -181,9 +183,6 @@ class CVAE(VAE):
             return cast(Tensor, self.condition.image(y))
         plane: Tensor = self.plane(self.condition(y))
         return plane.view(-1, 1, *self.shape[1:])
-
-    def _place(self, place: nn.Linear, y: Tensor | None) -> DiagonalGaussian:
-        return DiagonalGaussian.from_features(place(self.condition(y)))
 
     def _check_parts(self) -> None:
         super()._check_parts()

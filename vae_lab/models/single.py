@@ -91,7 +91,7 @@ class SingleObjective(Model):
         clip = plugin.clip_grad_by_value if by_value else plugin.clip_grad_by_norm
         clip(optimizer, gradient_clip_val)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
         with self._lone_image_refused():
             terms = self.terms(batch)

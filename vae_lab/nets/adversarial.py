@@ -10,7 +10,7 @@ from torch import nn
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.nets.base import Decoder, Encoder, Weighted, initialise
-from vae_lab.nets.conv import halvings
+from vae_lab.nets.conv import doubling, halvings
 from vae_lab.nets.mlp import check_widths
 
 __all__ = ["ConvCritic", "ConvGenerator", "MLPCritic", "MLPGenerator"]
@@ -112,13 +112,9 @@ class ConvGenerator(nn.Sequential, Decoder):
         for inner, outer in pairwise([features, *linear]):
             layers += _layer(nn.Linear(inner, outer, bias=False), nn.BatchNorm1d, outer, slope=0.0)
         layers += [nn.Linear([features, *linear][-1], math.prod(small)), nn.Unflatten(1, small)]
-        for (inner, outer), size, larger in zip(
-            pairwise(widths), sizes[:-1], sizes[1:], strict=True
-        ):
-            # Where a side was odd, halving lost a row that the padding gives back.
-            lost = (larger[0] - 2 * size[0], larger[1] - 2 * size[1])
+        for (inner, outer), sides in zip(pairwise(widths), pairwise(sizes), strict=True):
             layers += [nn.BatchNorm2d(inner), nn.ReLU(inplace=True)]
-            layers.append(nn.ConvTranspose2d(inner, outer, 4, 2, 1, output_padding=lost))
+            layers.append(doubling(inner, outer, *sides))
         super().__init__(*layers)
 
         _initialise(self)

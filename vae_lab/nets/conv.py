@@ -34,6 +34,13 @@ def halvings(shape: Shape, times: int) -> list[Size]:
     return [(height >> i, width >> i) for i in range(times + 1)]
 
 
+def doubling(inner: int, outer: int, small: Size, large: Size) -> nn.ConvTranspose2d:
+    """Return what undoes a halving of sides: a transposed convolution from `small` to `large`."""
+    # Where a side was odd, halving lost a row that the padding gives back.
+    lost = (large[0] - 2 * small[0], large[1] - 2 * small[1])
+    return nn.ConvTranspose2d(inner, outer, 4, 2, 1, output_padding=lost)
+
+
 def halving(inner: int, outer: int, activation: str, pooling: Pooling) -> list[nn.Module]:
     """Return a convolution and its activation, by which an image loses half of each side.
 
@@ -118,11 +125,8 @@ class ConvDecoder(nn.Sequential, Decoder):
         small = (widths[0], *sizes[0])
         layers: list[nn.Module] = [nn.Linear(features, hidden), make_activation(activation)]
         layers += [nn.Linear(hidden, math.prod(small)), nn.Unflatten(1, small)]
-        for i, (inner, outer) in enumerate(pairwise(widths)):
-            # Where a side was odd, halving lost a row that the padding gives back.
-            lost = (sizes[i + 1][0] - 2 * sizes[i][0], sizes[i + 1][1] - 2 * sizes[i][1])
-            layers += [make_activation(activation)]
-            layers += [nn.ConvTranspose2d(inner, outer, 4, 2, 1, output_padding=lost)]
+        for (inner, outer), sides in zip(pairwise(widths), pairwise(sizes), strict=True):
+            layers += [make_activation(activation), doubling(inner, outer, *sides)]
         super().__init__(*layers)
 
         initialise(self)

@@ -8,9 +8,9 @@ from typing import Any
 from vae_lab.errors import LabError
 from vae_lab.files import digest, write_text
 from vae_lab.runs import Run, checkpoint_of, find
-from vae_lab.verbs.comparing.comparison import Column, Comparison, names_of
+from vae_lab.verbs.comparing.comparison import Column, columns_of, names_of
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, check_images, each, say_if_fewer
+from vae_lab.verbs.picture import Split, check_images, check_once, each, say_if_fewer
 
 __all__ = ["gallery"]
 
@@ -62,7 +62,7 @@ def gallery(
 
     at_least(1, n=n)
     found = [find(run) for run in runs]
-    _check_twice(found)
+    check_once(run.path for run in found)
     for word, run in zip(runs, found, strict=True):
         _check_numbers(word, run)
     # Grey where black and white was drawn: what is drawn and restored are means.
@@ -117,13 +117,6 @@ def _names(models: Sequence[Any], runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _check_twice(runs: Sequence[Run]) -> None:
-    """Refuse a run that is given twice: it would stand in one row."""
-    counts = Counter(run.path.resolve() for run in runs)
-    if twice := [path for path, count in counts.items() if count > 1]:
-        raise LabError(f"The run {twice[0]} is given twice; name each once.")
-
-
 def _check_numbers(word: str, run: Run) -> None:
     """Refuse numbers that were measured on other weights than are drawn."""
     known = run.evaluation["protocol"].get("test", {}).get("checkpoint_sha256")
@@ -160,17 +153,9 @@ def _tabulate(
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, Column]:
-    """Return what was measured of any run, its values in the order of the runs."""
-    from dataclasses import replace
-
-    comparison = Comparison(runs)
-    places = [[run.path for run in comparison.runs].index(run.path) for run in runs]
-    known = {column.key: column for column in comparison.columns}
-    return {
-        key: replace(column, values=tuple(column.values[i] for i in places))
-        for key in _METRICS
-        if (column := known.get(f"test/{key}"))
-    }
+    """Return what was measured of any run."""
+    known = {column.key: column for column in columns_of(runs)}
+    return {key: known[f"test/{key}"] for key in _METRICS if f"test/{key}" in known}
 
 
 def _rows(

@@ -1,6 +1,5 @@
 """`lab invert`: the code behind an image, found by gradients through a decoder."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,7 +8,7 @@ from vae_lab.errors import LabError
 from vae_lab.runs import checkpoint_of
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, check_images, each, one_name, save
+from vae_lab.verbs.picture import Split, check_images, check_once, each, one_name, save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +82,7 @@ def invert(
 
     at_least(1, steps=steps, restarts=restarts, data=data)
     how = Search(steps, restarts, penalty)
+    check_once(map(checkpoint_of, runs))
     names = _names(runs)
     sources = each(runs, load_data)
     if len(runs) > 1:
@@ -112,14 +112,7 @@ def _invertible(run: str) -> tuple[str, Any]:
 
 
 def _names(runs: Sequence[str]) -> list[str]:
-    """Call each run by experiment and version, or as it was given where those are not its own.
-
-    Raises:
-        LabError: If one is given twice.
-    """
-    counts = Counter(checkpoint_of(run).resolve() for run in runs)
-    if twice := [path for path, count in counts.items() if count > 1]:
-        raise LabError(f"{twice[0]} is given twice; name each once.")
+    """Call each run by experiment and version, or as it was given where those are not its own."""
     names = [one_name(run) for run in runs]
     return names if len({*names}) == len(names) else [*runs]
 

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 import shutil
 import sys
 import tarfile
@@ -13,6 +12,7 @@ from urllib.request import urlopen
 
 from vae_lab.errors import LabError
 from vae_lab.fetch import fetch
+from vae_lab.files import user_cache
 
 __all__ = ["Runtime", "folder", "runtime"]
 
@@ -57,8 +57,7 @@ def runtime() -> Runtime:
 
 def folder() -> Path:
     """Return where in the user's cache it lies, or will."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "vae_lab" / f"onnxruntime-web-{VERSION}"
+    return user_cache() / f"onnxruntime-web-{VERSION}"
 
 
 def _download(target: Path) -> None:

@@ -1,7 +1,8 @@
 """From a run to a picture on disk: what the drawing verbs share."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -14,7 +15,16 @@ if TYPE_CHECKING:
 
     from vae_lab.contracts import Batch, Images
 
-__all__ = ["Split", "check_images", "each", "one_name", "picture", "save", "say_if_fewer"]
+__all__ = [
+    "Split",
+    "check_images",
+    "check_once",
+    "each",
+    "one_name",
+    "picture",
+    "save",
+    "say_if_fewer",
+]
 
 Split = Literal["train", "val", "test"]
 Made = TypeVar("Made")
@@ -44,21 +54,22 @@ def picture(
 
     model = runs.load_model(run)
     drawing = _possible(drawing.split(","), model)
-    nothing = Batch(torch.empty(0), torch.empty(0))
     # Of more images than these it only looks how far codes or attributes go.
     asked = 0 if images is None else options.get("n", 2 * options.get("pairs", 0))
     needed = DRAWINGS[drawing].images
     if images is None and needed and (needed > 1 or not isinstance(model, Samples)):
         # Their codes say where to look, in the place of a prior; or their attributes how far.
         images = ("val", 2000)
-    data = runs.load_data(run) if images is not None else _classes(run, drawing)
-    batch = nothing if images is None else data.images(*images)
-    if images is not None and len(batch.x) < needed:
-        raise LabError(
-            f"The picture {drawing!r} is drawn from {needed} images at least; "
-            f"there are {len(batch.x)}."
-        )
-    if images is not None:
+    if images is None:
+        data, batch = _classes(run, drawing), Batch.unlabelled(torch.empty(0))
+    else:
+        data = runs.load_data(run)
+        batch = data.images(*images)
+        if len(batch.x) < needed:
+            raise LabError(
+                f"The picture {drawing!r} is drawn from {needed} images at least; "
+                f"there are {len(batch.x)}."
+            )
         say_if_fewer(batch, asked, images[0])
     with torch.inference_mode():
         return DRAWINGS[drawing](model, batch, getattr(data, "label_names", ()), **options)
@@ -85,6 +96,17 @@ def each(runs: Sequence[str], do: Callable[[str], Made]) -> list[Made]:
                 raise
             raise LabError(f"{run}: {error}") from error
     return done
+
+
+def check_once(paths: Iterable[Path]) -> None:
+    """Refuse what is given twice: it would be shown once.
+
+    Raises:
+        LabError: If it is.
+    """
+    counts = Counter(path.resolve() for path in paths)
+    if twice := [path for path, count in counts.items() if count > 1]:
+        raise LabError(f"{twice[0]} is given twice; name each once.")
 
 
 def say_if_fewer(batch: "Batch", asked: int, split: str) -> None:

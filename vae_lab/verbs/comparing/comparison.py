@@ -132,7 +132,7 @@ class Comparison:
     """
 
     def __init__(self, runs: Sequence[Run], metric: str | None = None) -> None:
-        columns = list(_columns(runs))
+        columns = list(columns_of(runs))
         column = _sorted_by(columns, metric)
         places = order(column, len(runs))
         self.sorted_by = None if column is None else column.key
@@ -148,7 +148,8 @@ def names_of(runs: Sequence[Run]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
-def _columns(runs: Sequence[Run]) -> Iterator[Column]:
+def columns_of(runs: Sequence[Run]) -> Iterator[Column]:
+    """Yield what is known of any run, its values in the order of the runs."""
     scores = [run.scores for run in runs]
     for key in union(scores):
         subjects = [_subject(run, key) for run in runs]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vae_lab.errors import LabError
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import direction
+from vae_lab.verbs.comparing.page import curves_of
 from vae_lab.verbs.comparing.settings import union
 
 if TYPE_CHECKING:
@@ -89,11 +90,8 @@ def _sections(runs: Sequence[Run]) -> Iterator[Section]:
     from wandb_workspaces.reports import v2 as panels
     from wandb_workspaces.workspaces import Section
 
-    curves = [run.curves() for run in runs]
-    by_images = all(run.curves("images") for run in runs)
-    axis = "images" if by_images else "trainer/global_step"
-    # Validation first.
-    keys = sorted(union(curves), key=lambda key: (not key.startswith("val/"), key))
+    keys, seen = curves_of(runs)
+    axis = "images" if seen == "images seen" else "trainer/global_step"
     charts = [panels.LinePlot(title=key, x=axis, y=[key]) for key in keys]
     yield Section(name="Curves", panels=charts, is_open=True)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from statistics import stdev
 
 from vae_lab.errors import LabError
 from vae_lab.runs import Run
@@ -139,10 +140,8 @@ def deviation(values: Sequence[float]) -> float | None:
     """Return the standard deviation over one less than their number; None of a single value."""
     if len(values) < 2:
         return None
-    mean = sum(values) / len(values)
-    found = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    # Equal numbers differ from their mean by its rounding, which is no spread.
-    return 0.0 if found < 1e-12 * abs(mean) else found
+    # Python 3.11 has no way to handle infinity there.
+    return stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def plus_minus(mean: float | None, spread: float | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_lab.errors import LabError
+from vae_lab.files import read_yaml
 from vae_lab.verbs import VERBS
 from vae_lab.verbs.results.metrics import METRICS
 
@@ -182,20 +183,15 @@ def read(folder: str | Path) -> Index:
 
 def _entries(path: Path, kind: type[Row] | type[Figure]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name of each entry and what it says, its types checked."""
-    import yaml
-
     from vae_lab.parsing import LabParser, brief
 
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = read_yaml(path)
     except OSError as error:
         raise LabError(
             f"There is no {path}, which says what the results are: call this from the repository's "
             "folder, or name the index's by --index."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise LabError(f"{path} is not YAML{f', line {mark.line + 1}' if mark else ''}.") from error
     if not isinstance(given, dict):
         raise LabError(f"{path} holds no `name: entry` lines.")
     # Its own way out would import every class there is, to look for the name that was meant.

@@ -90,9 +90,9 @@ class Outcome:
     def records(self) -> list[dict[str, Any]]:
         return [run.record for run in self.runs.values()]
 
-    def recorded(self, key: str, form: str = "{}") -> str:
+    def recorded(self, key: str) -> str:
         """Return what `run.json` says of something, each different value once."""
-        return ", ".join(dict.fromkeys(form.format(r[key]) for r in self.records if r.get(key)))
+        return ", ".join(dict.fromkeys(str(r[key]) for r in self.records if r.get(key)))
 
     @property
     def budget(self) -> str:

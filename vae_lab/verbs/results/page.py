@@ -86,7 +86,12 @@ def _rows(outcomes: Iterable[Outcome]) -> Iterator[str]:
 
 
 def _details(outcome: Outcome) -> Iterator[str]:
-    shelf, name = outcome.shelf, outcome.name
+    yield from _marks(outcome)
+    yield from _measured(outcome)
+    yield from _made(outcome)
+
+
+def _marks(outcome: Outcome) -> Iterator[str]:
     for key, mark in outcome.row.metrics.items():
         if mark.published is not None:
             parts = [mark.protocol, mark.budget and f"trained for {mark.budget}", mark.caveat]
@@ -95,6 +100,9 @@ def _details(outcome: Outcome) -> Iterator[str]:
                 f"mark of {METRICS[key]}: {mark.published:g}, {mark.whose}"
                 + f"; {after}" * bool(after)
             )
+
+
+def _measured(outcome: Outcome) -> Iterator[str]:
     for key in outcome.row.metrics:
         said: dict[str, list[int]] = {}
         for seed, entry in outcome.entries(key).items():
@@ -103,6 +111,9 @@ def _details(outcome: Outcome) -> Iterator[str]:
         for text, seeds in said.items():
             of = f", {'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
             yield f"{METRICS[key]}{of * (len(said) > 1)}: {text}"
+
+
+def _made(outcome: Outcome) -> Iterator[str]:
     if outcome.runs:
         versions = dict.fromkeys(
             ", ".join(f"{k} {v}" for k, v in r.get("versions", {}).items()) for r in outcome.records
@@ -116,7 +127,8 @@ def _details(outcome: Outcome) -> Iterator[str]:
         yield f"**FAILED**, seed {seed}: {reason}"
     each = "|".join(map(str, outcome.row.seeds))
     needs = [f"--{option} RUN-of-{row}" for option, row in outcome.row.needs.items()]
-    yield f"`lab fit {' '.join([*shelf.words(name), *needs])} --seed_everything {each}`"
+    words = outcome.shelf.words(outcome.name)
+    yield f"`lab fit {' '.join([*words, *needs])} --seed_everything {each}`"
     arguments = [f"--{key} {value}" for key, value in outcome.row.evaluate.items()]
     yield f"`{' '.join(['lab evaluate RUN', *arguments])}`"
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,22 @@ def keep(shelf: Shelf) -> None:
     """
     if shelf.index.records is None:
         return
+    for name, run in _measured(shelf):
+        folder = shelf.index.records / name / str(shelf.weights(run))
+        try:
+            _keep(run, folder, shelf.index.rows[name].needs)
+        except LabError as error:
+            print(f"{run.name} is not on record: {error}", file=sys.stderr)
+    shelf.look()
+
+
+def _measured(shelf: Shelf) -> Iterator[tuple[str, Run]]:
+    """Yield the whole, evaluated runs of each row that still have their weights."""
     for name, row in shelf.index.rows.items():
         for seed in row.seeds:
             run = shelf.find(name, seed, weights=True)
             if run and run.finished and shelf.evaluated(name, run) and not damage(run):
-                try:
-                    _keep(run, shelf.index.records / name / str(shelf.weights(run)), row.needs)
-                except LabError as error:
-                    print(f"{run.name} is not on record: {error}", file=sys.stderr)
-    shelf.look()
+                yield name, run
 
 
 def _keep(run: Run, folder: Path, needs: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import digest, expanded
+from vae_lab.files import digest, expanded, read_yaml
 from vae_lab.runs import missing
 from vae_lab.verbs.sweeps.space import GRID, described, distribution, is_whole, one_of, values
 from vae_lab.words import followed
@@ -119,8 +119,6 @@ def read(path: str | Path) -> Sweep:
         LabError: If there is none, its name is not that of a folder, or it lacks something or
             holds something unknown.
     """
-    import yaml
-
     path = Path(path)
     # Its trials would put a variable in once more, and go where nobody looks for them.
     if str(expanded(path.stem)) != path.stem:
@@ -128,13 +126,11 @@ def read(path: str | Path) -> Sweep:
             f"{path} names the folder of its runs, and {path.stem!r} is none; rename it."
         )
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = read_yaml(path)
     except FileNotFoundError as error:
         raise missing(path, Path("experiments/sweeps")) from error
     except OSError as error:
         raise LabError(f"There is no sweep to read at {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabError(f"{path} is not YAML, so it is no sweep.") from error
     given = given if isinstance(given, dict) else {}
     metric = given.get("metric")
     metric = metric if isinstance(metric, dict) else {}

@@ -75,7 +75,7 @@ def _table(study: "Study", rows: int) -> "Table":
 
 def _ordered(study: "Study") -> list["FrozenTrial"]:
     sign = 1 if study.direction.name == "MINIMIZE" else -1
-    order = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+    order = list(STATES)
 
     def rank(trial: "FrozenTrial") -> tuple[int, float]:
         place = order.index(trial.state.name)

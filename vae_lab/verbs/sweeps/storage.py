@@ -20,9 +20,6 @@ PATIENCE = 300.0
 """Seconds after which whoever still has the turn is taken for dead; a thousand points take 50."""
 
 
-KINDS = (OSError, ImportError, JSONDecodeError)
-
-
 @contextmanager
 def keeping(storage: str) -> Iterator[None]:
     """Say in a sentence, which names the storage, that it does not take what is to be kept.
@@ -36,7 +33,7 @@ def keeping(storage: str) -> Iterator[None]:
     try:
         yield
     # A driver may be missing, and a journal that something else has written to is no JSON.
-    except (*KINDS, SQLAlchemyError, StorageInternalError) as error:
+    except (OSError, ImportError, JSONDecodeError, SQLAlchemyError, StorageInternalError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LabError(f"{storage} cannot hold the trials: {reason}") from error
 
