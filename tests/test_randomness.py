@@ -2,8 +2,14 @@
 
 import itertools
 
+import pytest
 import torch
+from conftest import QUIET
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
 
+from vae_lab.contracts import Batch
+from vae_lab.models import GAN, VAE
 from vae_lab.randomness import reseed
 
 KEYS = [*itertools.product((0, 1), (0, 1), (0, 1, 2), (0, 1, 2)), (0,), (0, 0), (2**40, 1)]
@@ -57,3 +63,18 @@ def test_apples_stream_starts_afresh_as_well(monkeypatch):
     reseed(1, 2)
     reseed(1, 2)
     assert seeds == [torch.initial_seed()] * 2
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*treespec")
+@pytest.mark.parametrize("kind", [VAE, GAN])
+def test_every_epoch_trains_with_noise_of_its_own_and_validates_with_the_same(kind):
+    """Else a batch that is met again would be met with the very codes of the epoch before."""
+    model, drawn = kind((1, 8, 8), 2), {True: [], False: []}
+    name = "draw" if kind is GAN else "terms"
+    own = getattr(model, name)
+    setattr(model, name, lambda batch: drawn[model.training].append(torch.rand(1)) or own(batch))
+    batch = Batch(torch.rand(4, 1, 8, 8), torch.zeros(4))
+    loader = DataLoader([batch], batch_size=None)
+    Trainer(max_epochs=2, num_sanity_val_steps=0, **QUIET).fit(model, loader, loader)
+    assert drawn[True][0] != drawn[True][1]
+    assert drawn[False][0] == drawn[False][1]
