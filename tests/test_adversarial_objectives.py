@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import torch
-from test_adversarial import build, fit, images
+from test_adversarial import NETS, SHAPE, build, fit, images
 
 from vae_lab.adversarial_losses import R1, GradientPenalty
 from vae_lab.codes import Categorical, Uniform
-from vae_lab.models import GAN, InfoGAN
+from vae_lab.models import GAN, VAEGAN, InfoGAN, gan, vaegan
 
 
 def turn(model):
@@ -68,3 +68,12 @@ def test_each_player_has_an_adam_of_the_betas_and_rates_it_was_given(betas):
     trainer = fit(build(GAN, betas=betas, lr=1e-3, critic_lr=1e-4))
     assert [o.defaults["betas"] for o in trainer.optimizers] == [betas, betas]
     assert [o.defaults["lr"] for o in trainer.optimizers] == [1e-4, 1e-3]
+
+
+@pytest.mark.parametrize("kind", [gan, vaegan])
+def test_an_average_counts_the_steps_of_what_it_follows(kind, monkeypatch):
+    counted = []
+    monkeypatch.setattr(kind, "follow", lambda net, of, decay, steps, codes: counted.append(steps))
+    model = build(critic_steps=2) if kind is gan else VAEGAN(SHAPE, 4, **NETS, critic_steps=2)
+    fit(model, 16 * 6)
+    assert counted == [1, 2, 3]
