@@ -77,3 +77,19 @@ def test_an_average_counts_the_steps_of_what_it_follows(kind, monkeypatch):
     model = build(critic_steps=2) if kind is gan else VAEGAN(SHAPE, 4, **NETS, critic_steps=2)
     fit(model, 16 * 6)
     assert counted == [1, 2, 3]
+
+
+def test_an_infogan_reads_images_as_the_critic_saw_them_in_training():
+    model = build(InfoGAN).eval()
+    z = model.draw_codes(8)
+    said = model.critic(model._generate(z))
+    found = torch.cat([*model.read(model.decode(z)).values()], 1)
+    torch.testing.assert_close(found, said[:, 1:])
+
+
+def test_an_infogans_noise_lies_as_its_numbers_do_between_minus_one_and_one():
+    model = build(InfoGAN)
+    noise = model.draw_codes(1000)[:, : model.noise]
+    assert -1 <= noise.min() < -0.99
+    assert 0.99 < noise.max() < 1
+    assert noise.mean().abs() < 0.05
