@@ -241,6 +241,16 @@ def test_a_side_that_rests_does_not_move_and_the_step_is_counted(equilibrium, re
     assert not any(key.endswith("_moves") for key in model.terms(images()))
 
 
+def test_a_gate_is_told_the_cross_entropies_of_what_the_critic_says():
+    model, batch = build(gate=Gate), images()
+    torch.nn.init.constant_(model.critic[-1].bias, 3.0)
+    drawn = model.draw(batch)
+    terms = model.judge(batch, model.fake(batch, drawn), drawn)
+    fakes = torch.cat([terms["fake"], terms["reconstructed"]])
+    expected = torch.stack([-terms["real"].log().mean(), -(1 - fakes).log().mean()])
+    torch.testing.assert_close(model._entropies[0], expected)
+
+
 def test_a_generator_that_is_not_due_has_not_moved():
     model = build(gate=partial(Gate, margin=100.0), critic_steps=2)
     noted, shown = moves(model), []
