@@ -153,6 +153,15 @@ def test_terms_are_named_and_reconstructions_are_what_the_pixel_error_is_of():
     torch.testing.assert_close(0.5 + 0.5 * model.fake(batch, means).restored, model(batch.x))
 
 
+def test_the_divergence_is_the_posteriors_and_the_error_of_features_is_whole():
+    model, batch = build().eval(), images()
+    drawn = model.draw(batch)
+    terms = model.judge(batch, fake := model.fake(batch, drawn), drawn)
+    torch.testing.assert_close(terms["kl"], gaussian_kl(*fake.posterior).sum(1))
+    seen = model.perceive(batch.x) - model.perceive(0.5 + 0.5 * fake.restored)
+    torch.testing.assert_close(terms["feature_error"], seen.square().flatten(1).sum(1))
+
+
 @pytest.mark.parametrize("parts", [2, 3])
 def test_parts_of_a_batch_add_up(parts):
     whole, cut = (
