@@ -197,3 +197,26 @@ def test_values_are_matched_on_validation_and_scored_on_test():
     assert "on 4 val images" in found["kind_error"].note
     # What is tried out on validation is matched on train: no image is both.
     assert _reading(model, Data(), "val", Data().images("val"), 0)["kind_error"].value == 1
+
+
+class TwoKinds(Sheared):
+    """Draws two categories whose numbers add up alike: one leans to the left, one to the right."""
+
+    latent_dim = 5
+
+    def __init__(self):
+        self.codes = {"kind": Categorical(2), "side": Categorical(2), "lean": Uniform()}
+        self.places = {"kind": slice(0, 2), "side": slice(2, 4), "lean": slice(4, 5)}
+
+    def decode(self, z):
+        leans = (z[:, 1] - z[:, 3]) / 2 + 0.2 * z[:, 4]
+        return torch.stack([bar(4, 30, lean) for lean in leans.tolist()])
+
+    def read(self, x):
+        return super().read(x) | {"side": torch.zeros(len(x), 2)}
+
+
+def test_each_combination_of_two_categories_is_a_group(monkeypatch):
+    monkeypatch.setattr(reading, "SAMPLES", 400)
+    # Of groups thrown together, most of the slant would be the categories' and not the number's.
+    assert code_meanings(TwoKinds(), 0)["lean_slant"].value > 0.95
