@@ -220,3 +220,20 @@ def test_each_combination_of_two_categories_is_a_group(monkeypatch):
     monkeypatch.setattr(reading, "SAMPLES", 400)
     # Of groups thrown together, most of the slant would be the categories' and not the number's.
     assert code_meanings(TwoKinds(), 0)["lean_slant"].value > 0.95
+
+
+def test_what_a_reading_that_errs_knows_of_a_number_is_that_of_a_gaussian():
+    class Errs(Perfect):
+        def read(self, x):
+            said = super().read(x)
+            return said | {"size": said["size"] + 0.1 * (-1) ** torch.arange(len(x))[:, None]}
+
+    found = code_meanings(Errs(), 0)["size_information"].value
+    entropy_of_errors = 0.5 * math.log(2 * math.pi * math.e * 0.01)
+    assert found == pytest.approx(math.log(2) - entropy_of_errors, abs=1e-3)
+
+
+def test_a_blind_reading_of_a_choice_tells_nothing_of_it():
+    code = Categorical(3)
+    found = code.reading(torch.zeros(5, 3), code.sample(5, torch.device("cpu")))
+    torch.testing.assert_close(found["information"], torch.zeros(5))
