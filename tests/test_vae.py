@@ -152,6 +152,16 @@ def test_the_warm_up_weighs_what_is_trained_and_not_what_is_validated():
         torch.testing.assert_close(terms["loss"], terms["reconstruction"] + weight * terms["kl"])
 
 
+def test_the_warm_up_weighs_the_divergence_within_a_bound_of_many_weights():
+    warm = build(beta=2.0, warmup=4, importance_samples=3)
+    for training_now, beta in ((True, 0.0), (False, 2.0)):
+        losses = []
+        for model in (warm.train(training_now), build(beta=beta, importance_samples=3)):
+            reseed(0)
+            losses.append(model.terms(images())["loss"])
+        torch.testing.assert_close(*losses)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
