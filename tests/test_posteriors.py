@@ -126,6 +126,13 @@ def test_the_temperature_falls_with_the_steps_to_its_least():
     assert found == pytest.approx([1, math.exp(-0.5), math.exp(-0.9), 0.4, 0.4])
 
 
+def test_a_model_hands_its_family_the_step_that_training_is_at(monkeypatch):
+    model, x, *_ = choices(rate=0.1, tau_min=0.4)
+    for step, temperature in ((0, 1), (5, math.exp(-0.5))):
+        monkeypatch.setattr(VAE, "global_step", step)
+        assert model.posterior(x).temperature == pytest.approx(temperature)
+
+
 def _all_codes():
     """Return the nine codes of two groups of three classes."""
     eye = torch.eye(3)
