@@ -11,7 +11,13 @@ from torch.distributions import Independent, MixtureSameFamily, Normal, kl_diver
 from vae_lab.errors import LabError
 from vae_lab.models import VAE
 from vae_lab.nets import MLPEncoder
-from vae_lab.posteriors import BottomUp, Categorical, DiagonalGaussian, GumbelSoftmax
+from vae_lab.posteriors import (
+    LOG_VARIANCE_BOUND,
+    BottomUp,
+    Categorical,
+    DiagonalGaussian,
+    GumbelSoftmax,
+)
 from vae_lab.priors import (
     Mixture,
     MixtureOfGaussians,
@@ -195,3 +201,9 @@ def test_divergence_from_uniform_is_that_of_torch():
 def test_what_cannot_be_is_refused(settings, words):
     with pytest.raises(LabError, match=words):
         VAE(SHAPE, 6, **settings)
+
+
+def test_log_variances_of_learned_components_are_bounded():
+    prior = MixtureOfGaussians(2, components=2)
+    torch.nn.init.constant_(prior.log_variances, -100.0)
+    assert (prior.given(lambda x: None).parts.log_variance == -LOG_VARIANCE_BOUND).all()
