@@ -310,3 +310,16 @@ def test_probabilities_of_8_bit_values_are_told_in_bits_per_dimension_too():
     images = Batch(torch.rand(3, *SHAPE).double(), torch.zeros(3))
     found = bounds(linear_vae()[0], images, 5, 0, lambda n: None)
     assert not [key for key in found if "bits" in key]
+
+
+def test_a_standard_error_is_told_in_the_units_of_its_number():
+    class Bounded:
+        likelihood = DiscretizedLogisticMixture()
+
+        def log_weights(self, x, samples, y=None):
+            return torch.linspace(-9, -7, len(x)).expand(samples, -1)
+
+    found = bounds(Bounded(), Batch(torch.rand(3, 3, 2, 2), torch.zeros(3)), 5, 0, lambda n: None)
+    for key in ("elbo", "nll"):
+        expected = found[key].standard_error / (12 * math.log(2))
+        assert found[f"{key}_bits_per_dim"].standard_error == pytest.approx(expected)

@@ -1,15 +1,19 @@
 """What the verbs make of a model that is given a condition."""
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import FIT
 from PIL import Image
 
 from vae_lab import pictures, runs
+from vae_lab.metrics.conditional import agreement
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
@@ -140,3 +144,20 @@ def test_codes_that_were_told_the_class_are_not_probed_for_it(trained_cvaes, lab
     assert {"elbo", "nll", "squared_error", "active_units"} <= known
     assert not {key for key in known if "accuracy" in key or "nmi" in key}
     assert report["protocol"]["test"]["likelihood"] == "p(x|y) of grey pixels"
+
+
+def test_shares_that_agree_have_the_errors_of_all_images_and_of_one_class():
+    class Draws:
+        """Draws of the second class half what a judge takes for it."""
+
+        classes, device = 2, "cpu"
+
+        def sample(self, n, y):
+            return torch.where(torch.arange(n) % 2 == 0, y, 0)
+
+    judge = SimpleNamespace(log_probs=lambda x: torch.eye(2)[x].log())
+    found = agreement(Draws(), judge, 100, 0, "")
+    assert found["label_agreement"].value == 0.75
+    expected = math.sqrt(0.75 * 0.25 / 200)
+    assert found["label_agreement"].standard_error == pytest.approx(expected)
+    assert found["least_label_agreement"][::3] == (0.5, pytest.approx(0.05))
