@@ -218,6 +218,17 @@ def test_static_is_drawn_once_and_dynamic_anew():
             assert abs(rate - grey) < 0.01
 
 
+def test_another_seed_of_the_run_is_another_order(monkeypatch):
+    def order():
+        return torch.cat([batch.y for batch in Digits().train_dataloader()])
+
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    first = order()
+    assert torch.equal(order(), first)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "8")
+    assert not torch.equal(order(), first)
+
+
 def test_images_are_what_the_evaluation_loader_gives():
     data = Digits(binarize="dynamic", eval_batch_size=64)
     for name in ("train", "val", "test"):
