@@ -229,6 +229,16 @@ def test_another_seed_of_the_run_is_another_order(monkeypatch):
     assert not torch.equal(order(), first)
 
 
+def test_each_split_and_each_split_seed_has_draws_of_its_own():
+    class Grey(Digits):
+        def read(self, split):
+            return torch.full((40, 1, 8, 8), 128, dtype=torch.uint8), torch.arange(40) % 10
+
+    both = [Grey(binarize="static", val_size=20, split_seed=seed) for seed in (0, 1)]
+    drawn = [data.images(name, 20).x for data in both for name in ("train", "val", "test")]
+    assert len({x.numpy().tobytes() for x in drawn}) == 6
+
+
 def test_images_are_what_the_evaluation_loader_gives():
     data = Digits(binarize="dynamic", eval_batch_size=64)
     for name in ("train", "val", "test"):
