@@ -149,3 +149,28 @@ def test_what_is_exact_is_ranked_with_estimates(three):
         measured(three, version, "nll", 91.0 + version, f"-log p(x), {how}; data Digits, seed 0")
     columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
     assert columns["test/nll"].best == 91
+
+
+@pytest.mark.parametrize("key", ["resize", "pad", "crop", "listing", "split"])
+def test_numbers_of_images_prepared_or_chosen_otherwise_have_no_best(three, key):
+    path = three / "vae/version_1/metrics.json"
+    report = json.loads(path.read_text())
+    report["protocol"]["test"][key] = "other"
+    path.write_text(json.dumps(report))
+    columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
+    assert columns["test/elbo"].best is None
+
+
+@pytest.mark.parametrize("key", ["resize", "channels", "crop", "folder"])
+def test_nor_have_curves_of_them(three, key):
+    runs = find_all(three / "vae")
+    for run in runs:
+        run.config["data"] = {"class_path": "a.MNIST", "init_args": {}}
+    make_run(three / "vae" / "version_2", "VAE", {"val/elbo": [-90.0]})
+    better = find_all(three / "vae/version_2")[0]
+    better.config["data"] = {"class_path": "a.MNIST", "init_args": {}}
+    columns = {c.key: c for c in Comparison([*runs, better]).columns}
+    assert columns["val/elbo (best)"].best == -90
+    better.config["data"]["init_args"][key] = "other"
+    columns = {c.key: c for c in Comparison([*runs, better]).columns}
+    assert columns["val/elbo (best)"].best is None
