@@ -3,13 +3,14 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.test_results import FIGURES, calls, forget, lay, trains
 from vae_lab.errors import LabError
-from vae_lab.verbs.results.index import Mark, read
-from vae_lab.verbs.results.outcome import _verdict
+from vae_lab.verbs.results.index import Mark, Row, read
+from vae_lab.verbs.results.outcome import Outcome, _verdict
 from vae_lab.verbs.results.protocol import as_asked
 from vae_lab.verbs.results.results import results
 from vae_lab.verbs.results.shelf import Shelf
@@ -299,3 +300,32 @@ def test_two_at_once_in_one_folder_are_refused(trains, here):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(LabError, match="still trains"):
             results()
+
+
+def outcome(key, values, judges=(None, None, None), **mark):
+    """Return what became of a row of three seeds that were measured so, whoever made them."""
+    found = Outcome.__new__(Outcome)
+    row = Row(
+        "a VAE", {key: Mark(20.0, "at most", source="Someone, 2014", **mark)}, seeds=[0, 1, 2]
+    )
+    found.shelf, found.name, found.row = SimpleNamespace(measured=lambda *args: True), "vae", row
+    found.failures, found.runs = {}, {}
+    for seed, (value, judge) in enumerate(zip(values, judges, strict=True)):
+        metrics, protocol = {f"test/{key}": {"value": value}}, {"test": {"judge": judge}}
+        evaluation = {"metrics": metrics, "protocol": protocol}
+        found.runs[seed] = SimpleNamespace(finished=True, evaluation=evaluation)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("over", "verdict"), [("mean", "**MISSED** by 10"), ("median", "met by 5")]
+)
+def test_the_median_of_seeds_is_held_against_a_mark_of_it(over, verdict):
+    assert outcome("nll", (10.0, 15.0, 65.0), over=over).verdict("nll") == verdict
+
+
+def test_numbers_of_two_judges_are_not_averaged():
+    found = outcome("frechet_distance", (3.0, 5.0, 90.0), ("A, 9 samples", "A, 9 samples", "B"))
+    assert [*found.entries("frechet_distance")] == [0, 1]
+    assert found.verdict("frechet_distance") == "incomplete, 2 of 3 seeds"
+    assert [*outcome("nll", (3.0, 5.0, 90.0), ("A", "A", "B")).entries("nll")] == [0, 1, 2]
