@@ -129,6 +129,15 @@ def test_the_spread_of_codes_is_that_of_all_images_whatever_the_parts():
     assert (start.std(0) > 0.5 * encoded.std(0)).all()
 
 
+def test_a_penalty_draws_codes_of_a_model_without_a_prior_to_where_its_codes_are():
+    images = Batch(torch.rand(4, *SHAPE), torch.zeros(4))
+    model = build(Autoencoder)
+    model.encode = lambda x, y=None: 5 + x.flatten(1)[:, :4]
+    found = invert(model, images, FAST._replace(penalty=1e6), 0)
+    expected = model.encode(images.x).mean(0).expand(4, -1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.1)
+
+
 def test_the_best_code_of_a_linear_decoder_is_the_projection():
     model = build(PCA, latent_dim=3)
     x = torch.rand(40, *SHAPE)
