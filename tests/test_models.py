@@ -18,7 +18,7 @@ from vae_lab import runs, training
 from vae_lab.contracts import Batch, Decodes, Encodes, Samples
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Gaussian
-from vae_lab.models import VAE, Autoencoder, Classifier, Model
+from vae_lab.models import VAE, Autoencoder, Classifier, FeedForward, Model
 from vae_lab.models.single import SingleObjective
 from vae_lab.nets import (
     ConvCritic,
@@ -382,3 +382,10 @@ def test_the_autoencoder_of_a_fixed_scale_minimises_the_squared_error():
     restored = model(batch((1, 8, 8)).x)
     expected = (restored - batch((1, 8, 8)).x).square().flatten(1).sum(1)
     torch.testing.assert_close(terms["squared_error"], expected)
+
+
+def test_the_guess_from_a_condition_tells_the_squared_error_of_its_mean_image():
+    model, images = build(FeedForward).eval(), batch((1, 8, 8))
+    images = images._replace(y=torch.arange(len(images.x)) % 10)
+    expected = (model(images.y) - images.x).square().flatten(1).sum(1)
+    torch.testing.assert_close(model.terms(images)["squared_error"], expected)
