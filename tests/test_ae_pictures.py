@@ -340,7 +340,7 @@ class Coder(nn.Module):
 
 
 def test_units_of_a_sigmoid_are_busy_dead_or_saturated():
-    code = torch.tensor([[0.01, 0.5, 0.99, 0.04], [0.02, 0.5, 0.5, 0.96]])
+    code = torch.tensor([[0.01, 0.5, 0.99, 0.04], [0.02, 0.5, 0.94, 0.96]])
     found = activations(Coder(code, nn.Sigmoid(), KLSparsity(0.2)), images(2))
     assert found["mean_activation"].value == pytest.approx(code.mean().item())
     assert "target in training is 0.2" in found["mean_activation"].note
