@@ -92,6 +92,9 @@ def test_a_layer_learns_the_codes_of_those_below_by_its_own_objective():
     own = model.layers[1].terms(batch(SHAPE)._replace(x=code))
     assert "penalty" in own
     torch.testing.assert_close(model._layer(1, batch(SHAPE)), own["loss"])
+    code = model.layers[1].encode(code).view(-1, 8, 1, 1)
+    own = model.layers[2].terms(batch(SHAPE)._replace(x=code))
+    torch.testing.assert_close(model._layer(2, batch(SHAPE)), own["loss"])
 
 
 def test_the_first_layer_is_an_autoencoder_by_itself():
