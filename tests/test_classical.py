@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from copy import deepcopy
 
 import pytest
 import torch
@@ -146,6 +147,12 @@ def test_samples_have_the_moments_of_the_mixture(gaussian_mixture):
     assert samples.max() <= 1
     expected = gaussian_mixture.decode(gaussian_mixture.weights[None])
     assert (samples.mean(0) - expected[0]).abs().mean() < 0.02
+
+
+def test_components_are_drawn_as_often_as_their_weights_say(gaussian_mixture):
+    model = deepcopy(gaussian_mixture)
+    model.weights.zero_()[3] = 1
+    assert (gaussian_mixture.cluster(model.sample(500)) == 3).double().mean() > 0.8
 
 
 def test_a_mixture_of_every_dimension_has_nothing_off_its_plane(digits):
