@@ -155,12 +155,12 @@ def test_the_seed_decides_and_no_more_are_compared_than_were_trained_on(staged):
 
 def test_a_judge_sees_the_images_that_the_data_were_drawn_from(staged):
     folder, judge, loaded = staged
-    evaluate(str(folder), judge=judge, samples=100)
+    evaluate(str(folder), judge=judge, samples=100, parzen=True)
     drawn = metrics(folder)
     loaded["data"] = Digits(binarize="none")
-    evaluate(str(folder), judge=judge, samples=100)
-    key = "test/frechet_distance"
-    assert metrics(folder)[key]["value"] == drawn[key]["value"]
+    evaluate(str(folder), judge=judge, samples=100, parzen=True)
+    for key in ("test/frechet_distance", "test/parzen_log_density"):
+        assert metrics(folder)[key]["value"] == drawn[key]["value"]
 
 
 @pytest.mark.parametrize(
