@@ -257,7 +257,7 @@ def test_best_and_last_follow_the_metric(three):
         ("val/loss", -1), ("test/nll", -1), ("test/squared_error", -1), ("test/neg_elbo", -1),
         ("test/bits_per_dim", -1), ("val/kl", 0),
         ("test/restored_squared_error", -1), ("test/corrupted_squared_error", 0),
-        ("test/pca_squared_error", 0),
+        ("test/pca_squared_error", 0), ("test/least_label_agreement", 1),
     ],
 )  # fmt: skip
 def test_direction(key, way):

@@ -12,7 +12,7 @@ from vae_lab.errors import LabError
 from vae_lab.runs import find_all
 from vae_lab.verbs.comparing.compare import compare
 from vae_lab.verbs.comparing.comparison import Comparison
-from vae_lab.verbs.comparing.grouping import Groups, Spread, deviation
+from vae_lab.verbs.comparing.grouping import Groups, Spread, deviation, plus_minus
 
 
 @pytest.fixture
@@ -89,6 +89,14 @@ def test_a_mean_has_the_digits_of_its_spread():
     assert column.texts == (
         "0.01234 ± 0.00042", "98.8 ± 1.3 (n = 2)", "3.0000 ± 0.0000", "2.5", "", "7",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "said"),
+    [(1.0, 0.0994, "1.000 ± 0.099"), (1.0, 0.0996, "1.00 ± 0.10"), (20.0, 9.96, "20 ± 10")],
+)
+def test_a_spread_has_two_digits_also_where_rounding_adds_one(mean, spread, said):
+    assert plus_minus(mean, spread) == said
 
 
 def test_groups_are_printed_and_on_the_page(draws, capsys):

@@ -257,7 +257,8 @@ def test_a_gate_is_told_the_cross_entropies_of_what_the_critic_says():
     terms = model.judge(batch, model.fake(batch, drawn), drawn)
     fakes = torch.cat([terms["fake"], terms["reconstructed"]])
     expected = torch.stack([-terms["real"].log().mean(), -(1 - fakes).log().mean()])
-    torch.testing.assert_close(model._entropies[0], expected)
+    assert model._entropies[0][0] == len(batch.x)
+    torch.testing.assert_close(model._entropies[0][1], expected)
 
 
 def test_a_generator_that_is_not_due_has_not_moved():
@@ -278,8 +279,9 @@ def test_the_gates_decision_is_that_of_all_processes(monkeypatch):
     seen = []
     model._trainer.strategy = type("Strategy", (), {})()
     model._trainer.strategy.reduce = lambda mean, reduce_op: seen.append(reduce_op) or mean + 1
-    model._entropies = [torch.tensor([0.1, 0.2]), torch.tensor([0.3, 0.4])]
-    assert model._read_entropies() == pytest.approx([1.2, 1.3])
+    # Parts of a batch: their mean over images, of which the first has three times as many.
+    model._entropies = [(6, torch.tensor([0.1, 0.2])), (2, torch.tensor([0.3, 0.4]))]
+    assert model._read_entropies() == pytest.approx([1.15, 1.25])
     assert seen == ["mean"]
     assert model._entropies == []
 

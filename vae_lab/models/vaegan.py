@@ -147,7 +147,7 @@ class VAEGAN(GAN):
         self.encoder = encoder(shape, 2 * latent_dim)
         self.averaged_encoder = averaged(self.encoder) if average else None
         self._moving: dict[str, bool] = {}
-        self._entropies: list[Tensor] = []
+        self._entropies: list[tuple[int, Tensor]] = []
 
     def end_averaging(self) -> None:
         if self.averaged_encoder is not None:
@@ -199,7 +199,7 @@ class VAEGAN(GAN):
         (restored_features, restored), (_, sampled) = map(self._look, fake[:2])
         fakes = [sampled, restored] if self.judge_reconstructions else [sampled]
         if self.training and self.gate is not None:
-            self._entropies.append(_entropies(real, fakes).detach())
+            self._entropies.append((len(real), _entropies(real, fakes).detach()))
         return {
             "critic_loss": _mean([self.loss.critic(real, score) for score in fakes]),
             "generator_loss": _mean([self.loss.generator(score) for score in fakes]),
@@ -262,7 +262,8 @@ class VAEGAN(GAN):
 
     def _read_entropies(self) -> list[float]:
         """Return those of the batch's real and generated images, as seen by all processes."""
-        mean = torch.stack(self._entropies).mean(0)
+        total = torch.stack([n * part for n, part in self._entropies]).sum(0)
+        mean = total / sum(n for n, _ in self._entropies)
         self._entropies.clear()
         if self.trainer.world_size > 1:
             mean = self.trainer.strategy.reduce(mean, reduce_op="mean")

@@ -46,7 +46,7 @@ _PLAYED = ("critic_loss", "generator_loss", "feature_error")
 _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
 _HIGHER = (
     *("elbo", "iwae", "bound", "accuracy", "likelihood", "auc", "active", "density", "nmi"),
-    *("precision", "recall", "coverage", "covered"),
+    *("precision", "recall", "coverage", "covered", "agreement"),
 )
 
 

@@ -150,7 +150,8 @@ def plus_minus(mean: float | None, spread: float | None) -> str:
         return ""
     if spread is None or not math.isfinite(spread):
         return f"{mean:.5g}"
-    digits = max(0, 1 - math.floor(math.log10(spread))) if spread else 4
+    # Of the rounded spread: 0.0996 is 0.10.
+    digits = max(0, 1 - math.floor(math.log10(float(f"{spread:.1e}")))) if spread else 4
     return f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
 
