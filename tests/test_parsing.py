@@ -26,6 +26,20 @@ def test_a_setting_of_no_class_is_told_from_a_wrong_one(lab, capfd, words, messa
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--model=VAE", "--model.prior.pseudo_inputs=3"], "pseudo_inputs"),
+        (["--model=Autoencoder", "--model.importance_samples=5"], "importance_samples"),
+    ],
+)
+def test_a_setting_of_another_class_is_told_from_one_of_none(lab, capfd, words, name):
+    with pytest.raises(SystemExit):
+        lab("fit", "--data=Digits", *words)
+    said = f"there is no setting {name!r} of the class that is chosen there, though others have one"
+    assert said in capfd.readouterr().err
+
+
 def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):
     with pytest.raises(SystemExit) as stop:
         lab("fit", "--model=VAE", "--model.prior.help=VampPrior")

@@ -93,7 +93,11 @@ def brief(message: str, options: Iterable[str] = (), rest: str = ".") -> str:
     if file := FILE.search(message):
         return f"{file[1]} stands alone; did you mean --config {file[1]}?"
     if wrong := OPTION.search(message):
-        return f"there is no setting {wrong[1]!r}{_nearest(wrong[1], options, rest)}"
+        known = {*options}
+        hint = _nearest(wrong[1], known, rest)
+        if wrong[1].rpartition(".")[2] in known:
+            hint = " of the class that is chosen there, though others have one."
+        return f"there is no setting {wrong[1]!r}{hint}"
     keys = ".".join(dict.fromkeys(KEY.findall(message)))
     return f"{keys}: {_wrong(message)}" if keys else _wrong(message)
 
