@@ -13,7 +13,16 @@ from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.codes import Uniform
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
-from vae_lab.models import GAN, VAE, Autoencoder, FeedForward, GaussianMixture, InfoGAN, KMeans
+from vae_lab.models import (
+    CVAE,
+    GAN,
+    VAE,
+    Autoencoder,
+    FeedForward,
+    GaussianMixture,
+    InfoGAN,
+    KMeans,
+)
 from vae_lab.nets import MLPCritic, MLPGenerator
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, TopDown, VampPrior
@@ -133,3 +142,58 @@ def test_classes_are_called_by_name_in_training_and_after(lab, tmp_path, monkeyp
     shutil.rmtree(tmp_path / "pets")
     lab("sample", "runs/pets")  # needs no data
     assert told == [("cats", "dogs")] * 2
+
+
+class Marked(CVAE):
+    """Paints code and class into pixels, and reads the code there; it differs under each class."""
+
+    def encode(self, x, y=None):
+        return x[:, 0, 0, :2]
+
+    def decode(self, z, y=None):
+        images = torch.zeros(len(z), *SHAPE)
+        images[:, 0, 0, :2], images[:, 0, 1, 0] = z, y.float()
+        return images
+
+    def transfer(self, z, y, to):
+        return z + 100.0 * (to - y)[:, None]
+
+    def sample(self, n, y=None):
+        return self.decode(torch.randn(n, 2), y)
+
+
+@pytest.fixture
+def tiled(monkeypatch):
+    """Draw of a model of classes, and return the codes and classes of all tiles, row by row."""
+
+    def draw(kind, batch, **options):
+        seen = []
+
+        def tile(images, columns, *args, **more):
+            seen.append(images.unflatten(0, (-1, columns)))
+            return torch.zeros(3, 8, 8)
+
+        for module in (pictures.sheets, pictures.conditional):
+            monkeypatch.setattr(module, "grid", tile)
+        DRAWINGS[kind].draw(Marked(SHAPE, 2).eval(), batch, **options)
+        return seen[0][..., 0, 0, :2], seen[0][..., 0, 1, 0]
+
+    return draw
+
+
+@pytest.fixture
+def labelled():
+    torch.manual_seed(0)
+    return Batch(torch.rand(6, *SHAPE), torch.tensor([3, 1, 4, 0, 5, 9]))
+
+
+def test_a_class_has_its_column_and_its_row(tiled, labelled):
+    z, y = labelled.x[:, 0, 0, :2], labelled.y
+    codes, classes = tiled("transfer", labelled, n=4)
+    assert torch.equal(classes[:, 1:], torch.arange(10.0).expand(4, 10))
+    moved = 100.0 * (torch.arange(10) - y[:4, None])
+    torch.testing.assert_close(codes[:, 1:], z[:4, None] + moved[..., None])
+    codes, classes = tiled("class_rows", NOTHING, n=3)
+    assert torch.equal(classes, torch.arange(10.0)[:, None].expand(10, 3))
+    assert torch.equal(codes, codes[:1].expand_as(codes))  # a column is of one code
+    assert len(codes[0, :, 0].unique()) == 3
