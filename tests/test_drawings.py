@@ -197,3 +197,11 @@ def test_a_class_has_its_column_and_its_row(tiled, labelled):
     assert torch.equal(classes, torch.arange(10.0)[:, None].expand(10, 3))
     assert torch.equal(codes, codes[:1].expand_as(codes))  # a column is of one code
     assert len(codes[0, :, 0].unique()) == 3
+
+
+def test_a_walk_is_under_the_class_of_its_first_image(tiled, labelled):
+    z, y = labelled.x[:, 0, 0, :2], labelled.y
+    codes, classes = tiled("interpolation", labelled, pairs=3, steps=5)
+    assert torch.equal(classes, y[:3, None].expand(3, 5).float())
+    torch.testing.assert_close(codes[:, 0], z[:3])
+    torch.testing.assert_close(codes[:, -1], z[3:] + 100.0 * (y[:3] - y[3:])[:, None])
