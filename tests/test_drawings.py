@@ -205,3 +205,11 @@ def test_a_walk_is_under_the_class_of_its_first_image(tiled, labelled):
     assert torch.equal(classes, y[:3, None].expand(3, 5).float())
     torch.testing.assert_close(codes[:, 0], z[:3])
     torch.testing.assert_close(codes[:, -1], z[3:] + 100.0 * (y[:3] - y[3:])[:, None])
+
+
+def test_a_traversal_begins_with_the_image_that_was_asked_for(tiled, labelled):
+    codes, classes = tiled("traversals", labelled, image=2)
+    assert (classes == 4).all()
+    z = labelled.x[2, 0, 0, :2]
+    assert torch.equal(codes[0, :, 1], z[1].expand(11))
+    assert torch.equal(codes[1, :, 0], z[0].expand(11))
