@@ -213,3 +213,9 @@ def test_a_traversal_begins_with_the_image_that_was_asked_for(tiled, labelled):
     z = labelled.x[2, 0, 0, :2]
     assert torch.equal(codes[0, :, 1], z[1].expand(11))
     assert torch.equal(codes[1, :, 0], z[0].expand(11))
+
+
+def test_another_seed_draws_other_samples(tiled):
+    first, again, other = (tiled("samples", NOTHING, n=4, label=7, seed=s)[0] for s in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
