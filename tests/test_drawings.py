@@ -219,3 +219,17 @@ def test_another_seed_draws_other_samples(tiled):
     first, again, other = (tiled("samples", NOTHING, n=4, label=7, seed=s)[0] for s in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_the_title_of_codes_says_how_a_line_does_on_those_it_has_not_seen(monkeypatch):
+    said = []
+    monkeypatch.setattr(pictures, "scatter", lambda *a, **k: said.append(k) or torch.zeros(3, 4, 4))
+    # In the half that is learned from the labels are the other way round.
+    y = (torch.arange(40) % 2).where(torch.arange(40) < 20, 1 - torch.arange(40) % 2)
+    model = Autoencoder(SHAPE, 3)
+    codes = (torch.arange(40) % 2)[:, None] + torch.zeros(40, 3)
+    monkeypatch.setattr(model, "encode", lambda x, y=None: codes)
+    batch = Batch(torch.rand(40, *SHAPE), y)
+    DRAWINGS["scatter"].draw(model, batch, "tsne", name="run")
+    assert said[0]["title"].endswith("linear probe 0.000 on 20 codes, learned from 20 others")
+    assert said[0]["method"] == "tsne"
