@@ -311,3 +311,28 @@ def test_a_short_curve_is_seen_and_its_axis_can_be_read(monkeypatch):
     labels = [[t.get_text() for t in a.get_xticklabels(which="both") if t.get_text()] for a in axes]
     assert labels[:2] == [["1,350"], ["1,350", "2,700"]]
     assert len(labels[2]) > 2
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Catch what is written beside a sheet."""
+    seen = []
+
+    def write(image, title="", rows=(), columns=()):
+        seen.append((list(rows), list(columns)))
+        return image
+
+    monkeypatch.setattr(pictures.sheets, "captioned", write)
+    return seen
+
+
+def test_rows_and_columns_of_codes_are_called_by_their_own_numbers(written):
+    codes = torch.stack([torch.linspace(0, 1, 101), torch.linspace(5, 25, 101)], 1)
+    pictures.manifold(flat, side=2, codes=codes)
+    pictures.traversal(flat, torch.zeros(3), span=2, steps=3, dims=[2, 0])
+    pictures.interpolation(flat, torch.zeros(2, 3), torch.ones(2, 3), steps=3)
+    assert written == [
+        (["20.00", "10.00"], ["0.25", "0.75"]),  # z2 grows from bottom to top
+        (["z3", "z1"], ["-2", "0", "2"]),
+        (["pair 1", "pair 2"], ["0", "0.5", "1"]),
+    ]
