@@ -336,3 +336,11 @@ def test_rows_and_columns_of_codes_are_called_by_their_own_numbers(written):
         (["z3", "z1"], ["-2", "0", "2"]),
         (["pair 1", "pair 2"], ["0", "0.5", "1"]),
     ]
+
+
+def test_what_is_too_bright_differs_towards_white(monkeypatch):
+    rows = {}
+    monkeypatch.setattr(pictures.sheets, "_rows", lambda named, title: rows.update(named))
+    target = torch.full((1, 1, 1, 3), 0.5)
+    pictures.inversions(target, {"found": torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)})
+    assert rows["found - target"].flatten().tolist() == [0.25, 0.5, 0.75]
