@@ -344,3 +344,9 @@ def test_what_is_too_bright_differs_towards_white(monkeypatch):
     target = torch.full((1, 1, 1, 3), 0.5)
     pictures.inversions(target, {"found": torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)})
     assert rows["found - target"].flatten().tolist() == [0.25, 0.5, 0.75]
+
+
+def test_labels_that_are_left_out_move_no_others():
+    # Ten cells of ten pixels, of which every third has room for its label.
+    places = list(pictures.canvas._spread([f"{k}" for k in range(10)], 100, 25))
+    assert places == [(5, "0"), (35, "3"), (65, "6"), (95, "9")]
