@@ -350,3 +350,18 @@ def test_labels_that_are_left_out_move_no_others():
     # Ten cells of ten pixels, of which every third has room for its label.
     places = list(pictures.canvas._spread([f"{k}" for k in range(10)], 100, 25))
     assert places == [(5, "0"), (35, "3"), (65, "6"), (95, "9")]
+
+
+def test_a_class_is_named_among_its_own_points_though_others_are_absent(monkeypatch):
+    figures = []
+    monkeypatch.setattr(pictures.plane, "rasterise", figures.append)
+    labels = torch.tensor([3, 1] * 20)
+    places = torch.tensor([[0.0, 0], [0, -1], [0, 0], [30, 3]])
+    pictures.scatter(places[labels], labels, ["a", "b", "c", "d"])
+    (axes,) = figures[0].axes
+    said = {text.get_text(): text.get_position() for text in axes.texts}
+    assert said == {"b": (0, -1), "d": (30, 3)}
+    assert axes.get_legend_handles_labels()[1] == ["b", "d"]
+    points, *keys = axes.collections
+    colours = points.get_facecolors()
+    assert [key.get_facecolors()[0].tolist() for key in keys] == colours[[1, 0]].tolist()
