@@ -112,6 +112,18 @@ def test_contours_hold_their_shares_of_the_prior(figures):
     assert radii == pytest.approx(expected, rel=0.03)
 
 
+def test_contours_lie_along_the_axes_of_the_prior(figures):
+    # Along the first axis it is ten times as wide as along the second.
+    torch.manual_seed(0)
+    scale = torch.tensor([5.0, 0.5])
+    normal = torch.distributions.Normal(0.0, scale)
+    draws = torch.randn(2000, 2) * scale
+    pictures.beside_prior(draws[:50], draws, log_density=lambda z: normal.log_prob(z).sum(1))
+    rings = figures[0].axes[0].collections[1]
+    width, height = np.ptp(np.concatenate([path.vertices for path in rings.get_paths()]), 0)
+    assert width > 5 * height
+
+
 def test_a_model_without_a_posterior_is_refused():
     with pytest.raises(LabError, match="Autoencoder cannot"):
         DRAWINGS["beside_prior"].check(Autoencoder(SHAPE), "this")
