@@ -1,6 +1,7 @@
 """PCA, k-means and a Gaussian mixture: their mathematics, and what only they refuse."""
 
 import math
+import sys
 import warnings
 from copy import deepcopy
 
@@ -268,6 +269,16 @@ def test_a_tile_stands_for_each_cluster(count):
     assert picture.shape[0] == 3
     with pytest.raises(LabError, match="captions"):
         pictures.clusters(torch.rand(count, *SHAPE), ["one"] * (count + 1))
+
+
+def test_each_cluster_has_its_own_caption_in_every_row(monkeypatch):
+    drawing, said = sys.modules["vae_lab.pictures.clusters"], []
+    write = drawing.captioned
+    monkeypatch.setattr(
+        drawing, "captioned", lambda *a, **k: said.extend(k.get("columns", [])) or write(*a, **k)
+    )
+    pictures.clusters(torch.rand(13, *SHAPE), [f"{k}" for k in range(13)])
+    assert said == [*(f"{k}" for k in range(13)), *[""] * 7]
 
 
 @pytest.mark.parametrize("wrong", [torch.empty(0), torch.tensor([math.nan]), torch.zeros(2, 2)])
