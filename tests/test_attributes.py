@@ -70,6 +70,8 @@ def test_walks_keep_an_images_code_and_its_other_attributes(model, batch, drawn)
     assert torch.allclose(first[..., 0, 3, 4], torch.linspace(0.02, 0.98, 9).expand(3, -1))
     assert torch.allclose(second[..., 0, 3, 4], batch.y[:3, :1].expand(-1, 9))
     assert torch.equal(drawn[0][0], batch.x[:3])
+    ends = [(args[2][0], args[2][-1]) for args in drawn]
+    assert ends == [("0.02", "0.98"), ("-4.8", "4.8")]
 
 
 def test_a_rare_attribute_goes_from_absent_to_there():
