@@ -1,5 +1,6 @@
 """Folders of image files as cameras, scanners and other programs leave them."""
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -108,6 +109,17 @@ def test_the_cache_of_scaled_images_does_not_hide_that_sizes_differ(tmp_path):
     for _ in range(2):
         with pytest.raises(LabError, match="Set resize"):
             [ImageFolder(str(tmp_path)).split(name) for name in splits]
+
+
+def test_a_file_of_the_same_size_that_has_changed_since_is_read_again(tmp_path):
+    fill(tmp_path, size=(1, 1))
+    before = levels(ImageFolder(str(tmp_path)), "train")
+    for path in tmp_path.glob("*.png"):
+        held = path.stat()
+        Image.new("L", (1, 1), 200).save(path)
+        assert path.stat().st_size == held.st_size
+        os.utime(path, ns=(held.st_atime_ns, held.st_mtime_ns + 10**9))
+    assert levels(ImageFolder(str(tmp_path)), "train") == [200] * len(before)
 
 
 def test_the_protocol_tells_images_apart(tmp_path, monkeypatch):
