@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import FIT
 from PIL import Image
 
 from vae_lab.cli import main
-from vae_lab.runs import Run
+from vae_lab.runs import Run, load_data, load_model
 
 
 def test_a_run_folder_holds_all_there_is_to_know(trained):
@@ -92,6 +93,11 @@ def test_codes_go_to_a_file(lab, run):
         with np.load("codes.npz") as file:
             assert file["codes"].shape == (n, 3)
             assert file["labels"].shape == (n,)
+    assert "7 codes" in lab("encode", run, "--limit=7")
+    images = load_data(run).images("val", 7)
+    with np.load("codes.npz") as file, torch.inference_mode():
+        assert file["labels"].tolist() == images.y.tolist()
+        np.testing.assert_allclose(file["codes"], load_model(run).encode(images.x), 1e-5, 1e-6)
 
 
 def test_runs_are_evaluated_and_compared(lab, run):
