@@ -8,7 +8,7 @@ import torch
 from lightning import Trainer, seed_everything
 from PIL import Image
 
-from vae_lab import judges
+from vae_lab import judges, pictures
 from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
@@ -195,6 +195,20 @@ def test_strokes_of_a_run_are_moved(lab, run):
     assert report["protocol"]["trained_on"] == 64
     assert "outer thirds of 64 training images" in report["protocol"]["attribute"]
     assert {"moved_up_2", "moved_down_1", "moved_up_0"} <= report["metrics"].keys()
+
+
+def test_a_column_is_called_by_how_far_its_codes_were_moved(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "transfer", lambda *args: drawn.append(args))
+    monkeypatch.setattr(module, "save", lambda *_: None)
+    shown, vector = images([0.3, 0.6]), torch.zeros(64)
+    vector[0] = 0.1
+    module._draw(Pixels(), shown, vector, torch.tensor([-2.0, 0.0, 2.0]), "lit", "")
+    ((left, moved, captions, _),) = drawn
+    assert torch.equal(left, shown.x)
+    assert captions == ["-2", "0", "2"]
+    expected = torch.tensor([0.1, 0.3, 0.5, 0.4, 0.6, 0.8])
+    torch.testing.assert_close(moved[:, 0, 0, 0], expected)
 
 
 def test_what_cannot_be_moved_is_refused(run, monkeypatch):
