@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vae_lab import judges
+from vae_lab import judges, pictures, runs
 from vae_lab.data import Digits, FashionMNIST, ImageFolder
 from vae_lab.errors import LabError
 from vae_lab.files import digest
+from vae_lab.models import VAE
 from vae_lab.runs import Run
 from vae_lab.verbs.comparing.comparison import Comparison, direction
 from vae_lab.verbs.evaluating import evaluate as module
@@ -273,6 +274,17 @@ def test_neighbours_are_drawn_of_a_run(lab, run):
     assert Path("again.png").read_bytes() == first
     lab("neighbours", run, "--n=3", "--seed=1")
     assert Path("neighbours.png").read_bytes() != first
+
+
+def test_neighbours_are_looked_for_among_the_grey_images(run, monkeypatch):
+    # Samples are means: of images drawn black and white none is like them.
+    known = Digits().images("train").x
+    monkeypatch.setattr(VAE, "sample", lambda self, n, y=None: known[:n])
+    monkeypatch.setattr(runs, "load_data", lambda run: Digits(binarize="static"))
+    found = []
+    monkeypatch.setattr(pictures, "neighbours", lambda *a: found.extend(a) or torch.zeros(3, 2, 2))
+    neighbours(str(run), n=4)
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize(
