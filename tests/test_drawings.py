@@ -233,3 +233,15 @@ def test_the_title_of_codes_says_how_a_line_does_on_those_it_has_not_seen(monkey
     DRAWINGS["scatter"].draw(model, batch, "tsne", name="run")
     assert said[0]["title"].endswith("linear probe 0.000 on 20 codes, learned from 20 others")
     assert said[0]["method"] == "tsne"
+
+
+def test_what_is_known_stands_over_the_image_and_its_draws(monkeypatch):
+    said = {}
+    monkeypatch.setattr(
+        pictures.conditional, "captioned", lambda x, _, rows: said.update(rows=rows)
+    )
+    monkeypatch.setattr(pictures.conditional, "grid", lambda x, n: said.update(x=x, n=n))
+    known, truth, draws = torch.zeros(3, *SHAPE), torch.ones(3, *SHAPE), torch.ones(2, 3, *SHAPE)
+    pictures.completions(known, truth, draws * torch.tensor([2.0, 3.0]).view(2, 1, 1, 1, 1))
+    assert said["rows"] == ["known", "truth", "draw 1", "draw 2"]
+    assert said["x"].mean((1, 2, 3)).view(-1, said["n"])[:, 0].tolist() == [0, 1, 2, 3]
