@@ -160,3 +160,12 @@ def test_runs_are_traversed_side_by_side_under_their_names(plain, here, monkeypa
         widths.append(Image.open("traverse.png").width)
     assert said == list(models)
     assert widths[2] >= widths[0] + widths[1]
+
+
+def test_another_seed_walks_between_other_codes(plain, monkeypatch):
+    ends = []
+    monkeypatch.setattr(pictures, "interpolation", lambda *args: ends.append(args[1]))
+    for seed in (0, 0, 1):
+        DRAWINGS["walks"].draw(plain, None, seed=seed)
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
