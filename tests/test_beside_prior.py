@@ -77,6 +77,18 @@ def test_a_prior_given_attributes_is_called_so(figures):
     assert "draws of the prior p(z|y)" in figures[0].axes[0].get_title()
 
 
+def test_draws_of_a_moved_prior_have_the_colour_of_the_class_they_were_given(monkeypatch):
+    model = CVAE(SHAPE, latent_dim=2, conditional_prior=True).eval()
+    model.place.weight.data[0] = 100 * torch.arange(10)  # each class has a place of its own
+    seen = []
+    monkeypatch.setattr(pictures, "beside_prior", lambda *args: seen.extend(args))
+    with torch.inference_mode():
+        DRAWINGS["beside_prior"].draw(model, images())
+    _, draws, labels, conditions, *_ = seen
+    assert torch.equal((draws[:, 0] / 100).round().long(), conditions)
+    assert torch.equal(labels, images().y)
+
+
 def test_draws_without_a_class_have_no_class_s_colour(figures):
     DRAWINGS["beside_prior"].draw(VAE(SHAPE, latent_dim=2).eval(), images())
     prior, codes = (axes.collections[0].get_facecolor()[:, :3] for axes in figures[0].axes)
