@@ -47,6 +47,15 @@ def test_a_grid_is_run_once_each_by_several_workers(write, capsys):
     assert len(runs.find_all("runs/s")) == 6
 
 
+def test_the_best_is_the_highest_where_that_is_the_goal(write, capsys):
+    highest = {"name": "val/loss", "goal": "maximize"}
+    sweep(write(metric=highest, parameters={"x": {"values": [2.5, 1.0]}}))
+    said = capsys.readouterr().out
+    assert [t.value for t in study().trials] == [1.25, 5]  # where their curves begin
+    assert "best      trial 1, 5: " in said
+    assert re.findall(r"^ +(\d) +done", said, re.MULTILINE) == ["1", "0"]
+
+
 def test_a_terminal_shows_a_live_table(write, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
