@@ -6,9 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from vae_lab import pictures, runs
+from vae_lab.data import Digits
 from vae_lab.files import digest
+from vae_lab.verbs.gallery import gallery
 
 
 def measured(run, sha256=None, judge="Classifier 0123, 100 samples", **values):
@@ -31,11 +35,12 @@ def two(run):
 def test_rows_are_of_the_runs_and_numbers_of_their_evaluation(lab, two):
     measured(two[0], frechet_distance=3.0, squared_error=9.0, judge_feature_error=2.0)
     measured(two[1], frechet_distance=5.0, squared_error=7.0, judge_feature_error=2.0)
+    Path(two[0], "run.json").write_text('{"seconds": 90}')
     out = lab("gallery", *two, "runs/Autoencoder", "--n=4")
     page = Path("gallery.md").read_text()
     header, _, first, second, third = page.splitlines()[:5]
     assert header == "| model | run | Fréchet distance | pixel error | feature error | training |"
-    assert re.fullmatch(r"\| VAE \| VAE/version_0 \| \*\*3\*\* \| 9 \| 2 \| [\d.]+ min \|", first)
+    assert re.fullmatch(r"\| VAE \| VAE/version_0 \| \*\*3\*\* \| 9 \| 2 \| 1.5 min \|", first)
     assert second.startswith("| VAE | other/version_0 | 5 | **7** | 2 | ")
     assert third.startswith("| Autoencoder | Autoencoder/version_0 |  |  |  | ")
     assert "Not measured alike" not in page
@@ -83,6 +88,17 @@ def test_the_seed_decides_on_the_samples(lab, run):
         return Path("gallery.png").read_bytes()
 
     assert drawn() == drawn() != drawn("--seed=1")
+
+
+def test_grey_images_stand_over_what_is_restored_of_them(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(runs, "load_data", lambda run: Digits(binarize="static"))
+    monkeypatch.setattr(pictures, "gallery", lambda *a: drawn.extend(a) or torch.zeros(3, 2, 2))
+    gallery([str(run)], n=3)
+    x, restored, _ = drawn
+    images = Digits().images("val", 3)
+    assert torch.equal(x, images.x)
+    torch.testing.assert_close(restored["VAE"], runs.load_model(run)(images.x))
 
 
 def test_what_cannot_stand_side_by_side_is_refused(lab, two, capfd, monkeypatch):
