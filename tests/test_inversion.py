@@ -8,6 +8,7 @@ import torch
 from conftest import FIT
 from PIL import Image
 
+from vae_lab import pictures, runs
 from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
@@ -16,6 +17,7 @@ from vae_lab.models import CVAE, GAN, PCA, VAE, Autoencoder, InfoGAN, KMeans
 from vae_lab.nets import ConvGenerator, MLPCritic, MLPDecoder, MLPEncoder, MLPGenerator
 from vae_lab.posteriors import GumbelSoftmax
 from vae_lab.priors import Uniform
+from vae_lab.verbs.invert import invert as invert_runs
 
 SHAPE = (1, 8, 8)
 NETS = {
@@ -223,6 +225,19 @@ def test_runs_of_other_images_are_not_set_side_by_side(lab, run, capfd):
         with pytest.raises(SystemExit):
             lab("invert", *words, "--data=2")
         assert why in capfd.readouterr().err
+
+
+def test_several_runs_are_given_grey_images(run, monkeypatch):
+    targets = []
+    monkeypatch.setattr(runs, "load_data", lambda run: Digits(binarize="static"))
+    monkeypatch.setattr(
+        pictures, "inversions", lambda x, made: targets.append(x) or torch.zeros(3, 9, 9)
+    )
+    both = [str(run / f"checkpoints/{name}.ckpt") for name in ("best", "last")]
+    invert_runs(both, data=2, steps=1, restarts=1)
+    for x in targets:
+        assert torch.equal(x, Digits().images("val", 2).x)
+    assert len(targets) == 2
 
 
 def test_files_are_inverted(lab, run):
