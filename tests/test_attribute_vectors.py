@@ -211,6 +211,14 @@ def test_a_column_is_called_by_how_far_its_codes_were_moved(monkeypatch):
     torch.testing.assert_close(moved[:, 0, 0, 0], expected)
 
 
+def test_images_that_are_moved_are_grey(run, monkeypatch):
+    shown = []
+    monkeypatch.setattr(module, "load_data", lambda run: Digits(binarize="static"))
+    monkeypatch.setattr(module, "_draw", lambda model, batch, *_: shown.append(batch.x))
+    module.attribute(str(run), limit=100, n=3)
+    assert torch.equal(shown[0], Digits().images("val", 3).x)
+
+
 def test_what_cannot_be_moved_is_refused(run, monkeypatch):
     for options, why in (
         ({"attribute": "smile"}, "no attribute 'smile'; strokes have .* no others"),
