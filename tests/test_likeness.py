@@ -2,16 +2,21 @@
 
 import math
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
 
 from vae_lab import runs
 from vae_lab.callbacks import Likeness
+from vae_lab.data import Digits
 from vae_lab.errors import LabError
+from vae_lab.models import VAE
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
@@ -121,6 +126,22 @@ def test_a_number_of_another_judge_is_not_taken_over():
     first._found = 3.0
     second.load_state_dict(first.state_dict())
     assert second.state_dict()["found"] == math.inf
+
+
+def test_samples_are_compared_with_grey_images(monkeypatch):
+    class Judge(nn.Module):
+        latent_dim = 8
+
+        def encode(self, x, y=None):
+            return x.flatten(1)[:, 20:28]
+
+    module = sys.modules["vae_lab.callbacks.likeness"]
+    monkeypatch.setattr(module, "load_judge", lambda *_: (Judge(), "one", ""))
+    data, strategy = Digits(binarize="static"), SimpleNamespace(root_device="cpu")
+    callback = Likeness("judge")
+    trainer = SimpleNamespace(datamodule=data, strategy=strategy)
+    callback.setup(trainer, VAE((1, 8, 8), 4), "validate")
+    torch.testing.assert_close(callback._real, Judge().encode(Digits().images("val").x))
 
 
 def test_a_sweep_by_it_keeps_the_weights_that_a_trial_is_known_by():
