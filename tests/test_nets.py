@@ -12,15 +12,18 @@ from torch import nn
 
 from vae_lab.errors import LabError
 from vae_lab.nets import (
+    ConvCritic,
     ConvDecoder,
     ConvEncoder,
     Decoder,
     Encoder,
     MLPDecoder,
     MLPEncoder,
+    MLPGenerator,
     ResidualDecoder,
     ResidualEncoder,
     TiedDecoder,
+    normalises,
 )
 from vae_lab.nets.residual import Residual
 
@@ -229,3 +232,17 @@ def test_what_an_activation_learns_is_not_drawn_anew():
         part for part in MLPEncoder((1, 4, 4), 3, (5,), "PReLU") if isinstance(part, nn.PReLU)
     ]
     assert [slope.weight.item() for slope in slopes] == [0.25]
+
+
+def test_adversarial_nets_are_normalised_where_they_say_and_begin_small():
+    # A penalty on the slope at each image allows of no normalisation in any layer.
+    assert not normalises(ConvCritic((1, 8, 8), 1, linear=(5,), batch_norm=False))
+    generator = MLPGenerator(100, (1, 28, 28), (300, 200))
+    assert [isinstance(part, nn.BatchNorm1d) for part in list(generator)[:5]] == [
+        *[False] * 3,
+        True,
+        False,
+    ]
+    for part in generator:
+        if isinstance(part, nn.Linear):
+            assert part.weight.std().item() == pytest.approx(0.02, rel=0.1)
