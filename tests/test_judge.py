@@ -276,6 +276,17 @@ def test_neighbours_are_drawn_of_a_run(lab, run):
     assert Path("neighbours.png").read_bytes() != first
 
 
+def test_an_error_that_was_measured_on_other_weights_is_not_told(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/best.ckpt").touch()
+    protocol, metrics = {"test": {"checkpoint_sha256": "0123"}}, {"test/error": {"value": 0.05}}
+    report = json.dumps({"protocol": protocol, "metrics": metrics})
+    (tmp_path / "metrics.json").write_text(report)
+    told = [judges._error(str(tmp_path), known) for known in ("0123", "4567")]
+    assert told[0] == ", whose test error is 0.0500 by its metrics.json"
+    assert told[1] == ", whose test error was not measured"
+
+
 def test_neighbours_are_looked_for_among_the_grey_images(run, monkeypatch):
     # Samples are means: of images drawn black and white none is like them.
     known = Digits().images("train").x
