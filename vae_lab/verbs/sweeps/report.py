@@ -178,13 +178,16 @@ def _say_best(queue: "Trials", page: Path) -> None:
 def _page(study: "Study") -> str:
     """Draw the numbers trial by trial and against the parameters, on a page without network."""
     from optuna import visualization as plots
+    from optuna.trial import TrialState
 
     plotted: list[Callable[..., Any]] = [
         plots.plot_optimization_history,
         plots.plot_slice,
         plots.plot_parallel_coordinate,
     ]
-    if len({trial.value for trial in study.trials} - {None}) > 1:
+    # Those that were given up have a value too, of which Optuna takes no account.
+    whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len({trial.value for trial in whole}) > 1:
         plotted.append(plots.plot_param_importances)
     name = study.user_attrs["sweep"]["metric"]
     charts = [plot(study, target_name=name) for plot in plotted]
