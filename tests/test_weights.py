@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import conftest
 import pytest
 import torch
 from going_on import last, same
@@ -12,19 +13,7 @@ from vae_lab import runs
 from vae_lab.files import digest
 from vae_lab.verbs.results.records import _settings
 
-FIT = [
-    "fit",
-    "--data=Digits",
-    "--data.limit=64",
-    "--data.val_size=100",
-    "--data.batch_size=32",
-    "--model=VAE",
-    "--model.latent_dim=3",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
-    "--pictures.kinds=[]",
-    "--weights=runs/VAE",
-]
+FIT = [*conftest.FIT, "--model.latent_dim=3", "--pictures.kinds=[]", "--weights=runs/VAE"]
 
 
 def weights(path):
@@ -69,6 +58,16 @@ def test_weights_that_do_not_fit_or_are_nowhere_are_refused(run, lab, capfd, wor
     assert says in error
     assert "Traceback" not in error
     assert not Path("runs/run").exists()
+
+
+def test_a_run_that_goes_on_takes_no_other_weights(run, lab, capfd):
+    plain = FIT[:-1]
+    lab(*plain, "--trainer.max_epochs=1")
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert stop.value.code == 2
+    said = "--ckpt_path goes on with its own weights: leave out --weights."
+    assert said in capfd.readouterr().err
 
 
 def test_a_record_names_the_weights_without_the_machines_folders(run, lab):
