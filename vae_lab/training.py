@@ -114,6 +114,8 @@ class LabCLI(LightningCLI):
         config.ckpt_path = self.checkpoint and str(self.checkpoint)
         if verb != "fit":
             self.save_config_callback = None
+        elif self.checkpoint and config.weights and not _begun(self.checkpoint).get("weights"):
+            raise LabError("--ckpt_path goes on with its own weights: leave out --weights.")
 
     def instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -257,7 +259,7 @@ def _settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None
             place[key] = str(source)
         yield source
         return
-    begun = runs.Run(folder_of(checkpoint)).config
+    begun = _begun(checkpoint)
     config.weights = begun.get("weights")
     noted = {key: arguments[key] for key in keys} | begun.get("model", {}).get("init_args", {})
     for key in keys:
@@ -266,6 +268,11 @@ def _settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None
     for key in keys:
         began = noted[key]
         arguments[key] = dict_to_namespace(began) if isinstance(began, dict) else began
+
+
+def _begun(checkpoint: Path) -> dict[str, Any]:
+    """Return the settings that the run of a checkpoint began with."""
+    return runs.Run(folder_of(checkpoint)).config
 
 
 @rank_zero_only
