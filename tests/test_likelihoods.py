@@ -59,6 +59,14 @@ def test_shapes(make, lead, channels):
 
 
 @every_likelihood
+def test_output_of_another_shape_is_refused_not_spread_over_the_images(make):
+    likelihood = make()
+    lost_channel = output_for(likelihood, 1, size=(3, 4, 5))[0]
+    with pytest.raises(LabError, match=r"put out .*4 x 5, where a .* needs 3 x"):
+        likelihood.log_prob(lost_channel, torch.rand(3, 1, 4, 5))
+
+
+@every_likelihood
 def test_leading_samples_are_scored_one_by_one(make):
     likelihood = make()
     output, x = output_for(likelihood, 6, 3), torch.rand(3, 1, 4, 5)

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from vae_lab.errors import LabError
+
 __all__ = ["Likelihood"]
 
 
@@ -32,7 +34,25 @@ class Likelihood(nn.Module, ABC):
 
         Returns:
             Shape (..., B).
+
+        Raises:
+            LabError: If the output has another shape, see `check`.
         """
+
+    def check(self, output: Tensor, x: Tensor) -> None:
+        """Refuse what a decoder put out for other images: spread over these, it would be wrong.
+
+        Raises:
+            LabError: If `output` is not of shape (..., B, outputs(C), H, W).
+        """
+        batch, channels, *sides = x.shape
+        wanted = (batch, self.outputs(channels), *sides)
+        if output.shape[-4:] != wanted:
+            put, asked = (" x ".join(map(str, shape)) for shape in (output.shape[-4:], wanted))
+            raise LabError(
+                f"The decoder put out {put}, where a {type(self).__name__} of these images needs "
+                f"{asked}."
+            )
 
     @abstractmethod
     def mean(self, output: Tensor) -> Tensor:

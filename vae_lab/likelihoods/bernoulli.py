@@ -24,6 +24,7 @@ class Bernoulli(Likelihood):
     binary = True
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        self.check(output, x)
         logits = at_least_single(output)
         log_prob: Tensor = _BernoulliLogProb.apply(logits, x.to(logits.dtype))
         return log_prob

@@ -58,6 +58,7 @@ class DiscretizedLogisticMixture(Likelihood):
         return self.components * (channels + 1) * (channels + 2) // 2
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        self.check(output, x)
         mixture = self._mixture(output)
         levels = ((LEVELS - 1) * x.to(mixture.centres.dtype)).round()
         colours = (2 * HALF * levels - 1).unsqueeze(-3).unbind(-4)

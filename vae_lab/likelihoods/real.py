@@ -69,6 +69,7 @@ class Gaussian(_LocationScale):
     """
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        self.check(output, x)
         mean, scale = self._split(output)
         log_prob = -0.5 * ((x - mean) / scale).square() - scale.log()
         return (log_prob - 0.5 * math.log(2 * math.pi)).flatten(-3).sum(-1)
@@ -97,6 +98,7 @@ class Laplace(_LocationScale):
     """
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        self.check(output, x)
         mean, scale = self._split(output)
         return -((x - mean).abs() / scale + (2 * scale).log()).flatten(-3).sum(-1)
 
