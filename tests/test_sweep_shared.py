@@ -109,6 +109,13 @@ def test_two_processes_share_one_queue(write, kind):
     assert threads == {"1"}
 
 
+def test_a_trial_has_as_many_threads_as_its_user_wants(write, monkeypatch):
+    path = write()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    sweep(path, trials=1)
+    assert Path("runs/s/trial_0/version_0/threads").read_text() == "3"
+
+
 def test_random_processes_draw_each_trial_once(write):
     write(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
     assert codes(begin(wanted=6), begin(wanted=6)) == [0, 0]
@@ -158,6 +165,16 @@ def test_another_machine_is_believed_for_a_while(write, monkeypatch, seconds, al
     queue.fill(1)
     states = ["RUNNING"] if alive else ["FAIL", "WAITING"]
     assert [trial.state.name for trial in found("s.journal")] == states
+
+
+def test_a_trial_that_is_run_again_takes_no_other_ones_place(write):
+    path = write(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
+    queue = trials.Trials(sweep_file.read(path), "s.journal", Path("runs/s"))
+    queue.fill(2)
+    queue._next().set_user_attr("left", True)  # as whoever is stopped does
+    queue.fill(3)
+    states = [trial.state.name for trial in found("s.journal")]
+    assert states == ["FAIL", "WAITING", "WAITING", "WAITING"]
 
 
 def test_a_trial_that_another_machine_gave_up_is_stopped_and_not_fatal(write):
