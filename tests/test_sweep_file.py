@@ -1,5 +1,6 @@
 """What a sweep's file may say: points, draws, commands as W&B has them, and what is refused."""
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,8 @@ from sweeping import SWEEP, study, written
 from vae_lab.errors import LabError
 from vae_lab.verbs.sweeps import file as sweep_file
 from vae_lab.verbs.sweeps import trials
+from vae_lab.verbs.sweeps.space import distribution
+from vae_lab.verbs.sweeps.study import sampler
 from vae_lab.verbs.sweeps.sweep import sweep
 
 pytest.importorskip("optuna")
@@ -56,6 +59,30 @@ def test_random_and_bayes_draw_from_every_distribution(write, method):
         assert 0.0497 < p["old"] <= 1
         assert p["layers"] in ("[4, 4]", "[8]")
         assert "epochs" not in p
+
+
+@pytest.mark.parametrize(
+    ("kind", "low"), [("log_uniform_values", 1e-4), ("log_uniform", math.log(1e-4))]
+)
+def test_each_order_of_magnitude_is_drawn_as_often(kind, low):
+    import optuna
+
+    given = {"distribution": kind, "min": low, "max": 1.0 if low > 0 else 0.0}
+    space = {"x": distribution("x", given)}
+    study = optuna.create_study(sampler=sampler("random", 0))
+    drawn = [study.ask(space).params["x"] for _ in range(100)]
+    assert 30 < sum(x < 0.01 for x in drawn) < 70
+
+
+def test_bayes_draws_where_earlier_trials_were_good():
+    import optuna
+
+    study = optuna.create_study()
+    for begun in range(40):
+        study.sampler = sampler("bayes", begun)
+        trial = study.ask()
+        study.tell(trial, (trial.suggest_float("x", 0, 100) - 30) ** 2)
+    assert sum(abs(trial.params["x"] - 30) < 10 for trial in study.trials[10:]) > 12  # of 30
 
 
 def test_every_file_that_the_command_names_is_known(write):
