@@ -250,10 +250,20 @@ def test_a_sweep_s_name_is_looked_for_among_the_sweeps(name):
         sweep(name)
 
 
-def test_another_sweep_of_the_same_name_is_refused(write):
-    sweep(write(), trials=1)
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"parameters": {"x": {"value": 3.0}}},
+        {"method": "random", "run_cap": 1},
+        {"metric": {"name": "train/loss", "goal": "minimize"}},
+        {"metric": {"name": "val/loss", "goal": "maximize"}},
+        {"command": [*SWEEP["command"], "--epochs=2"]},
+    ],
+)
+def test_another_sweep_of_the_same_name_is_refused(write, other):
+    open_study(sweep_file.read(write()), "s.journal")
     with pytest.raises(LabError, match="holds trials of another"):
-        sweep(write(parameters={"x": {"value": 3.0}}))
+        sweep(write(**other), storage="s.journal")
 
 
 @pytest.mark.parametrize(
