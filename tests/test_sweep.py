@@ -98,6 +98,11 @@ def test_run_again_it_goes_on_to_what_is_wanted(write, capsys):
     assert states() == ["COMPLETE"] * 6
 
 
+def test_as_many_trials_are_run_as_asked_for_whatever_the_file_says(write):
+    sweep(write(run_cap=1), trials=2)
+    assert states() == ["COMPLETE"] * 2
+
+
 def test_what_fails_is_told_and_the_rest_goes_on(write, capsys):
     with pytest.raises(
         LabError, match=r"^1 of 2 trials failed; what they said is in runs/s/logs\.$"
