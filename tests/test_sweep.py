@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,11 @@ def test_the_best_is_the_highest_where_that_is_the_goal(write, capsys):
 def test_a_terminal_shows_a_live_table(write, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "9")  # room for one trial
     sweep(write(parameters={"x": {"values": [1.123456789, 2.0]}, "pause": {"value": 0.4}}))
     said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
     assert re.search(r"0 +running .*1\.123 ", said)
-    assert "1 running, 1 waiting" in said
+    assert "1 running, 1 waiting; 1 more" in said
     assert "2 done" in said
     assert "trial 0  done" not in said  # the line that a pipe gets
 
@@ -101,6 +103,18 @@ def test_run_again_it_goes_on_to_what_is_wanted(write, capsys):
 def test_as_many_trials_are_run_as_asked_for_whatever_the_file_says(write):
     sweep(write(run_cap=1), trials=2)
     assert states() == ["COMPLETE"] * 2
+
+
+def test_how_long_a_trial_took_is_told_in_minutes(write, capsys):
+    from optuna.distributions import FloatDistribution
+    from optuna.trial import create_trial
+
+    queue = trials.Trials(sweep_file.read(write()), "s.journal", Path("runs/s"))
+    trial = create_trial(value=0.5, params={"x": 1}, distributions={"x": FloatDistribution(0, 2)})
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=90)
+    queue.study.add_trial(trial)
+    summarise(queue)
+    assert re.search(r"^ +0 +done +0\.5 +1 +1\.5 *$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_what_fails_is_told_and_the_rest_goes_on(write, capsys):
@@ -178,7 +192,7 @@ def test_one_trial_of_eta_goes_on(write):
         assert trial.should_prune() is hopeless
 
 
-def test_trials_of_a_process_that_died_are_run_again(write, here):
+def test_trials_of_a_process_that_died_are_run_again(write, here, capsys):
     path = write(parameters={"x": {"values": [2.0, 3.0]}, "pause": {"value": 5}})
     words = [sys.executable, "-m", "vae_lab", "sweep", path, "--workers=2"]
     process = subprocess.Popen(words)
@@ -192,6 +206,7 @@ def test_trials_of_a_process_that_died_are_run_again(write, here):
     Path("trainer.py").write_text(text.replace("time.sleep", "str"))
     sweep(path)
     assert states() == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert "2 done, 2 killed" in capsys.readouterr().out
     assert [t.params["x"] for t in study().trials] == [2.0, 3.0, 2.0, 3.0]
     wait_for(lambda: not any(map(lives, orphans)))
     sweep(path)
