@@ -24,7 +24,7 @@ def two(here):
             f"model: {{class_path: vae_lab.models.VAE, init_args: {{latent_dim: {size}, lr: 1}}}}\n"
             "data: {class_path: vae_lab.data.Digits, init_args: {limit: 9}}\n"
         )
-        (folder / "metrics.csv").write_text("step,images,train/loss,val/loss\n1,10,3,2\n")
+        (folder / "metrics.csv").write_text("step,images,train/loss,val/kl,val/loss\n1,10,3,1,2\n")
     return runs.find_all("runs")
 
 
@@ -46,7 +46,7 @@ def panels(view, name):
 def test_it_shows_what_the_runs_have(two):
     view = workspace(two, "me", "vae_lab")
     charts = panels(view, "Curves")
-    assert [chart["metrics"] for chart in charts] == [["val/loss"], ["train/loss"]]
+    assert [chart["metrics"] for chart in charts] == [["val/kl"], ["val/loss"], ["train/loss"]]
     assert {chart["xAxis"] for chart in charts} == {"images"}
     kinds = [grid["mediaKeys"] for grid in panels(view, "Pictures")]
     assert kinds == [["pictures/manifold"], ["pictures/samples"]]
@@ -54,6 +54,12 @@ def test_it_shows_what_the_runs_have(two):
     accessors = [column["accessor"] for column in parallel["columns"]]
     assert accessors == ["config:model.value.latent_dim", "summary:val/loss"]
     assert "val/loss" in str(importance)
+
+
+def test_curves_go_by_step_where_a_run_counted_no_images(two):
+    (two[0].path / "metrics.csv").write_text("step,val/loss\n1,2\n")
+    charts = panels(workspace(runs.find_all("runs"), "me", "vae_lab"), "Curves")
+    assert {chart["xAxis"] for chart in charts} == {"trainer/global_step"}
 
 
 def test_it_shows_these_runs_alone_by_the_names_that_wandb_gives_them(two):
@@ -70,9 +76,9 @@ def test_with_a_key_it_is_saved(two, nobody, monkeypatch, capsys):
     saved = []
     monkeypatch.setattr(Workspace, "save", lambda view: saved.append(view) or view)
     monkeypatch.setattr(Workspace, "url", "https://wandb.ai/me/vae_lab?nw=1")
-    dashboard(wandb=True, entity="me")
+    dashboard(wandb=True, entity="me", project="mine")
     assert capsys.readouterr().out == "https://wandb.ai/me/vae_lab?nw=1\n"
-    assert [(view.entity, view.project) for view in saved] == [("me", "vae_lab")]
+    assert [(view.entity, view.project) for view in saved] == [("me", "mine")]
 
 
 def test_whatever_fails_online_is_a_sentence(two, nobody, monkeypatch):
