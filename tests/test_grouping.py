@@ -173,6 +173,31 @@ def test_a_run_that_repeats_another_one_is_no_second_draw(tmp_path):
     assert column.values == pytest.approx([0.15])
 
 
+@pytest.mark.parametrize(
+    ("started", "scored", "stays"),
+    [(("2026-02", "2026-01"), (), 0.3), (("", ""), (0,), 0.3)],
+)
+def test_of_runs_that_repeat_each_other_the_newest_stays_or_one_that_was_evaluated(
+    tmp_path, started, scored, stays
+):
+    for version, (begun, error) in enumerate(zip(started, (0.3, 0.1), strict=True)):
+        scores = {"test/error": error} if version in scored else None
+        path = tmp_path / "twice" / f"version_{version}"
+        make_run(path, "Classifier", {"val/error": [0.5, error]}, scores)
+        (path / "run.json").write_text(json.dumps({"started": begun}))
+    groups = Groups(Comparison(find_all(tmp_path / "twice")), ["seed_everything"])
+    column = next(c for c in groups.columns if c.key == "val/error (last)")
+    assert column.values == (stays,)
+
+
+def test_where_runs_were_evaluated_tells_none_apart(draws):
+    folder, _ = draws
+    tools = ("checkpoint", "commit", "torch", "device", "threads", "seconds")
+    for k, path in enumerate(folder.glob("*/metrics.json")):
+        edit(path, lambda report, k=k: report["protocol"]["test"].update(dict.fromkeys(tools, k)))
+    assert Groups(Comparison(find_all(folder)), OVER).settings["runs"] == ["4", "4"]
+
+
 def test_a_run_that_was_stopped_is_not_averaged_with_whole_ones(draws):
     folder, numbers = draws
     for seed in range(4):
