@@ -44,6 +44,8 @@ def test_page_holds_settings_scores_curves_and_pictures(three, capsys):
     assert data_of(page)["axis"] == "images seen"
     assert data_of(page)["charts"]["val/elbo"][1] == []  # the autoencoder
     assert data_of(page)["charts"]["train/loss"][0] == [[1280, 9], [2560, 8], [3840, 7]]
+    elbos = {"values": [-98.25, None, -100.5], "better": 1}
+    assert data_of(page)["metrics"]["test/elbo"] == elbos
     assert [p.name for p in three.iterdir() if p.name.startswith(".")] == []
 
 
