@@ -1,6 +1,7 @@
 """`lab compare` shows no evaluation of weights that a checkpoint no longer holds."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import find_all
 from vae_lab.verbs.comparing.compare import compare
-from vae_lab.verbs.comparing.comparison import Comparison
+from vae_lab.verbs.comparing.comparison import Column, Comparison
 from vae_lab.verbs.evaluating.evaluate import evaluate
 
 __all__ = ["three"]  # a fixture
@@ -63,16 +64,17 @@ def test_another_split_keeps_the_numbers_that_are_of_the_weights(three, capsys):
     assert "-100.5" not in out
 
 
-@pytest.mark.parametrize(("other", "best"), [("8-bit values", None), ("real numbers", -90.0)])
-def test_densities_are_not_ranked_with_probabilities(three, other, best):
+@pytest.mark.parametrize("key", ["elbo", "nll", "mc_nll", "ais_nll", "log_density"])
+@pytest.mark.parametrize(("other", "ranked"), [("8-bit values", False), ("real numbers", True)])
+def test_densities_are_not_ranked_with_probabilities(three, other, ranked, key):
     for version, kind in enumerate(("real numbers", other)):
         path = three / f"vae/version_{version}/metrics.json"
         report = json.loads(path.read_text())
         report["protocol"]["test"]["likelihood"] = f"p(x) of {kind}"
-        report["metrics"]["test/elbo"] = {"value": -91.0 + version}
+        report["metrics"][f"test/{key}"] = {"value": -91.0 + version}
         path.write_text(json.dumps(report))
     columns = {c.key: c for c in Comparison(find_all(three / "vae")).columns}
-    assert columns["test/elbo"].best == best
+    assert columns[f"test/{key}"].ranks is ranked
 
 
 @pytest.mark.parametrize(
@@ -174,3 +176,32 @@ def test_nor_have_curves_of_them(three, key):
     better.config["data"]["init_args"][key] = "other"
     columns = {c.key: c for c in Comparison([*runs, better]).columns}
     assert columns["val/elbo (best)"].best is None
+
+
+def test_the_best_number_of_each_score_is_bold(three, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    compare([str(three)])
+    bold = re.findall(r"\x1b\[1m *(-?[\d.]+) *\x1b", capsys.readouterr().out)
+    assert bold == ["0.9500", "-98.25"]
+
+
+def test_the_best_runs_stay_sorted_by_what_chose_them(three, capsys):
+    measured(three, 0, "knn_accuracy", 0.97, "by neighbours")
+    compare([str(three)], best=2)  # both have an ELBO, by which the other one is better
+    said = capsys.readouterr().out
+    assert re.findall(r"vae/version_\d", said) == ["vae/version_0", "vae/version_1"]
+    assert "Sorted by test/knn_accuracy." in said
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((0.00123, None), ("0.00123", "")),
+        ((-98.25, 100.5), ("-98.25", "100.50")),
+        ((12345.5, 3.0), ("12346", "3")),
+        ((12.0, 3.0), ("12", "3")),
+    ],
+)
+def test_a_column_has_five_digits_or_so(values, texts):
+    assert Column("a", values, 0).texts == texts
