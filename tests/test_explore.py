@@ -139,6 +139,7 @@ def test_the_scripts_hold_runtime_and_decoder(lab, trained, registry, tmp_path):
     np.testing.assert_allclose(session.run(None, {"z": z.numpy()})[0], wanted, atol=1e-5)
     page = about(out)
     assert (page["size"], page["shape"], page["plane"]) == (3, [1, 8, 8], None)
+    assert page["title"] == "VAE of Digits, 3 dimensions"
     assert sorted(control["at"] for control in page["controls"]) == [0, 1, 2]
 
 
@@ -160,6 +161,11 @@ def test_without_the_runtime_the_plane_is_decoded_beforehand(plane, offline, tmp
             wanted = (model.decode(torch.tensor([[x, y]]))[0, 0] * 255).round().numpy()
         found = sheet[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
         np.testing.assert_allclose(found, wanted, atol=1)
+
+
+def test_codes_are_shown_of_the_split_that_is_asked_for(plane, offline, tmp_path):
+    explore(str(plane), split="test", output=str(tmp_path / "out"))
+    assert len(about(tmp_path / "out")["plane"]["points"]) == 297
 
 
 def test_without_the_runtime_other_codes_are_refused(trained, offline, tmp_path):
@@ -221,7 +227,12 @@ def test_sliders_come_by_variance_and_not_too_many():
     assert len(page["controls"]) == 24
     assert {control["at"] for control in page["controls"][:4]} <= set(range(24, 30))
     assert {(control["low"], control["high"]) for control in page["controls"]} == {(-3, 3)}
+    assert page["hint"] == (
+        "24 dimensions of the code, a slider each, those first that vary most among images."
+    )
+    assert page["sampling"] == "new sample"
     assert [control["at"] for control in told(VAE(SHAPE, 30))["controls"]] == [*range(24)]
+    assert told(VAE(SHAPE, 3))["hint"] == "All dimensions of the code, a slider each."
 
 
 def test_a_prior_that_is_learned_says_how_far_codes_are_moved():
@@ -270,7 +281,7 @@ def test_an_infogans_codes_come_before_its_noise():
     assert [control["at"] for control in noise] == [*range(22)]
     # Noise was drawn between -1 and 1 in training.
     assert all(-1.3 < control["low"] < -1 < 1 < control["high"] < 1.3 for control in noise)
-    assert page["drawn"] == 30
+    assert (page["drawn"], page["sampling"]) == (30, "new noise")
     assert len(page["samples"][0][0]) == 35
 
 
@@ -283,6 +294,12 @@ def test_classes_are_chosen_and_have_codes_of_their_own(moved):
     assert page["classes"] == ["0", "1", "2", "3"]
     assert len(page["samples"]) == 4
     assert (page["samples"][0] == page["samples"][1]) is not moved
+
+
+def test_classes_are_called_by_their_names():
+    model = CVAE(SHAPE, 3, condition=partial(ClassCondition, classes=2))
+    page = told(model, Codes(torch.randn(9, 3), torch.zeros(9), ("shirt", "shoe", "bag")))
+    assert page["classes"] == ["shirt", "shoe"]
 
 
 def test_each_class_has_a_sheet_of_its_own():
@@ -336,6 +353,8 @@ def test_it_serves_this_machine_until_interrupted(tmp_path):
         assert address.startswith("http://127.0.0.1:")
         with urlopen(address, timeout=10) as answer:
             assert answer.read() == b"the page"
+        with pytest.raises(URLError):  # at an address that is not the one it says
+            urlopen(address.replace("127.0.0.1", "127.0.0.2"), timeout=10)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
     finally:
