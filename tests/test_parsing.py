@@ -40,6 +40,19 @@ def test_a_setting_of_another_class_is_told_from_one_of_none(lab, capfd, words, 
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--model.condition=ClasCondition", "did you mean 'ClassCondition'?"),
+        ("--model.encoder=ClassCondition", "ClassCondition is of another kind than what goes"),
+    ],
+)
+def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
+    with pytest.raises(SystemExit):
+        lab("fit", "--data=Digits", "--model=CVAE", word)
+    assert said in capfd.readouterr().err
+
+
 def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):
     with pytest.raises(SystemExit) as stop:
         lab("fit", "--model=VAE", "--model.prior.help=VampPrior")

@@ -160,6 +160,7 @@ def _classes() -> Iterator[type]:
         "likelihoods",
         "priors",
         "posteriors",
+        "conditions",
         "corruptions",
         "penalties",
         "adversarial_losses",
