@@ -20,6 +20,14 @@ def test_a_users_logger_writes_beside_the_runs_own(lab, here):
     assert "lab evaluate runs/two/version_0" in out
 
 
+def test_a_users_profiler_writes_what_it_measured(lab, here):
+    profiler = ("--trainer.profiler=SimpleProfiler", "--trainer.profiler.dirpath=mine")
+    lab(*FIT, *profiler, "--trainer.profiler.filename=times", "--trainer.logger=true")
+    assert "run_training_epoch" in Path("mine/fit-times.txt").read_text()
+    # Lightning's own logger is the run's own.
+    assert {path.name for path in here.iterdir()} == {"mine", "runs"}
+
+
 def test_without_a_logger_there_is_no_run(lab, here):
     lab(*FIT, "--trainer.logger=false", "--name=none")
     assert {path.name for path in here.iterdir()} == {"checkpoints", "config.yaml"}
