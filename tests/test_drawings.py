@@ -235,6 +235,18 @@ def test_the_title_of_codes_says_how_a_line_does_on_those_it_has_not_seen(monkey
     assert said[0]["method"] == "tsne"
 
 
+def test_codes_are_drawn_of_the_split_and_by_the_projection_that_are_asked_for(
+    lab, run, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(
+        pictures, "scatter", lambda *a, **k: drawn.append((a, k)) or torch.zeros(3, 4, 4)
+    )
+    lab("scatter", run, "--split=test", "--projection=tsne")
+    [((codes, *_), options)] = drawn
+    assert (len(codes), options["method"]) == (297, "tsne")
+
+
 def test_what_is_known_stands_over_the_image_and_its_draws(monkeypatch):
     said = {}
     monkeypatch.setattr(

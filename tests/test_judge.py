@@ -12,7 +12,7 @@ from vae_lab import judges, pictures, runs
 from vae_lab.data import Digits, FashionMNIST, ImageFolder
 from vae_lab.errors import LabError
 from vae_lab.files import digest
-from vae_lab.models import VAE
+from vae_lab.models import CVAE, VAE
 from vae_lab.runs import Run
 from vae_lab.verbs.comparing.comparison import Comparison, direction
 from vae_lab.verbs.evaluating import evaluate as module
@@ -296,6 +296,15 @@ def test_neighbours_are_looked_for_among_the_grey_images(run, monkeypatch):
     monkeypatch.setattr(pictures, "neighbours", lambda *a: found.extend(a) or torch.zeros(3, 2, 2))
     neighbours(str(run), n=4)
     assert torch.equal(*found)
+
+
+def test_neighbours_are_those_of_samples_of_the_class_that_is_asked_for(run, monkeypatch):
+    asked = []
+    model = CVAE((1, 8, 8), 3).eval()
+    monkeypatch.setattr(runs, "load_model", lambda run: model)
+    monkeypatch.setattr(model, "sample", lambda n, y: asked.append(y) or torch.rand(n, 1, 8, 8))
+    neighbours(str(run), n=2, y=7)
+    assert [y.tolist() for y in asked] == [[7, 7]]
 
 
 @pytest.mark.parametrize(
