@@ -243,9 +243,10 @@ def test_a_name_that_is_no_folder_s_is_refused(lab, here, capfd, name):
     assert not [*here.iterdir()]
 
 
-def test_no_epochs_are_refused(lab, here, capfd):
+@pytest.mark.parametrize("none", ["--trainer.max_epochs=0", "--trainer.max_steps=0"])
+def test_no_epochs_and_no_steps_are_refused(lab, here, capfd, none):
     with pytest.raises(SystemExit):
-        lab(*FIT, "--trainer.max_epochs=0")
+        lab(*FIT, none)
     assert "nothing to train: give --trainer.max_epochs 1 or more" in capfd.readouterr().err
     assert not (here / "runs").exists()
 
