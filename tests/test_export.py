@@ -83,13 +83,12 @@ def arguments(model, name, n):
 
 def run_onnx(path, inputs):
     session = onnxruntime.InferenceSession(str(path))
-    names = [entry.name for entry in session.get_inputs()]
-    feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+    feed = {name: value.numpy() for name, value in inputs.items()}
     return torch.from_numpy(session.run(None, feed)[0])
 
 
 def run_pt2(path, inputs):
-    return torch.export.load(path).module()(*inputs)
+    return torch.export.load(path).module()(*inputs.values())
 
 
 # The same operations in torch; another library's rounding in ONNX.
@@ -113,7 +112,7 @@ def test_a_program_computes_what_the_model_does(kind, written, part, tmp_path):
         inputs = arguments(model, part, n)
         with torch.inference_mode():
             wanted = getattr(model, part)(*inputs)
-            found = run(tmp_path / about["file"], inputs)
+            found = run(tmp_path / about["file"], dict(zip(about["inputs"], inputs, strict=True)))
         torch.testing.assert_close(found, wanted, **tolerance)
         assert [*wanted.shape[1:]] == about["output"]["shape"][1:]
 
@@ -138,6 +137,7 @@ def test_the_verb_says_what_goes_in_and_comes_out(lab, trained, tmp_path):
     }
     assert decode["inputs"]["z"]["shape"] == ["batch", 3]
     assert decode["output"]["shape"] == ["batch", 1, 8, 8]
+    assert decode["output"]["range"] == [0, 1]
 
 
 def test_a_checkpoint_alone_is_enough(trained, tmp_path, monkeypatch):
@@ -146,6 +146,7 @@ def test_a_checkpoint_alone_is_enough(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "load_data", lambda path: ImageFolder("/nowhere", binarize="static"))
     export(str(trained / "VAE"), "pt2", str(tmp_path))
     about = json.loads((tmp_path / "model.json").read_text())
+    assert about["format"] == "pt2"
     assert about["trained_on"]["data"] == "ImageFolder"
     assert about["trained_on"]["binarize"] == "static"
     assert "root" not in about["trained_on"]
@@ -193,6 +194,18 @@ def test_it_names_what_codes_are_drawn_from(lab, tmp_path):
     about = json.loads((tmp_path / "out/model.json").read_text())
     assert (about["prior"], [*about["parts"]]) == ("StandardNormal", ["decode"])
     assert about["parts"]["decode"]["inputs"]["z"]["shape"] == ["batch", 100]
+
+
+@pytest.mark.parametrize(
+    ("make", "prior"),
+    [(MODELS["infogan"], None), (partial(CVAE, SHAPE, 3, conditional_prior=True), "Moved")],
+)
+def test_no_normal_is_named_where_codes_are_drawn_otherwise(
+    trained, tmp_path, monkeypatch, make, prior
+):
+    monkeypatch.setattr(runs, "load_model", lambda path: make().eval())
+    export(str(trained / "VAE"), "pt2", str(tmp_path))
+    assert json.loads((tmp_path / "model.json").read_text())["prior"] == prior
 
 
 def test_without_the_packages_it_says_what_to_install(tmp_path, monkeypatch):
