@@ -247,7 +247,7 @@ def test_a_name_that_is_no_folder_s_is_refused(lab, here, capfd, name):
 def test_no_epochs_and_no_steps_are_refused(lab, here, capfd, none):
     with pytest.raises(SystemExit):
         lab(*FIT, none)
-    assert "nothing to train: give --trainer.max_epochs 1 or more" in capfd.readouterr().err
+    assert "nothing to train in 0 epochs or steps: give 1 or more" in capfd.readouterr().err
     assert not (here / "runs").exists()
 
 

@@ -157,7 +157,7 @@ class LabCLI(LightningCLI):
             return
         before = self._begun_at()
         if 0 in (config.trainer.max_epochs, config.trainer.max_steps):
-            raise LabError("there is nothing to train: give --trainer.max_epochs 1 or more.")
+            raise LabError("there is nothing to train in 0 epochs or steps: give 1 or more.")
         folder, made = run_folder(self.experiment, self.checkpoint)
         if not made:
             parser = self._parser(self.subcommand)
