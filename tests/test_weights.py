@@ -42,6 +42,15 @@ def test_such_a_run_goes_on_from_its_own_weights_whatever_became_of_the_others(r
     assert runs.find("runs/part").config["weights"] == began
 
 
+def test_a_run_that_goes_on_by_a_link_still_says_what_it_began_with(run, lab):
+    lab(*FIT, "--trainer.max_epochs=1")
+    began = runs.find("runs/run").config["weights"]
+    Path("latest.ckpt").symlink_to("runs/run/version_0/checkpoints/last.ckpt")
+    lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=latest.ckpt")
+    assert runs.find("runs/run").seen == (2, 128)
+    assert runs.find("runs/run").config["weights"] == began
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

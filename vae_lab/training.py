@@ -272,7 +272,9 @@ def _settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None
 
 def _begun(checkpoint: Path) -> dict[str, Any]:
     """Return the settings that the run of a checkpoint began with."""
-    return runs.Run(folder_of(checkpoint)).config
+    # A link may lie anywhere and stand for it; and what lies in a run may be a link elsewhere.
+    places = map(folder_of, (checkpoint.resolve(), checkpoint))
+    return next(filter(None, (runs.Run(place).config for place in places)), {})
 
 
 @rank_zero_only
