@@ -157,6 +157,13 @@ def test_a_best_checkpoint_of_weights_alone_is_not_what_a_run_goes_on_from(lab):
     assert last()["global_step"] == 30
 
 
+def test_a_best_checkpoint_of_before_an_epochs_end_is_not_what_a_run_goes_on_from(lab, whole):
+    words = [*FIT, "--checkpoint.save_on_train_epoch_end=false"]
+    lab(*words, "--trainer.max_epochs=1")
+    lab(*words, "--ckpt_path=last")
+    check_resumed(whole)
+
+
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_with_the_status_of_an_interrupt(stopped):
     assert stopped(SystemExit, 13, lambda: signal.raise_signal(signal.SIGINT)).code == 130

@@ -22,6 +22,7 @@ class Best(ModelCheckpoint):
 
     objective: int | None = None
     _validated: int | None = None
+    _early = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.monitor == "val/loss" and not getattr(pl_module, "chosen_by_loss", True):
@@ -39,6 +40,8 @@ class Best(ModelCheckpoint):
         if objective != self.objective and measured:
             self.objective = objective
             self.best_k_models, self.best_model_score = {}, None
+        # What a step or a validation has written knows nothing of the epoch's end.
+        self._early = self._last_global_step_saved == trainer.global_step
         with rightly_counted(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
@@ -47,7 +50,7 @@ class Best(ModelCheckpoint):
 
     def written_at(self, step: int) -> str | None:
         """Return the path of the best checkpoint if all of it was written after that many steps."""
-        whole = not self.save_weights_only
+        whole = not (self.save_weights_only or self._early)
         return self.best_model_path if whole and self._last_global_step_saved == step else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
