@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -185,22 +186,41 @@ def test_a_checkpoint_within_an_epoch_waits_for_whole_steps(stopped):
     assert progress["current"]["processed"] == 6
 
 
-def test_without_need_a_checkpoint_is_written_once_an_epoch(lab, monkeypatch):
-    written = []
-    save = AtomicCheckpointIO.save_checkpoint
+@pytest.fixture
+def written(monkeypatch):
+    """The steps after which checkpoints are written."""
+    steps, save = [], AtomicCheckpointIO.save_checkpoint
 
     def count(self, checkpoint, path, storage_options=None):
-        written.append((Path(path).name, checkpoint["global_step"]))
+        steps.append(checkpoint["global_step"])
         save(self, checkpoint, path, storage_options)
 
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", count)
+    return steps
+
+
+def test_without_need_a_checkpoint_is_written_once_an_epoch(lab, written):
     lab(*FIT)
     # Where an epoch is the best so far, its one file has both names.
-    assert [step for _, step in written] == [10, 20, 30]
+    assert written == [10, 20, 30]
     checkpoint = last()
     (best,) = (state for key, state in checkpoint["callbacks"].items() if key.startswith("Best"))
     assert checkpoint["global_step"] == 30
     assert best["best_model_score"] == best["current_score"]
+
+
+def test_a_long_epoch_is_saved_every_so_many_minutes(lab, written, monkeypatch):
+    minutes, step = [0], VAE.training_step
+
+    def training_step(self, *given):
+        minutes[0] += 1
+        return step(self, *given)
+
+    clock = SimpleNamespace(monotonic=lambda: 60 * minutes[0])
+    monkeypatch.setattr("vae_lab.callbacks.last.time", clock)
+    monkeypatch.setattr(VAE, "training_step", training_step)
+    lab(*FIT, "--last.minutes=4", "--trainer.max_epochs=2")
+    assert written == [4, 8, 10, 14, 18, 20]
 
 
 def test_a_last_checkpoint_that_is_not_the_best_has_a_file_of_its_own(lab):
