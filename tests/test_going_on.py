@@ -10,11 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from going_on import STATE, last, same
+from going_on import STATE, last, rows, same
 
 from vae_lab import runs
 from vae_lab.callbacks import Pictures, record
-from vae_lab.going_on import held
+from vae_lab.errors import LabError
+from vae_lab.going_on import check_same, held
 from vae_lab.models.meter import Meter
 from vae_lab.run_folder import run_folder
 
@@ -95,12 +96,15 @@ def test_a_finished_run_stays_finished_and_time_adds_up(run, lab):
         lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
     assert f"nothing was trained, as {run}/checkpoints/last.ckpt was at its end" in said.getvalue()
     assert json.loads((run / "run.json").read_text()) == before
+    # No checkpoint holds what came after the last one, nor when a run began.
+    before |= {"seconds": 1000.0, "started": "2001-01-01 00:00:00"}
+    (run / "run.json").write_text(json.dumps(before))
     with redirect_stderr(StringIO()) as said:
         lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
     assert "nothing was trained" not in said.getvalue()
     after = json.loads((run / "run.json").read_text())
     assert after["seconds"] > before["seconds"]
-    assert after["command"] == before["command"]
+    assert [after[key] for key in ("command", "started")] == [before["command"], before["started"]]
 
 
 def test_what_a_killed_part_took_and_was_made_of_is_told(lab, monkeypatch):
@@ -201,6 +205,21 @@ def test_a_run_goes_on_as_the_experiment_that_it_began_as(run, lab, capfd, word,
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("overfit_batches", "limit_train_batches", "limit_val_batches", "val_check_interval"),
+        *("gradient_clip_algorithm", "sync_batchnorm"),
+    ],
+)
+def test_how_a_run_is_trained_stays_and_where_does_not(here, name):
+    Path("config.yaml").write_text(f"{{trainer: {{{name}: 1}}, data: {{init_args: {{root: a}}}}}}")
+    elsewhere = {"data": {"init_args": {"root": "b"}}, "runs": "c"}
+    check_same(here, elsewhere | {"trainer": {name: 1, "devices": 2}})
+    with pytest.raises(LabError, match=f"was begun with trainer.{name} 1, not 2"):
+        check_same(here, elsewhere | {"trainer": {name: 2}})
+
+
 def test_numbers_of_weights_that_are_gone_go_with_them(run, lab):
     (run / "metrics.json").write_text("{}")
     lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
@@ -295,6 +314,13 @@ def test_a_schedule_may_wait_for_a_plateau_of_the_validation_loss(lab, here):
     lab(*FIT, "--trainer.max_epochs=4", schedule, *words, "--name=parts", "--ckpt_path=last")
     assert same(last("parts")["lr_schedulers"], last()["lr_schedulers"])
     assert same(last("parts")["state_dict"], last()["state_dict"])
+
+
+def test_what_a_checkpoint_goes_on_after_is_in_the_curves_on_disk(stopped):
+    found = []
+    words = ["--trainer.max_epochs=2"]
+    stopped(ZeroDivisionError, 4, lambda: (found.extend(rows()), 1 / 0), *words)
+    assert found == rows() != []  # nothing waited for the end
 
 
 def test_what_was_being_written_at_a_kill_is_removed(run, lab):
