@@ -68,6 +68,24 @@ def test_another_name_begins_a_new_run(run, lab):
     assert (run / "checkpoints/last.ckpt").read_bytes() == before
 
 
+def test_a_new_run_has_a_best_of_its_own_however_good_the_other_was(lab):
+    falling = [*FIT, "--checkpoint.mode=max"]  # of a loss, so that no epoch is as good as before
+    lab(*falling, "--trainer.max_epochs=2")
+    lab(*falling, "--trainer.max_epochs=3", "--name=other", "--ckpt_path=runs/run")
+    assert Path("runs/other/version_0/checkpoints/best.ckpt").exists()
+
+
+def test_only_its_own_last_checkpoint_goes_on_with_a_run(here):
+    run = Path("runs/run/version_0")
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    assert run_folder(run.parent, run / "checkpoints/last.ckpt") == (run, False)
+    for other in ("checkpoints/best.ckpt", "copies/last.ckpt", "last.ckpt"):
+        folder, made = run_folder(run.parent, run / other)
+        assert made, other
+        folder.rmdir()
+
+
 def test_the_best_score_survives_another_spelling_of_the_folder(run, lab, here):
     state = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     (key,) = [k for k in state["callbacks"] if k.startswith("Best")]
