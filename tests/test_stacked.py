@@ -69,11 +69,11 @@ class Weights(Callback):
         )
 
 
-def fit(model, epochs, *callbacks, **settings):
+def fit(model, epochs, *callbacks, resume=None, **settings):
     """Train on the embedded digits."""
     data = Digits(batch_size=64, limit=256)
     quiet = {**QUIET, "enable_checkpointing": False, **settings}
-    Trainer(max_epochs=epochs, callbacks=[*callbacks], **quiet).fit(model, data)
+    Trainer(max_epochs=epochs, callbacks=[*callbacks], **quiet).fit(model, data, ckpt_path=resume)
 
 
 def test_each_epoch_trains_its_own_layer_and_the_last_all():
@@ -152,6 +152,14 @@ def test_a_stage_that_is_not_validated_yet_has_no_best_checkpoint(tmp_path, monk
     fit(build(), 9, best, enable_checkpointing=True, check_val_every_n_epoch=3)
     assert best.best_model_score == 40
     assert torch.load(best.best_model_path, weights_only=True)["epoch"] == 8
+
+
+def test_the_best_layer_is_not_the_best_of_a_whole_that_goes_on_from_it(tmp_path, monkeypatch):
+    losses = [1.0, 0.5, 0.1, 99.0, 98.0]
+    first, second = (best_of(losses, tmp_path, monkeypatch) for _ in range(2))
+    fit(build(), 5, first, StopAt(3), enable_checkpointing=True)
+    fit(build(), 5, second, enable_checkpointing=True, resume=first.best_model_path)
+    assert second.best_model_score == 98
 
 
 def test_noise_is_for_a_layer_that_learns_by_itself_alone():
