@@ -11,6 +11,7 @@ import torch
 
 from vae_lab import checkpoints, runs
 from vae_lab.errors import LabError
+from vae_lab.run_folder import checkpoint_for
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 
@@ -76,8 +77,22 @@ def test_best_is_preferred_unless_last_is_wanted(tmp_path):
     run = make_run(tmp_path / "vae" / "version_0", "best", "last")
     assert runs.checkpoint_of(run).name == "best.ckpt"
     assert runs.checkpoint_of(run, "last").name == "last.ckpt"
+    assert runs.find(run / "checkpoints" / "last.ckpt").name == "vae/version_0"
     (run / "checkpoints" / "best.ckpt").unlink()
     assert runs.checkpoint_of(run).name == "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("verb", "which"),
+    [("fit", "last"), ("validate", "best"), ("test", "best"), ("predict", "best")],
+)
+def test_training_goes_on_from_the_last_weights_and_the_best_are_measured(tmp_path, verb, which):
+    run = make_run(tmp_path / "vae" / "version_0", "best", "last")
+    for path in (run, run.parent):
+        found = checkpoint_for(verb, str(path), tmp_path / "other")
+        assert found == run / "checkpoints" / f"{which}.ckpt"
+    for name in ("best", "last"):
+        assert checkpoint_for(verb, name, run.parent) == run / "checkpoints" / f"{name}.ckpt"
 
 
 def test_find_takes_the_newest_version_by_number(tmp_path):
@@ -91,6 +106,7 @@ def test_find_takes_the_newest_version_by_number(tmp_path):
 def test_find_takes_the_newest_of_named_versions_by_date(tmp_path):
     for age, version in enumerate(("b", "c", "a")):
         os.utime(make_run(tmp_path / "vae" / version), (age, age))
+    make_run(tmp_path / "vae" / "version_7")  # whatever its date
     assert runs.find(tmp_path / "vae").name == "vae/a"
 
 
@@ -149,6 +165,8 @@ def test_a_folder_of_experiments_is_said_to_be_one(tmp_path):
     with pytest.raises(LabError, match=r"name one, such as .*trial_0\.$") as error:
         runs.find(tmp_path / "sweep")
     sentence(error)
+    make_run(tmp_path / "vae" / "version_0")
+    assert [run.name for run in runs.find_all(tmp_path)] == ["vae/version_0"]  # no trials beside it
 
 
 def test_folders_without_runs_or_checkpoints_are_said_so(tmp_path):
@@ -279,11 +297,13 @@ def test_curves_skip_empty_cells_and_a_row_that_was_cut_off(tmp_path):
         "epoch,images,step,train/loss,val/loss\n"
         "0,100,1,5.0,\n0,200,2,4.0,\n0,200,2,,4.5\n1,300,3,nan,\n1,400,4,-10"
     )
-    curves = runs.find(run.path).curves()
+    run = runs.find(run.path)
+    assert (run.seen, run.epoch_ends) == ((2, 300), {1: 2, 2: 3})
+    curves = run.curves()
     assert curves["val/loss"] == [(2, 4.5)]
     assert curves["train/loss"][:2] == [(1, 5.0), (2, 4.0)]
     assert len(curves["train/loss"]) == 3
-    assert runs.find(run.path).curves("images")["val/loss"] == [(200, 4.5)]
+    assert run.curves("images")["val/loss"] == [(200, 4.5)]
 
 
 def test_curves_of_a_resumed_run_forget_what_was_lost(tmp_path):
