@@ -304,7 +304,7 @@ def test_a_record_says_whether_the_run_came_to_its_end(lab, monkeypatch):
     assert not first["finished"]
     assert second["finished"]
     assert second["images_per_second"] > 0
-    assert second["peak_memory_mib"] > 0
+    assert 64 < second["peak_memory_mib"] < 65_536  # torch alone takes more than the first
     assert second["versions"]["torch"] == torch.__version__
     assert second["tuned"] == process.applied()
 
@@ -312,6 +312,7 @@ def test_a_record_says_whether_the_run_came_to_its_end(lab, monkeypatch):
 def test_the_projector_has_a_code_a_label_and_a_thumbnail_for_each_image(lab):
     lab(*FIT, "--trainer.max_epochs=1", "--pictures.kinds=[]")
     (codes,) = Path("runs/run/version_0").glob("*/codes")
+    assert int(codes.parent.name) == 2  # steps
     assert len((codes / "tensors.tsv").read_text().splitlines()) == 100
     labels = load_data("runs/run").images("val").y
     assert (codes / "metadata.tsv").read_text().split() == [f"{k}" for k in labels]
