@@ -14,6 +14,7 @@ from going_on import last
 from test_reliability import FIT
 
 from vae_lab.errors import LabError
+from vae_lab.files import atomic, write_text
 from vae_lab.verbs.evaluating.evaluate import evaluate
 
 # A thread of TensorBoard's that dies of a full disk has nothing to tell of its own.
@@ -76,6 +77,25 @@ def test_checkpoints_that_take_no_file_stop_a_run_in_a_sentence(disk, stopped, l
     assert f"{folder}/" in said
     assert "could not be written: Operation not permitted" in said
     goes_on(lab)
+
+
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, found = tmp_path / "a.txt", []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: found.append((os.stat(file).st_size, path.exists()))
+    )
+    write_text(path, "words")
+    assert found == [(5, False)]
+
+
+def test_of_two_who_write_a_file_at_once_one_wins_with_all_of_his(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    with atomic(path) as file:
+        file.write(b"first")
+        monkeypatch.setattr(os, "getpid", lambda: 0)
+        write_text(path, "the second")
+    assert path.read_text() == "first"
+    assert [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.parametrize(
