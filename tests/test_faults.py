@@ -1,5 +1,6 @@
 """Disks that fill or refuse, W&B that goes away, run folders that were damaged: docs/faults.md."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from disks import fill, read_only, writable
 from going_on import last
 from test_reliability import FIT
 
+from vae_lab import endings
 from vae_lab.errors import LabError
 from vae_lab.files import atomic, write_text
 from vae_lab.verbs.evaluating.evaluate import evaluate
@@ -96,6 +98,13 @@ def test_of_two_who_write_a_file_at_once_one_wins_with_all_of_his(tmp_path, monk
         write_text(path, "the second")
     assert path.read_text() == "first"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_quota_that_is_used_up_is_said_of_the_folder():
+    used_up = OSError(errno.EDQUOT, "Disk quota exceeded")
+    said = "runs/run could not be used: Disk quota exceeded"
+    with pytest.raises(LabError, match=said), endings.disk(Path("runs/run")):
+        raise used_up
 
 
 @pytest.mark.parametrize(
