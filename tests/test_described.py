@@ -86,6 +86,12 @@ def test_what_came_through_keyword_arguments_is_kept(tmp_path):
     assert len(back.prior.logits) == 3
 
 
+def test_what_nobody_said_stays_what_it_was(tmp_path, monkeypatch):
+    path = saved(Weighted(SHAPE), tmp_path / "a.ckpt")
+    monkeypatch.setattr(Weighted.__init__, "__defaults__", (0.9,))
+    assert runs.load_model(path).weight == 0.1
+
+
 def test_what_is_handed_on_by_its_place_is_kept(tmp_path):
     back = runs.load_model(saved(HandsOn(SHAPE, 4, beta=2.0), tmp_path / "a.ckpt"))
     assert (back.latent_dim, back.beta) == (4, 2.0)
