@@ -20,6 +20,7 @@ from vae_lab.metrics.annealed import (
     bidirectional_gap,
     check_annealing,
     sigmoid_schedule,
+    step_sizes,
 )
 from vae_lab.metrics.evidence import annealing, bounds
 from vae_lab.metrics.hamiltonian import State, move
@@ -88,10 +89,10 @@ def test_annealed_and_importance_sampled_likelihoods_are_the_true_one():
 
 def test_the_gap_closes_as_chains_are_given_time():
     model, marginal = linear_vae()
-    batch, nll = images(marginal, 20)
-    hasty = Annealing(chains=1, temperatures=1)
-    gaps = {how: bidirectional_gap(model, batch, how).mean() for how in (hasty, HOW)}
-    assert gaps[HOW].abs() < 0.05
+    batch, nll = images(marginal, 100)
+    hasty, patient = Annealing(chains=1, temperatures=1), Annealing(16, 300)
+    gaps = {how: bidirectional_gap(model, batch, how).mean() for how in (hasty, patient)}
+    assert gaps[patient].abs() < 0.05
     error = (annealed_nll(model, batch, hasty) - nll).mean()
     assert gaps[hasty] > error > 0.3
 
@@ -105,11 +106,33 @@ def test_weights_are_unbiased_however_few_the_temperatures():
 
     torch.manual_seed(0)
     truth = Normal(0.0, math.sqrt(1 + 0.7**2)).log_prob(torch.tensor(1.5))
-    start = torch.randn(20_000, 1, 1)
-    weights = annealed_weights(log_prior, log_likelihood, start, sigmoid_schedule(3)).exp()
+    start, steps = torch.randn(20_000, 1, 1), [torch.full((1, 1, 1), 0.1)] * 4
+    weights = annealed_weights(log_prior, log_likelihood, start, sigmoid_schedule(3), steps).exp()
     error = weights.std() / math.sqrt(len(weights))
     assert (weights.mean() - truth.exp()).abs() < 4 * error
     assert error < 0.01 * truth.exp()
+
+
+def test_weights_are_unbiased_at_the_steps_that_other_chains_have_found():
+    def log_likelihood(z):
+        return Normal(z[..., 0], 0.1).log_prob(torch.tensor(2.0))
+
+    def log_prior(z):
+        return Normal(0.0, 1.0).log_prob(z).sum(-1)
+
+    # A step that followed the weighed chains took the mean weight to 1.13 of what it is.
+    torch.manual_seed(0)
+    truth = Normal(0.0, math.sqrt(1 + 0.1**2)).log_prob(torch.tensor(2.0))
+    betas, pilots, start = sigmoid_schedule(200), torch.randn(1, 4000, 1), torch.randn(1, 4000, 1)
+    steps = step_sizes(log_prior, log_likelihood, pilots, betas)
+    assert len(steps[100].unique()) > 1  # for each image its own
+    up = annealed_weights(log_prior, log_likelihood, start, betas, steps) - truth
+    code = 2 / 1.01 + 0.1 / math.sqrt(1.01) * start
+    down = annealed_weights(log_prior, log_likelihood, code, betas[::-1], steps[::-1]) + truth
+    for weights in (up.exp(), down.exp()):
+        error = weights.std() / math.sqrt(weights.numel())
+        assert error < 0.03
+        assert (weights.mean() - 1).abs() < 4 * error
 
 
 @pytest.mark.parametrize("beta", [0.3, 1.0])
@@ -191,7 +214,7 @@ def test_numbers_come_with_their_protocol_and_leave_the_random_stream_alone():
     assert torch.equal(torch.rand(1), after)
     assert measure(seed=0, progress=steps.append) == first
     assert measure(seed=1, progress=steps.append) != first
-    assert sum(steps) == 3 * 3 * 4 * 20
+    assert sum(steps) == 3 * 5 * 4 * 20
     assert first["ais_nll"].unit == first["bdmc_gap"].unit == "nats"
     assert first["ais_nll"].standard_error > 0
     for part in ("4 images", "3 chains", "20 temperatures", "10 leapfrog"):

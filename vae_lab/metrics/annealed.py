@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,10 +23,14 @@ __all__ = [
     "bidirectional_gap",
     "check_annealing",
     "sigmoid_schedule",
+    "step_sizes",
 ]
 
 ACCEPTANCE = 0.65
 """Share of accepted moves that step sizes are adapted to."""
+
+PILOTS = 4
+"""At most so many chains of an image find its step sizes."""
 
 
 class Annealing(NamedTuple):
@@ -63,20 +68,20 @@ def annealed_nll(
         model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
         images: Images and their conditions.
         how: Chains and temperatures.
-        progress: Called with the number of images after each temperature.
+        progress: Called with the number of images after each temperature, in two passes.
 
     Returns:
         Nats for each image, in double precision on the CPU, shape (N,).
     """
     betas = sigmoid_schedule(how.temperatures)
-    return -torch.cat(
-        [
-            importance_bound(
-                _anneal(model, part, _from_prior(model, part.y, how.chains), betas, progress)
-            )
-            for part in full_batches(model, images, how.chains)
-        ]
-    )
+    nats = []
+    for part in full_batches(model, images, how.chains):
+        densities = _densities(model, part)
+        tick = partial(progress, len(part.x))
+        steps = step_sizes(*densities, _pilots(model, part.y, how), betas, tick)
+        start = _from_prior(model, part.y, how.chains)
+        nats.append(-importance_bound(annealed_weights(*densities, start, betas, steps, tick)))
+    return torch.cat(nats)
 
 
 def bidirectional_gap(
@@ -93,7 +98,7 @@ def bidirectional_gap(
         model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
         images: As many images are drawn, under these conditions.
         how: Chains and temperatures.
-        progress: Called with the number of images after each temperature, in two passes.
+        progress: Called with the number of images after each temperature, in three passes.
 
     Returns:
         Nats for each image drawn, in double precision on the CPU, shape (N,).
@@ -108,10 +113,13 @@ def bidirectional_gap(
         with torch.no_grad():
             z = _from_prior(model, part.y, 1)
             drawn = Batch(model.likelihood.sample(model.output(z[0], part.y)), part.y)
+        densities = _densities(model, drawn)
+        tick = partial(progress, len(drawn.x))
+        steps = step_sizes(*densities, _pilots(model, part.y, how), betas, tick)
         start = _from_prior(model, part.y, how.chains)
-        lower = importance_bound(_anneal(model, drawn, start, betas, progress))
-        back = z.expand(how.chains, -1, -1)
-        upper = -importance_bound(_anneal(model, drawn, back, betas[::-1], progress))
+        lower = importance_bound(annealed_weights(*densities, start, betas, steps, tick))
+        back, down = z.expand(how.chains, -1, -1), (betas[::-1], steps[::-1])
+        upper = -importance_bound(annealed_weights(*densities, back, *down, tick))
         gaps.append(upper - lower)
     return torch.cat(gaps)
 
@@ -124,20 +132,18 @@ def _from_prior(model: Any, y: Tensor, chains: int) -> Tensor:
     return z.view(chains, len(y), -1)
 
 
-def _anneal(
-    model: Any, images: Batch, z: Tensor, betas: list[float], progress: Callable[[int], object]
-) -> Tensor:
+def _pilots(model: Any, y: Tensor, how: Annealing) -> Tensor:
+    """Draw where the chains begin that find step sizes for others, shape (chains, B, D)."""
+    return _from_prior(model, y, min(PILOTS, how.chains))
+
+
+def _densities(model: Any, images: Batch) -> tuple[LogDensity, LogDensity]:
+    """Return log p(z) and log p(x|z) of these images, as functions of codes (n, B, D)."""
     x, y = images
     # A prior may rest on the encoder, whose gradients nobody asks for.
     with torch.no_grad():
         prior = model.prior_given(y)
-    return annealed_weights(
-        prior.log_prob,
-        lambda z: model.log_likelihood(x, z, y),
-        z,
-        betas,
-        lambda: progress(len(x)),
-    )
+    return prior.log_prob, lambda z: model.log_likelihood(x, z, y)
 
 
 def sigmoid_schedule(temperatures: int) -> list[float]:
@@ -159,11 +165,44 @@ def sigmoid_schedule(temperatures: int) -> list[float]:
     return betas
 
 
+def step_sizes(
+    log_prior: LogDensity,
+    log_likelihood: LogDensity,
+    z: Tensor,
+    betas: list[float],
+    progress: Callable[[], object] = lambda: None,
+) -> list[Tensor]:
+    r"""Find steps at which about two moves of three are accepted, by chains that weigh nothing.
+
+    A step that followed the weighed chains themselves would depend on where they are, and their
+    moves no longer leave :math:`f_\beta` as it is: their weights would be biased.
+
+    Args:
+        log_prior: Maps codes (n, B, D) to log p(z), shape (n, B).
+        log_likelihood: Maps codes (n, B, D) to log p(x|z) of B images, shape (n, B).
+        z: Where n chains for each image begin, drawn from the prior, shape (n, B, D).
+        betas: Inverse temperatures, from 0 to 1.
+        progress: Called after each temperature but the first.
+
+    Returns:
+        The size of a leapfrog step at each inverse temperature, shape (1, B, 1) each.
+    """
+    state = State.at(z, log_prior, log_likelihood)
+    steps = [torch.full((1, z.shape[1], 1), 0.1, dtype=z.dtype, device=z.device)]
+    for beta in betas[1:]:
+        state, acceptance = move(state, beta, steps[-1], log_prior, log_likelihood)
+        rate = acceptance.mean(0, keepdim=True).unsqueeze(-1)
+        steps.append(steps[-1] * torch.where(rate > ACCEPTANCE, 1.02, 0.98))
+        progress()
+    return steps
+
+
 def annealed_weights(
     log_prior: LogDensity,
     log_likelihood: LogDensity,
     z: Tensor,
     betas: list[float],
+    steps: list[Tensor],
     progress: Callable[[], object] = lambda: None,
 ) -> Tensor:
     r"""Follow chains of codes along the geometric path between prior and posterior.
@@ -180,7 +219,9 @@ def annealed_weights(
         log_likelihood: Maps codes (n, B, D) to log p(x|z) of B images, shape (n, B).
         z: Where n chains for each image begin, shape (n, B, D).
         betas: Inverse temperatures, from the distribution of `z` to the other.
-        progress: Called after each temperature.
+        steps: Sizes of a leapfrog step at these temperatures, found without these chains, shape
+            (1, B, 1) each.
+        progress: Called after each temperature but the first.
 
     Returns:
         Log-weights in double precision on the CPU, shape (n, B).
@@ -192,13 +233,9 @@ def annealed_weights(
     """
     state = State.at(z, log_prior, log_likelihood)
     log_weights = torch.zeros(z.shape[:2], dtype=torch.float64)
-    # One step size an image, for all of its chains.
-    step = torch.full((1, z.shape[1], 1), 0.1, dtype=z.dtype, device=z.device)
-    for before, beta in pairwise(betas):
+    for (before, beta), step in zip(pairwise(betas), steps[1:], strict=True):
         # To the CPU first: not every accelerator knows double precision.
         log_weights += (beta - before) * state.log_likelihood.cpu().double()
-        state, acceptance = move(state, beta, step, log_prior, log_likelihood)
-        rate = acceptance.mean(0, keepdim=True).unsqueeze(-1)
-        step = step * torch.where(rate > ACCEPTANCE, 1.02, 0.98)
+        state, _ = move(state, beta, step, log_prior, log_likelihood)
         progress()
     return log_weights
