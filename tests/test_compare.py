@@ -20,7 +20,7 @@ def make_run(path, model, metrics, scores=None, images=True, **init):
     config = {
         "seed_everything": 0,
         "name": path.parent.name,
-        **dict.fromkeys(("config", "runs", "wandb", "ckpt_path", "pictures"), str(path)),
+        **dict.fromkeys(("config", "runs", "wandb", "pictures"), str(path)),
         "trainer": {
             "max_epochs": 2,
             "logger": {"class_path": "CSVLogger", "init_args": {"version": path.name}},

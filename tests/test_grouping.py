@@ -209,3 +209,13 @@ def test_a_run_that_was_stopped_is_not_averaged_with_whole_ones(draws):
     column = next(c for c in groups.columns if c.key == "val/error (last)")
     whole = groups.settings["runs"].index("3")
     assert column.values[whole] == pytest.approx(numbers[0, [0, 2, 3]].mean())
+
+
+def test_a_run_that_went_on_from_another_ones_weights_repeats_none(draws):
+    folder, _ = draws
+    config = folder / "version_trained_1" / "config.yaml"
+    edit(config, lambda config: config.update(ckpt_path="runs/other/last.ckpt"))
+    groups = Groups(Comparison(find_all(folder)), OVER)
+    rows = zip(*(groups.settings[key] for key in ("runs", "weights", "ckpt_path")), strict=True)
+    other = ("1", "trained", "runs/other/last.ckpt")
+    assert sorted(rows) == [other, ("3", "trained", ""), ("4", "random", "")]

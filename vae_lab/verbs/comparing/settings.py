@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 # Where a run lies and who logs it are no settings of the experiment.
-_BOOKKEEPING = ("config", "name", "runs", "wandb", "ckpt_path", "trainer.logger", "pictures")
+_BOOKKEEPING = ("config", "name", "runs", "wandb", "trainer.logger", "pictures")
 # What an evaluation was run with that leaves its numbers comparable.
 _TOOLS = ("checkpoint", "checkpoint_sha256", "commit", "torch", "device", "threads", "seconds")
 
