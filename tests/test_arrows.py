@@ -26,7 +26,7 @@ FLOORS = (
     {"priors"},
     {"data", "metrics", "models", "pictures"},
     {"runs"},
-    {"judges"},
+    {"evaluations", "judges"},
     {"callbacks", "run_folder"},
     {"compiling", "endings", "going_on"},
     {"loggers", "parsing"},  # the latter names classes of all rooms, without an import

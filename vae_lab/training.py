@@ -33,6 +33,7 @@ from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
 from vae_lab.endings import disk, quiet_board, quieten, sentences, stopping
 from vae_lab.errors import LabError
+from vae_lab.evaluations import forget_outdated
 from vae_lab.files import atomic, expanded
 from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
@@ -163,7 +164,7 @@ class LabCLI(LightningCLI):
             parser = self._parser(self.subcommand)
             check_same(folder, yaml.safe_load(parser.dump(config, skip_none=False)))
             # The configuration that is saved there begins the run, it does not go on with it.
-            config.ckpt_path = None
+            config.ckpt_path = runs.Run(folder).config.get("ckpt_path")
         refused = removed_if_refused(folder) if made else nullcontext()
         with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             # A user's own log beside those of the run.
@@ -174,6 +175,8 @@ class LabCLI(LightningCLI):
                 raise LabError(f"{self.checkpoint} was at its end: raise --trainer.max_epochs.")
         if idle:
             _say_idle(self.checkpoint)
+        elif first_process():
+            forget_outdated(folder)
         _report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
 
     def _begun_at(self) -> int | None:

@@ -58,8 +58,6 @@ class Record(Callback):
             logger.log_hyperparams(settings(trainer))
         _tell_boards(trainer, "start")
         self._write(trainer, {"finished": False})
-        if self._folder and self._earlier and trainer.is_global_zero:
-            _forget_evaluation(Path(self._folder) / "metrics.json")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         images = _images_seen(pl_module) - self._seen
@@ -99,13 +97,6 @@ class Record(Callback):
             "threads": torch.get_num_threads(),
             "tuned": process.applied(),
         }
-
-
-def _forget_evaluation(path: Path) -> None:
-    """Remove numbers that are about to be of weights that no longer exist."""
-    if path.exists():
-        path.unlink()
-        print(f"lab fit: {path} told of the weights until now and is removed.")
 
 
 def _tell_boards(trainer: Trainer, moment: Literal["start", "end"]) -> None:

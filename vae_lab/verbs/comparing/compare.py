@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_lab.errors import LabError
+from vae_lab.evaluations import outdated
 from vae_lab.files import write_text
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import Comparison
-from vae_lab.verbs.comparing.evaluations import outdated
 from vae_lab.verbs.comparing.grouping import Groups
 from vae_lab.verbs.options import at_least, ends_in
 from vae_lab.verbs.terminal import Terminal
