@@ -36,14 +36,14 @@ FIT = [
 ]
 
 
-def test_a_window_is_the_mean_over_images_since_the_last():
+def test_a_window_is_the_sum_over_images_since_the_last():
     meter = Meter()
     meter.add({"loss": torch.tensor([1.0, 2.0]), "kl": torch.tensor([0.0, 4.0])})
     meter.add({"loss": torch.tensor([6.0]), "kl": torch.tensor([5.0])})
-    assert meter.window() == {"loss": 3.0, "kl": 3.0}
-    assert meter.window() == {}
+    assert meter.window() == ({"loss": 9.0, "kl": 9.0}, 3)
+    assert meter.window() == ({}, 0)
     meter.add({"loss": torch.tensor([7.0]), "kl": torch.tensor([1.0])})
-    assert meter.window() == {"loss": 7.0, "kl": 1.0}
+    assert meter.window() == ({"loss": 7.0, "kl": 1.0}, 1)
     assert meter.sums() == {"loss": 16.0, "kl": 10.0}
     assert meter.count == 4
     meter.reset()
@@ -73,7 +73,7 @@ def test_an_epochs_mean_does_not_depend_on_windows_nor_on_a_stop(steps, reads, s
     assert meter.count == sum(map(len, steps))
 
 
-def test_a_stop_within_a_window_does_not_change_its_mean_by_a_bit():
+def test_a_stop_within_a_window_does_not_change_its_sum_by_a_bit():
     whole, first, second = Meter(), Meter(), Meter()
     terms = [{"loss": torch.rand(7)} for _ in range(6)]
     for k, term in enumerate(terms):

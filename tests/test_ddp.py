@@ -1,5 +1,6 @@
 """Training on two processes, through the real command line."""
 
+import csv
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+
+from vae_lab.models import VAE
 
 FIT = [
     "fit",
@@ -49,6 +52,14 @@ class Witness(Callback):
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(self.notes))
 
 
+class Ranked(VAE):
+    """A VAE that also says which process an image was seen by."""
+
+    def terms(self, batch):
+        terms = super().terms(batch)
+        return terms | {"rank": torch.full_like(terms["loss"], self.global_rank)}
+
+
 class Terminated(Callback):
     """Is told to end in a step, as one process of the two."""
 
@@ -78,11 +89,17 @@ def run(folder, *words):
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
+def curves(folder):
+    """Return the rows of a run's metrics.csv."""
+    return list(csv.DictReader((folder / "metrics.csv").open()))
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The folder and the witnesses of a run of two epochs."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, run(folder, "--trainer.max_epochs=2")
+    words = ("--model=test_ddp.Ranked", "--trainer.log_every_n_steps=5")
+    return folder, run(folder, "--trainer.max_epochs=2", *words)
 
 
 @pytest.mark.slow
@@ -104,6 +121,14 @@ def test_processes_draw_other_noise_and_keep_the_same_weights(whole):
     assert len(set(drawn)) == len(drawn) == 40
     assert first["weights"] == second["weights"]
     assert first["weights"][0] != first["weights"][1]
+
+
+@pytest.mark.slow
+def test_curves_are_of_the_images_of_both_processes(whole):
+    columns = [row["train/rank"] for row in curves(whole[0] / "runs/run/version_0")]
+    windows = [float(text) for text in columns if text]
+    # The other five of ten steps end with 13 images, of which the first process has seven.
+    assert windows == [0.5, pytest.approx(70 / 141)] * 2
 
 
 @pytest.mark.slow

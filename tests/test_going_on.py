@@ -204,7 +204,7 @@ def test_a_meter_takes_up_where_it_stopped():
     other.add({"loss": torch.tensor([6.0])})
     again = Meter()
     again.load_state_dict(other.state_dict())
-    assert again.window() == other.window() == {"loss": 3.0}
+    assert again.window() == other.window() == ({"loss": 9.0}, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Models, batches and images of a user's own, and what is said of those that break the contract."""
 
+import csv
+from pathlib import Path
+
 import lightning as L
 import numpy as np
 import pytest
 import torch
 from conftest import QUIET
+from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lab.callbacks import AtomicCheckpointIO
@@ -58,7 +62,7 @@ def test_a_term_that_comes_and_goes_has_no_mean():
         meter.window()
     meter.reset()
     meter.add({"loss": one})
-    assert meter.window() == {"loss": 1}
+    assert meter.window() == ({"loss": 4}, 4)
     meter.add({"loss": one, "extra": one})
     with pytest.raises(LabError, match="'extra' was missing"):
         meter.window()
@@ -124,3 +128,17 @@ def test_a_state_that_could_not_be_loaded_is_refused_before_it_is_saved(tmp_path
 def test_labels_that_are_amounts_give_codes_no_colour():
     batch = Batch(torch.rand(20, *SHAPE), torch.rand(20))
     assert DRAWINGS["scatter"](VAE(SHAPE, 2).eval(), batch).shape[0] == 3
+
+
+def test_what_is_measured_outside_of_training_is_returned_and_logged_as_lightning_does(tmp_path):
+    data, logger = Digits(batch_size=128), CSVLogger(tmp_path)
+    trainer = L.Trainer(**{**QUIET, "logger": logger})
+    for count, (stage, measure) in enumerate((("test", trainer.test), ("val", trainer.validate))):
+        (found,) = measure(VAE(data.shape, 2), data, verbose=False)
+        assert set(found) == {
+            f"{stage}/{name}" for name in ("loss", "elbo", "kl", "reconstruction")
+        }
+        with (Path(logger.log_dir) / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == count + 1
+        assert float(rows[-1][f"{stage}/loss"]) == pytest.approx(found[f"{stage}/loss"])

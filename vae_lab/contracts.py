@@ -262,7 +262,9 @@ def require(model: Any, capability: type, user: str) -> None:
 
 def group_size(model: Any) -> int | None:
     """Return the size of the one-hot groups that codes are made of; None of real numbers."""
-    if isinstance(model, Clusters) and isinstance(model, Encodes):
+    prior = getattr(model, "prior", None)
+    # A model with a prior may have clusters of real codes besides.
+    if prior is None and isinstance(model, Clusters) and isinstance(model, Encodes):
         return model.latent_dim
-    size: int | None = getattr(getattr(model, "prior", None), "classes", None)
+    size: int | None = getattr(prior, "classes", None)
     return size

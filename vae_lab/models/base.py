@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 from torch.optim import Optimizer
@@ -149,7 +150,9 @@ class Model(Described, L.LightningModule, ABC):
         self._evaluate("val", batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        self._write("val", self._log_means("val"))
+        means = self._log_means("val")
+        if self._fitting:
+            self._write("val", means)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("test", batch, batch_idx)
@@ -232,7 +235,7 @@ class Model(Described, L.LightningModule, ABC):
         self._meters[stage].add(self.terms(batch))
 
     def _read_window(self) -> dict[str, float]:
-        means = self._meters["train"].window()
+        means = self._means(*self._meters["train"].window())
         if not all(map(math.isfinite, means.values())):
             raise Diverged(self._diverged("loss"))
         return means
@@ -240,16 +243,24 @@ class Model(Described, L.LightningModule, ABC):
     def _log_means(self, stage: str) -> dict[str, float]:
         """Give the epoch's means over all ranks to callbacks, and return them."""
         meter = self._meters[stage]
-        sums = meter.sums()
-        totals = torch.tensor([*sums.values(), meter.count], dtype=torch.float64)
-        if self.trainer.world_size > 1:
-            totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
+        means = self._means(meter.sums(), meter.count)
         meter.reset()
-        *values, count = totals.tolist()
-        means = {name: value / count for name, value in zip(sums, values, strict=True)}
         named = {f"{stage}/{name}": mean for name, mean in means.items()}
-        self.log_dict(named, logger=False, sync_dist=True)
+        # In training they are written beside how many images were seen.
+        self.log_dict(named, logger=not self._fitting, sync_dist=True)
         return means
+
+    def _means(self, sums: dict[str, float], count: int) -> dict[str, float]:
+        """Return the means over the images of all ranks, each of which has the same terms."""
+        totals = torch.tensor([*sums.values(), count], dtype=torch.float64)
+        if sums and self.trainer.world_size > 1:
+            totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
+        *values, images = totals.tolist()
+        return {name: value / images for name, value in zip(sums, values, strict=True)}
+
+    @property
+    def _fitting(self) -> bool:
+        return self.trainer.state.fn == TrainerFn.FITTING
 
     def _write(self, stage: str, means: dict[str, float]) -> None:
         """Send means to the loggers in one call each."""

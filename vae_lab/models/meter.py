@@ -1,4 +1,4 @@
-"""Means of per-image terms, left on the device until somebody reads them."""
+"""Sums of per-image terms, left on the device until somebody reads them."""
 
 from collections import defaultdict
 from typing import Any
@@ -12,9 +12,9 @@ __all__ = ["Meter"]
 
 
 class Meter:
-    """Averages terms over a window of steps and over an epoch.
+    """Adds up terms over a window of steps and over an epoch.
 
-    A step costs one append; the device is waited for only when a mean is read.
+    A step costs one append; the device is waited for only when a sum is read.
     """
 
     def __init__(self) -> None:
@@ -37,26 +37,26 @@ class Meter:
         for name, term in terms.items():
             self._pending[name].append(term.detach())
 
-    def window(self) -> dict[str, float]:
-        """Return the means since the last call, and count them towards the epoch's.
+    def window(self) -> tuple[dict[str, float], int]:
+        """Return the sums since the last call and over how many images, both added to the epoch's.
 
         Raises:
             LabError: If a term was not there at every step.
         """
         if not self._pending:
-            return {}
+            return {}, 0
         # Not every accelerator knows double precision.
         windows = {name: _on_cpu(steps).double() for name, steps in self._pending.items()}
         size = max(map(len, windows.values()))
         missing = {name for name, window in windows.items() if len(window) < size}
         if missing := missing | ((self._sums.keys() or windows.keys()) ^ windows.keys()):
             raise LabError(f"Each step gives every term; {min(missing)!r} was missing at some.")
-        sums = [window.sum().item() for window in windows.values()]
-        for name, total in zip(windows, sums, strict=True):
+        sums = {name: window.sum().item() for name, window in windows.items()}
+        for name, total in sums.items():
             self._sums[name] += total
         self.count += size
         self._pending.clear()
-        return {name: total / size for name, total in zip(windows, sums, strict=True)}
+        return sums, size
 
     def sums(self) -> dict[str, float]:
         """Return the epoch's sums over `count` images."""

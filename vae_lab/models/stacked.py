@@ -6,7 +6,6 @@ from inspect import signature
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from vae_lab.contracts import Batch, Shape
@@ -116,7 +115,7 @@ class StackedAutoencoder(SingleObjective):
     def objective(self) -> int | None:
         """The number of the layer that is trained by itself in this epoch, from 0, if one is."""
         # Outside of training Lightning counts no epochs; the checkpoint knows its own.
-        training = self._trainer is None or self._trainer.state.fn == TrainerFn.FITTING
+        training = self._trainer is None or self._fitting
         epoch = self.current_epoch if training else self._epoch
         if epoch >= self.pretrain_epochs * len(self.layers):
             return None
