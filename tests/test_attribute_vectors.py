@@ -130,6 +130,15 @@ def test_labels_are_seen_in_edits_by_a_classifier_of_its_own():
     assert found["moved_up_1"].value == 1
     with pytest.raises(LabError, match="alike in all"):
         Labelled("Bright", 1, Pixels(), Batch(known.x, torch.ones(200, 2)), others)
+    with pytest.raises(LabError, match="Bright has 200 values in 200 training images"):
+        Labelled("Bright", 1, Pixels(), Batch(known.x, torch.rand(200, 2)), others)
+
+
+def test_of_two_values_the_larger_one_is_the_attributes_whatever_they_are():
+    known, others = (Batch(part.x, 2 + 6 * part.y) for part in (labelled(200), labelled(100)))
+    kind = Labelled("Bright", 1, Pixels(), known, others)
+    assert torch.equal(kind.of(others), torch.where(others.y[:, 1] == 8, 1, -1).int())
+    assert torch.equal(kind.seen(others.x), kind.of(others))
 
 
 # the verb

@@ -184,6 +184,13 @@ def test_what_cannot_be_judged_is_refused(staged, change, options, reason):
     assert not (folder / "metrics.json").exists()
 
 
+def test_a_judge_that_needs_a_condition_is_refused(staged):
+    _, judge, loaded = staged
+    loaded["judge"] = CVAE((1, 8, 8), 2)
+    with pytest.raises(LabError, match="--judge sees images alone; a CVAE needs a condition"):
+        judges.load_judge(judge, loaded["model"], loaded["data"], classifies=False)
+
+
 def test_a_judge_of_other_images_is_refused(staged):
     folder, judge, loaded = staged
     loaded["judge"].shape = (1, 28, 28)

@@ -13,11 +13,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lab.callbacks import AtomicCheckpointIO
 from vae_lab.callbacks.drawings import DRAWINGS
-from vae_lab.contracts import Batch
+from vae_lab.contracts import Batch, group_size
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
-from vae_lab.models import VAE
+from vae_lab.models import VAE, KMeans
 from vae_lab.models.meter import Meter
+from vae_lab.posteriors import GumbelSoftmax
+from vae_lab.priors import MixtureOfGaussians, Uniform
 
 SHAPE = (1, 8, 8)
 
@@ -123,6 +125,19 @@ def test_a_state_that_could_not_be_loaded_is_refused_before_it_is_saved(tmp_path
     with pytest.raises(LabError, match="The state of Norms holds objects"):
         trainer.save_checkpoint(tmp_path / "a.ckpt")
     assert (tmp_path / "a.ckpt").read_bytes() == before
+
+
+class Clustered(VAE):
+    """Tells by its prior which part of the mixture an image is of (Jiang et al., 2017)."""
+
+    def cluster(self, x, y=None):
+        return self.prior_given(y).log_prob(self.encode(x)).long()
+
+
+def test_clusters_of_real_codes_do_not_make_them_one_hot():
+    assert group_size(Clustered(SHAPE, 3, prior=MixtureOfGaussians)) is None
+    assert group_size(Clustered(SHAPE, 20, posterior=GumbelSoftmax, prior=Uniform)) == 10
+    assert group_size(KMeans(SHAPE, 4)) == 4
 
 
 def test_labels_that_are_amounts_give_codes_no_colour():

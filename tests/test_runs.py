@@ -225,7 +225,7 @@ def test_a_crafted_pickle_is_refused_and_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hyper_parameters": {}}, "names no model class"),
+        ({"hyper_parameters": {}}, "names no model class: it was not written by vae_lab"),
         ({"hyper_parameters": {"_class_path": "a.B"}}, "names no model class"),
         (
             {"hyper_parameters": settings(TinyModel) | {"_class_path": "a.B"}},
@@ -248,6 +248,15 @@ def test_foreign_checkpoint(tmp_path, changes, message):
     with pytest.raises(LabError, match=message) as error:
         runs.load_model(tmp_path / "a.ckpt")
     sentence(error)
+
+
+def test_a_model_that_learned_from_loaders_has_no_data(tmp_path):
+    saved = content()
+    del saved["datamodule_hyper_parameters"]
+    torch.save(saved, tmp_path / "a.ckpt")
+    assert isinstance(runs.load_model(tmp_path / "a.ckpt"), TinyModel)
+    with pytest.raises(LabError, match="names no data class: its model learned from loaders"):
+        runs.load_data(tmp_path / "a.ckpt")
 
 
 def test_files_of_others_are_no_checkpoints(tmp_path):

@@ -130,10 +130,13 @@ def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
     from lightning import LightningModule
 
     part = "model" if issubclass(kind, LightningModule) else "data"
-    settings = read(path).get(kind.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    saved = read(path)
+    settings = saved.get(kind.CHECKPOINT_HYPER_PARAMS_KEY, {})
     # Without an instantiator Lightning would build `kind` itself, and be content with it.
     if not {"_class_path", "_instantiator"} <= settings.keys():
-        raise LabError(f"{path} was not written by vae_lab: it names no {part} class.")
+        known = "_class_path" in saved.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        alien = "its model learned from loaders" if known else "it was not written by vae_lab"
+        raise LabError(f"{path} names no {part} class: {alien}.")
     module, _, name = str(settings["_class_path"]).rpartition(".")
     try:
         getattr(import_module(module), name)

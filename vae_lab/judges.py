@@ -35,7 +35,7 @@ def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> 
     Raises:
         LabError: If it is none of such images, or learned from other data.
     """
-    from vae_lab.contracts import Classifies, Encodes, require
+    from vae_lab.contracts import Classifies, Conditional, Encodes, require
 
     if path == "inception":
         from vae_lab.metrics.inception import Inception
@@ -47,6 +47,8 @@ def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> 
     judge: Any = load_model(path)
     for capability in (Classifies, Encodes) if classifies else (Encodes,):
         require(judge, capability, "--judge")
+    if isinstance(judge, Conditional):
+        raise LabError(f"--judge sees images alone; a {type(judge).__name__} needs a condition.")
     if judge.shape != model.shape:
         theirs, ours = (" x ".join(map(str, shape)) for shape in (judge.shape, model.shape))
         raise LabError(f"The judge takes images of {theirs}; these are {ours}.")

@@ -78,7 +78,7 @@ class Labelled:
         others: Images to count the classifier's own errors on.
 
     Raises:
-        LabError: If all images have it, or none.
+        LabError: If all images have it, or none, or it is a number of more than two values.
     """
 
     def __init__(self, name: str, column: int, judge: Encodes, known: Batch, others: Batch) -> None:
@@ -87,9 +87,14 @@ class Labelled:
         from sklearn.preprocessing import StandardScaler
 
         self.column, self.judge = column, judge
+        values = torch.unique(known.y[:, column])
+        if len(values) != 2:
+            what = f"has {len(values)} values in" if len(values) > 2 else "is alike in all of"
+            raise LabError(
+                f"{name} {what} {len(known.x)} training images; what is moved is there or not."
+            )
+        self.middle = values.double().mean().item()
         truth = self.of(known)
-        if len(torch.unique(truth)) < 2:
-            raise LabError(f"{name} is alike in all of {len(truth)} training images.")
         self.probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         self.probe.fit(encode(judge, known).numpy(), truth.numpy())
         missed = (self.seen(others.x) != self.of(others)).double().mean().item()
@@ -98,7 +103,7 @@ class Labelled:
         self.about += f"{missed:.4f} of {len(others.x)} others"
 
     def of(self, images: Batch) -> Tensor:
-        return 2 * (images.y[:, self.column] > 0.5).int().cpu() - 1
+        return 2 * (images.y[:, self.column] > self.middle).int().cpu() - 1
 
     def seen(self, x: Tensor) -> Tensor:
         features = encode(self.judge, Batch.unlabelled(x))
