@@ -268,7 +268,7 @@ class ImageData(Described, LightningDataModule, ABC):
         return divide(whole, size, self.split_seed, self.limit, self.limit_seed)
 
     def _drawn(self, name: str, split: Split) -> Split:
-        """Binarise the split's images once, by a stream of its own."""
+        """Binarise the split's images once, by another stream than those of other splits."""
         return drawn(split, generator(self.split_seed, SPLITS.index(name)), self.root)
 
     def _fixed(self, name: str, n: int | None) -> Split:

@@ -13,7 +13,9 @@ from vae_lab.errors import LabError
 
 __all__ = ["Batches"]
 
-ORDER, NOISE = 0, 1  # the two uses of randomness, each with streams of its own
+# The two uses of randomness here, each with streams of its own. A cut of the images may begin with
+# the words of an epoch's order, which does no harm, as it draws from another range.
+ORDER, NOISE = 0, 1
 
 
 class Batches:

@@ -17,7 +17,7 @@ def seed_of(*keys: int) -> int:
 
 
 def generator(*keys: int) -> Generator:
-    """Return a CPU random stream of its own for these keys."""
+    """Return the CPU random stream of these keys."""
     return Generator().manual_seed(seed_of(*keys))
 
 

@@ -41,6 +41,8 @@ class _BernoulliLogProb(torch.autograd.Function):
 
     With :math:`\log(1 + e^o) = \max(o, 0) - \log \sigma(|o|)` the sigmoids, each at least a half,
     can be multiplied sixteen at a time before one logarithm is taken. The gradient needs none.
+    In single precision the sum is off by about 1e-7 of that of :math:`|o|`: 0.001 nats at 28 x 28
+    and logits of 20, tenths at 3 x 128 x 128 and logits of 100.
     """
 
     @staticmethod
