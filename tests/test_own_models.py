@@ -157,3 +157,6 @@ def test_what_is_measured_outside_of_training_is_returned_and_logged_as_lightnin
             rows = list(csv.DictReader(file))
         assert len(rows) == count + 1
         assert float(rows[-1][f"{stage}/loss"]) == pytest.approx(found[f"{stage}/loss"])
+    assert L.Trainer(**QUIET).test(VAE(data.shape, 2), data, verbose=False)[0].keys() >= {
+        "test/elbo"
+    }

@@ -148,7 +148,9 @@ class LabCLI(LightningCLI):
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+        # What was measured is said once, by `after_validate`.
+        quiet = {"verbose": False} if subcommand in ("validate", "test") else {}
+        return super()._prepare_subcommand_kwargs(subcommand) | quiet | {"weights_only": True}
 
     def fit(self, **kwargs: Any) -> None:
         """Train in a folder of its own, unless Lightning is told to log nothing."""

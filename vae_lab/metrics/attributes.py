@@ -103,7 +103,8 @@ class Labelled:
         self.about += f"{missed:.4f} of {len(others.x)} others"
 
     def of(self, images: Batch) -> Tensor:
-        return 2 * (images.y[:, self.column] > self.middle).int().cpu() - 1
+        signs: Tensor = 2 * (images.y[:, self.column] > self.middle).int().cpu() - 1
+        return signs
 
     def seen(self, x: Tensor) -> Tensor:
         features = encode(self.judge, Batch.unlabelled(x))

@@ -246,8 +246,8 @@ class Model(Described, L.LightningModule, ABC):
         means = self._means(meter.sums(), meter.count)
         meter.reset()
         named = {f"{stage}/{name}": mean for name, mean in means.items()}
-        # In training they are written beside how many images were seen.
-        self.log_dict(named, logger=not self._fitting, sync_dist=True)
+        # In training they are written beside how many images were seen; else Lightning may.
+        self.log_dict(named, logger=False if self._fitting else None, sync_dist=True)
         return means
 
     def _means(self, sums: dict[str, float], count: int) -> dict[str, float]:
