@@ -131,7 +131,7 @@ def test_weights_are_unbiased_at_the_steps_that_other_chains_have_found():
     down = annealed_weights(log_prior, log_likelihood, code, betas[::-1], steps[::-1]) + truth
     for weights in (up.exp(), down.exp()):
         error = weights.std() / math.sqrt(weights.numel())
-        assert error < 0.03
+        assert error < 0.04
         assert (weights.mean() - 1).abs() < 4 * error
 
 

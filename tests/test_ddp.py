@@ -94,12 +94,14 @@ def curves(folder):
     return list(csv.DictReader((folder / "metrics.csv").open()))
 
 
+WHOLE = ["--trainer.max_epochs=2", "--model=test_ddp.Ranked", "--trainer.log_every_n_steps=5"]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The folder and the witnesses of a run of two epochs."""
     folder = tmp_path_factory.mktemp("whole")
-    words = ("--model=test_ddp.Ranked", "--trainer.log_every_n_steps=5")
-    return folder, run(folder, "--trainer.max_epochs=2", *words)
+    return folder, run(folder, *WHOLE)
 
 
 @pytest.mark.slow
@@ -145,10 +147,17 @@ def test_one_folder_holds_the_run(whole):
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(whole, tmp_path):
     folder, witnesses = whole
-    # Step 6 lies in an epoch of ten; it is saved because the steps run out.
-    run(tmp_path / "part", "--trainer.max_epochs=2", "--trainer.max_steps=6")
-    again = run(tmp_path / "part", "--trainer.max_epochs=2", "--ckpt_path=last")
+    # Step 7 lies in an epoch of ten; it is saved because the steps run out.
+    run(tmp_path / "part", *WHOLE, "--trainer.max_steps=7")
+    again = run(tmp_path / "part", *WHOLE, "--ckpt_path=last")
     assert again[0]["weights"][-1] == witnesses[0]["weights"][-1]
+    # Each process takes up the terms of its own images.
+    windows, others = (
+        {row["step"]: row["train/loss"] for row in curves(root / "runs/run/version_0")}
+        for root in (folder, tmp_path / "part")
+    )
+    assert windows["10"] == others["10"]
+    assert windows["20"] == others["20"]
     states = [
         torch.load(root / "runs/run/version_0/checkpoints/last.ckpt", weights_only=True)
         for root in (folder, tmp_path / "part")

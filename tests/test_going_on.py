@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from going_on import STATE, last, rows, same
-from lightning.pytorch.callbacks import Callback
 
 from vae_lab import runs
 from vae_lab.callbacks import Pictures, record
@@ -246,43 +245,6 @@ def test_how_a_run_is_trained_stays_and_where_does_not(here, name):
     check_same(here, elsewhere | {"trainer": {name: 1, "devices": 2}})
     with pytest.raises(LabError, match=f"was begun with trainer.{name} 1, not 2"):
         check_same(here, elsewhere | {"trainer": {name: 2}})
-
-
-def test_numbers_of_weights_that_are_gone_go_with_them(run, lab):
-    lab("evaluate", str(run), "--importance-samples=0")
-    lab(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
-    assert (run / "metrics.json").exists()  # nothing was left to train
-    said = lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
-    assert not (run / "metrics.json").exists()
-    assert "metrics.json told of weights that are no more" in said
-
-
-def test_numbers_stay_until_their_weights_are_replaced(run, lab):
-    lab("evaluate", str(run), "--importance-samples=0")
-    numbers = (run / "metrics.json").read_text()
-    more = [*FIT, "--trainer.max_epochs=3", "--ckpt_path=last"]
-    with pytest.raises(SystemExit):
-        lab(*more, f"--trainer.callbacks+={__name__}.Stop")
-    assert (run / "metrics.json").read_text() == numbers
-    # An epoch that is no better leaves the best weights as they were measured.
-    lab(*more, f"--trainer.callbacks+={__name__}.Worse")
-    assert runs.find(run).seen[0] == 3
-    assert (run / "metrics.json").read_text() == numbers
-
-
-class Stop(Callback):
-    """Stops a run as somebody at the keyboard does, before a weight was moved."""
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        raise KeyboardInterrupt
-
-
-class Worse(Callback):
-    """Spoils what was learned before an epoch."""
-
-    def on_train_epoch_start(self, trainer, pl_module):
-        for weight in pl_module.parameters():
-            weight.data.fill_(1.0)
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(run, lab, capfd):

@@ -226,7 +226,10 @@ def test_a_crafted_pickle_is_refused_and_not_run(tmp_path):
     ("changes", "message"),
     [
         ({"hyper_parameters": {}}, "names no model class: it was not written by vae_lab"),
-        ({"hyper_parameters": {"_class_path": "a.B"}}, "names no model class"),
+        (
+            {"hyper_parameters": {"_class_path": "a.B"}},
+            "no model class: it was not written by vae_lab",
+        ),
         (
             {"hyper_parameters": settings(TinyModel) | {"_class_path": "a.B"}},
             "a.B.*cannot be imported here",
@@ -255,7 +258,7 @@ def test_a_model_that_learned_from_loaders_has_no_data(tmp_path):
     del saved["datamodule_hyper_parameters"]
     torch.save(saved, tmp_path / "a.ckpt")
     assert isinstance(runs.load_model(tmp_path / "a.ckpt"), TinyModel)
-    with pytest.raises(LabError, match="names no data class: its model learned from loaders"):
+    with pytest.raises(LabError, match="no data class: its model learned from others' data"):
         runs.load_data(tmp_path / "a.ckpt")
 
 

@@ -134,9 +134,10 @@ def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
     settings = saved.get(kind.CHECKPOINT_HYPER_PARAMS_KEY, {})
     # Without an instantiator Lightning would build `kind` itself, and be content with it.
     if not {"_class_path", "_instantiator"} <= settings.keys():
-        known = "_class_path" in saved.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        alien = "its model learned from loaders" if known else "it was not written by vae_lab"
-        raise LabError(f"{path} names no {part} class: {alien}.")
+        known = "_instantiator" in saved.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        own = part == "data" and known
+        why = "its model learned from others' data" if own else "it was not written by vae_lab"
+        raise LabError(f"{path} names no {part} class: {why}.")
     module, _, name = str(settings["_class_path"]).rpartition(".")
     try:
         getattr(import_module(module), name)

@@ -1,35 +1,53 @@
 """Which evaluations of a run are of weights that it no longer has."""
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from vae_lab.errors import LabError
-from vae_lab.files import digest
+from vae_lab.files import digest, write_text
 from vae_lab.runs import Run
 
-__all__ = ["forget_outdated", "outdated"]
+__all__ = ["drop_outdated", "forget_outdated"]
 
 
-def outdated(run: Run) -> Iterator[tuple[str, str]]:
-    """Yield each split whose numbers are of other weights than its checkpoint holds, and that one.
+def drop_outdated(run: Run) -> list[tuple[str, str]]:
+    """Take from a run the scores of weights that it no longer has.
 
-    A checkpoint that is gone speaks against no number.
+    Returns:
+        Their splits, each with the checkpoint that holds other weights by now.
 
     Raises:
         LabError: If the evaluation is damaged, or a checkpoint cannot be read.
+    """
+    protocols, metrics = run.evaluation["protocol"], run.evaluation["metrics"]
+    dropped = list(_outdated(run))
+    for split, _ in dropped:
+        del protocols[split]
+        for key in [key for key in metrics if key.startswith(f"{split}/")]:
+            del metrics[key]
+    return dropped
+
+
+def forget_outdated(folder: Path) -> None:
+    """Remove from a run's file the scores of weights that training has replaced, and say so."""
+    run, path = Run(folder), folder / "metrics.json"
+    with suppress(LabError):  # a damaged one is named to whoever asks for its numbers
+        for split, checkpoint in drop_outdated(run):
+            print(f"lab fit: {path} loses its {split} scores: {checkpoint} holds other weights.")
+            write_text(path, json.dumps(run.evaluation, indent=2) + "\n")
+        if path.exists() and not run.evaluation["metrics"]:
+            path.unlink()
+
+
+def _outdated(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield each split that was scored by other weights than its checkpoint holds, and that one.
+
+    A checkpoint that is gone speaks against no number.
     """
     for split, about in run.evaluation["protocol"].items():
         name, known = str(about.get("checkpoint")), about.get("checkpoint_sha256")
         path = run.path / name
         if known and path.is_file() and digest(path) != known:
             yield split, name
-
-
-def forget_outdated(folder: Path) -> None:
-    """Remove a run's numbers, and say so, if some are of weights that training has replaced."""
-    path = folder / "metrics.json"
-    with suppress(LabError):  # a damaged one is named to whoever asks for its numbers
-        if any(outdated(Run(folder))):
-            path.unlink()
-            print(f"lab fit: {path} told of weights that are no more, and is removed.")

@@ -148,7 +148,7 @@ class LabCLI(LightningCLI):
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        # What was measured is said once, by `after_validate`.
+        # What was measured is said by `after_validate`.
         quiet = {"verbose": False} if subcommand in ("validate", "test") else {}
         return super()._prepare_subcommand_kwargs(subcommand) | quiet | {"weights_only": True}
 
@@ -171,14 +171,16 @@ class LabCLI(LightningCLI):
         with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             # A user's own log beside those of the run.
             self.trainer.loggers = [*loggers(folder, config.wandb), *self.trainer.loggers]
-            self.trainer.fit(**kwargs)
+            try:
+                self.trainer.fit(**kwargs)
+            finally:
+                if first_process():
+                    forget_outdated(folder)
             idle = self.trainer.global_step == before
             if idle and made and first_process():
                 raise LabError(f"{self.checkpoint} was at its end: raise --trainer.max_epochs.")
         if idle:
             _say_idle(self.checkpoint)
-        elif first_process():
-            forget_outdated(folder)
         _report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
 
     def _begun_at(self) -> int | None:
@@ -199,6 +201,7 @@ class LabCLI(LightningCLI):
         step: int = saved["global_step"]
         return step
 
+    @rank_zero_only
     def after_validate(self) -> None:
         """Say what was measured."""
         for name, value in self.trainer.callback_metrics.items():
@@ -243,7 +246,7 @@ def run(argv: list[str]) -> None:
 
 def _cli(verb: str) -> type[LabCLI]:
     """Return a command line of one verb; the parsers of all four take a fifth of a second."""
-    only = {verb: LightningCLI.subcommands()[verb]}
+    only = {verb: LightningCLI.subcommands()[verb] | {"verbose"}}
     return type("LabCLI", (LabCLI,), {"subcommands": staticmethod(lambda: only)})
 
 

@@ -13,8 +13,8 @@ from vae_lab.errors import LabError
 
 __all__ = ["Batches"]
 
-# The two uses of randomness here, each with streams of its own. A cut of the images may begin with
-# the words of an epoch's order, which does no harm, as it draws from another range.
+# The two uses of randomness here, each with streams of its own; that of an epoch's order may be the
+# one that cut the images into splits, where it permuted more of them.
 ORDER, NOISE = 0, 1
 
 

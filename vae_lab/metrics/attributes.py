@@ -87,11 +87,11 @@ class Labelled:
         from sklearn.preprocessing import StandardScaler
 
         self.column, self.judge = column, judge
-        values = torch.unique(known.y[:, column])
+        values = torch.unique(known.y[:, column]).cpu()
         if len(values) != 2:
-            what = f"has {len(values)} values in" if len(values) > 2 else "is alike in all of"
+            found = f"has {len(values)} values in" if len(values) > 2 else "is alike in all of"
             raise LabError(
-                f"{name} {what} {len(known.x)} training images; what is moved is there or not."
+                f"{name} {found} {len(known.x)} training images; to be moved it needs two values."
             )
         self.middle = values.double().mean().item()
         truth = self.of(known)

@@ -76,6 +76,7 @@ def annealing(
         nll = annealed_nll(model, images, how, progress)
         gap = bidirectional_gap(model, images, how, progress)
     n, chains = len(nll), f"{how.chains} chains, {how.temperatures} temperatures"
+    chains += ", steps found by others"
     about = f"-log {_p(model)} of the first {n} images by annealed importance sampling, {chains}"
     about += f", {LEAPFROGS} leapfrog steps{_caveat(model, images)}"
     gap_note = (

@@ -21,7 +21,7 @@ from vae_lab.checkpoints import as_noted, settings_of
 from vae_lab.contracts import Batch, Shape
 from vae_lab.described import Described, said
 from vae_lab.errors import Diverged, LabError
-from vae_lab.models.meter import Meter
+from vae_lab.models.meter import Meter, gathered
 from vae_lab.nets import Decoder, Encoder
 from vae_lab.randomness import reseed
 
@@ -165,8 +165,8 @@ class Model(Described, L.LightningModule, ABC):
         return restored
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        meter = self._meters["train"]
-        checkpoint["progress"] = {"images_seen": self.images_seen, "meter": meter.state_dict()}
+        meter, *others = gathered(self._meters["train"].state_dict())
+        checkpoint["progress"] = {"images_seen": self.images_seen, "meter": meter, "others": others}
         if not all(torch.isfinite(p).all() for p in self.parameters()):
             raise Diverged(self._diverged("parameters"))
 
@@ -179,8 +179,10 @@ class Model(Described, L.LightningModule, ABC):
                     f"The checkpoint's optimiser goes on with its own {name}, {theirs}; "
                     f"--model.{name} {own} would be ignored."
                 )
-        self.images_seen = checkpoint["progress"]["images_seen"]
-        self._meters["train"].load_state_dict(checkpoint["progress"]["meter"])
+        progress = checkpoint["progress"]
+        self.images_seen = progress["images_seen"]
+        meters = [progress["meter"], *progress.get("others", ())]
+        self._meters["train"].load_state_dict(meters[self.global_rank % len(meters)])
 
     def begin_with(self, checkpoint: dict[str, Any]) -> None:
         """Take over the weights of a checkpoint, whatever its model was trained for.

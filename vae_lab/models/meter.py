@@ -4,11 +4,11 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from vae_lab.errors import LabError
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "gathered"]
 
 
 class Meter:
@@ -74,6 +74,15 @@ class Meter:
         self.add(state["pending"])
         self._sums.update(state["sums"])
         self.count = state["count"]
+
+
+def gathered(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the states of all processes, in the order of their ranks; each has to come here."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [state]
+    states = [state] * distributed.get_world_size()
+    distributed.all_gather_object(states, state)
+    return states
 
 
 def _check(terms: dict[str, Tensor]) -> None:

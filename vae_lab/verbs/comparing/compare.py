@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_lab.errors import LabError
-from vae_lab.evaluations import outdated
+from vae_lab.evaluations import drop_outdated
 from vae_lab.files import write_text
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import Comparison
@@ -96,16 +96,12 @@ def _sound(found: Sequence[Run]) -> Iterator[Run]:
 
 def _leave_outdated(run: Run) -> None:
     """Take from a run the scores of weights that it no longer has, and say so."""
-    protocols, metrics = run.evaluation["protocol"], run.evaluation["metrics"]
-    for split, checkpoint in list(outdated(run)):
+    for split, checkpoint in drop_outdated(run):
         print(
             f"lab compare: {run.path} is shown without its {split} scores: they are of other "
             f"weights than {checkpoint} holds by now.",
             file=sys.stderr,
         )
-        del protocols[split]
-        for key in [key for key in metrics if key.startswith(f"{split}/")]:
-            del metrics[key]
 
 
 def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:
