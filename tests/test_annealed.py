@@ -97,38 +97,36 @@ def test_the_gap_closes_as_chains_are_given_time():
     assert gaps[hasty] > error > 0.3
 
 
+def line(x, scale):
+    """Return both densities of one code around which one pixel lies, and log p(x) itself."""
+    x = torch.tensor(x)
+    densities = (
+        lambda z: Normal(0.0, 1.0).log_prob(z).sum(-1),
+        lambda z: Normal(z[..., 0], scale).log_prob(x),
+    )
+    return densities, Normal(0.0, math.sqrt(1 + scale**2)).log_prob(x)
+
+
 def test_weights_are_unbiased_however_few_the_temperatures():
-    def log_likelihood(z):
-        return Normal(z[..., 0], 0.7).log_prob(torch.tensor(1.5))
-
-    def log_prior(z):
-        return Normal(0.0, 1.0).log_prob(z).sum(-1)
-
     torch.manual_seed(0)
-    truth = Normal(0.0, math.sqrt(1 + 0.7**2)).log_prob(torch.tensor(1.5))
+    densities, truth = line(1.5, scale=0.7)
     start, steps = torch.randn(20_000, 1, 1), [torch.full((1, 1, 1), 0.1)] * 4
-    weights = annealed_weights(log_prior, log_likelihood, start, sigmoid_schedule(3), steps).exp()
+    weights = annealed_weights(*densities, start, sigmoid_schedule(3), steps).exp()
     error = weights.std() / math.sqrt(len(weights))
     assert (weights.mean() - truth.exp()).abs() < 4 * error
     assert error < 0.01 * truth.exp()
 
 
 def test_weights_are_unbiased_at_the_steps_that_other_chains_have_found():
-    def log_likelihood(z):
-        return Normal(z[..., 0], 0.1).log_prob(torch.tensor(2.0))
-
-    def log_prior(z):
-        return Normal(0.0, 1.0).log_prob(z).sum(-1)
-
     # A step that followed the weighed chains took the mean weight to 1.13 of what it is.
     torch.manual_seed(0)
-    truth = Normal(0.0, math.sqrt(1 + 0.1**2)).log_prob(torch.tensor(2.0))
+    densities, truth = line(2.0, scale=0.1)
     betas, pilots, start = sigmoid_schedule(200), torch.randn(1, 4000, 1), torch.randn(1, 4000, 1)
-    steps = step_sizes(log_prior, log_likelihood, pilots, betas)
+    steps = step_sizes(*densities, pilots, betas)
     assert len(steps[100].unique()) > 1  # for each image its own
-    up = annealed_weights(log_prior, log_likelihood, start, betas, steps) - truth
+    up = annealed_weights(*densities, start, betas, steps) - truth
     code = 2 / 1.01 + 0.1 / math.sqrt(1.01) * start
-    down = annealed_weights(log_prior, log_likelihood, code, betas[::-1], steps[::-1]) + truth
+    down = annealed_weights(*densities, code, betas[::-1], steps[::-1]) + truth
     for weights in (up.exp(), down.exp()):
         error = weights.std() / math.sqrt(weights.numel())
         assert error < 0.04

@@ -73,15 +73,8 @@ def annealed_nll(
     Returns:
         Nats for each image, in double precision on the CPU, shape (N,).
     """
-    betas = sigmoid_schedule(how.temperatures)
-    nats = []
-    for part in full_batches(model, images, how.chains):
-        densities = _densities(model, part)
-        tick = partial(progress, len(part.x))
-        steps = step_sizes(*densities, _pilots(model, part.y, how), betas, tick)
-        start = _from_prior(model, part.y, how.chains)
-        nats.append(-importance_bound(annealed_weights(*densities, start, betas, steps, tick)))
-    return torch.cat(nats)
+    parts = full_batches(model, images, how.chains)
+    return -torch.cat([_anneal(model, part, how, progress)[0] for part in parts])
 
 
 def bidirectional_gap(
@@ -107,20 +100,13 @@ def bidirectional_gap(
         Grosse et al., Measuring the Reliability of MCMC Inference with Bidirectional Monte Carlo,
         2016. https://arxiv.org/abs/1606.02275
     """
-    betas = sigmoid_schedule(how.temperatures)
     gaps = []
     for part in full_batches(model, images, how.chains):
         with torch.no_grad():
             z = _from_prior(model, part.y, 1)
             drawn = Batch(model.likelihood.sample(model.output(z[0], part.y)), part.y)
-        densities = _densities(model, drawn)
-        tick = partial(progress, len(drawn.x))
-        steps = step_sizes(*densities, _pilots(model, part.y, how), betas, tick)
-        start = _from_prior(model, part.y, how.chains)
-        lower = importance_bound(annealed_weights(*densities, start, betas, steps, tick))
-        back, down = z.expand(how.chains, -1, -1), (betas[::-1], steps[::-1])
-        upper = -importance_bound(annealed_weights(*densities, back, *down, tick))
-        gaps.append(upper - lower)
+        lower, back = _anneal(model, drawn, how, progress)
+        gaps.append(back(z.expand(how.chains, -1, -1)) - lower)
     return torch.cat(gaps)
 
 
@@ -132,9 +118,21 @@ def _from_prior(model: Any, y: Tensor, chains: int) -> Tensor:
     return z.view(chains, len(y), -1)
 
 
-def _pilots(model: Any, y: Tensor, how: Annealing) -> Tensor:
-    """Draw where the chains begin that find step sizes for others, shape (chains, B, D)."""
-    return _from_prior(model, y, min(PILOTS, how.chains))
+def _anneal(
+    model: Any, images: Batch, how: Annealing, progress: Callable[[int], object]
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return what bounds log p(x) from below, (B,), and what makes a bound from above of codes."""
+    betas, tick = sigmoid_schedule(how.temperatures), partial(progress, len(images.x))
+    densities = _densities(model, images)
+    pilots = _from_prior(model, images.y, min(PILOTS, how.chains))
+    steps = step_sizes(*densities, pilots, betas, tick)
+    start = _from_prior(model, images.y, how.chains)
+    lower = importance_bound(annealed_weights(*densities, start, betas, steps, tick))
+
+    def back(z: Tensor) -> Tensor:
+        return -importance_bound(annealed_weights(*densities, z, betas[::-1], steps[::-1], tick))
+
+    return lower, back
 
 
 def _densities(model: Any, images: Batch) -> tuple[LogDensity, LogDensity]:
