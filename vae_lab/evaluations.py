@@ -33,12 +33,15 @@ def drop_outdated(run: Run) -> list[tuple[str, str]]:
 def forget_outdated(folder: Path) -> None:
     """Remove from a run's file the scores of weights that training has replaced, and say so."""
     run, path = Run(folder), folder / "metrics.json"
+    dropped: list[tuple[str, str]] = []
     with suppress(LabError):  # a damaged one is named to whoever asks for its numbers
-        for split, checkpoint in drop_outdated(run):
-            print(f"lab fit: {path} loses its {split} scores: {checkpoint} holds other weights.")
-            write_text(path, json.dumps(run.evaluation, indent=2) + "\n")
-        if path.exists() and not run.evaluation["metrics"]:
-            path.unlink()
+        dropped = drop_outdated(run)
+    for split, checkpoint in dropped:
+        print(f"lab fit: {path} loses its {split} scores: {checkpoint} holds other weights.")
+    if dropped and run.evaluation["metrics"]:
+        write_text(path, json.dumps(run.evaluation, indent=2) + "\n")
+    elif dropped:
+        path.unlink()
 
 
 def _outdated(run: Run) -> Iterator[tuple[str, str]]:
