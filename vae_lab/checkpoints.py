@@ -134,9 +134,9 @@ def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
     settings = saved.get(kind.CHECKPOINT_HYPER_PARAMS_KEY, {})
     # Without an instantiator Lightning would build `kind` itself, and be content with it.
     if not {"_class_path", "_instantiator"} <= settings.keys():
-        known = "_instantiator" in saved.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        own = part == "data" and known
-        why = "its model learned from others' data" if own else "it was not written by vae_lab"
+        model = saved.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        others = part == "data" and "_instantiator" in model
+        why = "its model learned from others' data" if others else "it was not written by vae_lab"
         raise LabError(f"{path} names no {part} class: {why}.")
     module, _, name = str(settings["_class_path"]).rpartition(".")
     try:

@@ -87,13 +87,7 @@ class Labelled:
         from sklearn.preprocessing import StandardScaler
 
         self.column, self.judge = column, judge
-        values = torch.unique(known.y[:, column]).cpu()
-        if len(values) != 2:
-            found = f"has {len(values)} values in" if len(values) > 2 else "is alike in all of"
-            raise LabError(
-                f"{name} {found} {len(known.x)} training images; to be moved it needs two values."
-            )
-        self.middle = values.double().mean().item()
+        self.middle = _middle(name, known.y[:, column].cpu())
         truth = self.of(known)
         self.probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         self.probe.fit(encode(judge, known).numpy(), truth.numpy())
@@ -109,6 +103,17 @@ class Labelled:
     def seen(self, x: Tensor) -> Tensor:
         features = encode(self.judge, Batch.unlabelled(x))
         return torch.from_numpy(self.probe.predict(features.numpy()))
+
+
+def _middle(name: str, labels: Tensor) -> float:
+    """Return what lies between the two values of an attribute."""
+    values = torch.unique(labels)
+    if len(values) != 2:
+        found = f"has {len(values)} values in" if len(values) > 2 else "is alike in all of"
+        raise LabError(
+            f"{name} {found} {len(labels)} training images; to be moved it needs two values."
+        )
+    return float(values.double().mean())
 
 
 def attribute_vector(model: Encodes, images: Batch, has: Tensor) -> Tensor:
