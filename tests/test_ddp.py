@@ -1,6 +1,5 @@
 """Training on two processes, through the real command line."""
 
-import csv
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from going_on import rows
 from lightning.pytorch.callbacks import Callback
 
 from vae_lab.models import VAE
@@ -89,11 +89,6 @@ def run(folder, *words):
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
-def curves(folder):
-    """Return the rows of a run's metrics.csv."""
-    return list(csv.DictReader((folder / "metrics.csv").open()))
-
-
 WHOLE = ["--trainer.max_epochs=2", "--model=test_ddp.Ranked", "--trainer.log_every_n_steps=5"]
 
 
@@ -127,7 +122,7 @@ def test_processes_draw_other_noise_and_keep_the_same_weights(whole):
 
 @pytest.mark.slow
 def test_curves_are_of_the_images_of_both_processes(whole):
-    columns = [row["train/rank"] for row in curves(whole[0] / "runs/run/version_0")]
+    columns = [row["train/rank"] for row in rows(root=whole[0])]
     windows = [float(text) for text in columns if text]
     # The other five of ten steps end with 13 images, of which the first process has seven.
     assert windows == [0.5, pytest.approx(70 / 141)] * 2
@@ -153,7 +148,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(whole, tmp_path):
     assert again[0]["weights"][-1] == witnesses[0]["weights"][-1]
     # Each process takes up the terms of its own images.
     windows, others = (
-        {row["step"]: row["train/loss"] for row in curves(root / "runs/run/version_0")}
+        {row["step"]: row["train/loss"] for row in rows(root=root)}
         for root in (folder, tmp_path / "part")
     )
     assert windows["10"] == others["10"]
