@@ -21,7 +21,6 @@ class Best(ModelCheckpoint):
     """
 
     objective: int | None = None
-    _validated: int | None = None
     _early = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -30,20 +29,24 @@ class Best(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = getattr(pl_module, "objective", None)
+        self._judge_anew(pl_module)
         super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        objective = getattr(pl_module, "objective", None)
         # Until it is validated, the score is still that of the objective before.
-        measured = objective == self._validated or not (self.monitor or "").startswith("val/")
-        if objective != self.objective and measured:
-            self.objective = objective
-            self.best_k_models, self.best_model_score = {}, None
+        if not (self.monitor or "").startswith("val/"):
+            self._judge_anew(pl_module)
         # What a step or a validation has written knows nothing of the epoch's end.
         self._early = self._last_global_step_saved == trainer.global_step
         with rightly_counted(trainer):
             super().on_train_epoch_end(trainer, pl_module)
+
+    def _judge_anew(self, pl_module: LightningModule) -> None:
+        """Forget the best score of another objective."""
+        objective = getattr(pl_module, "objective", None)
+        if objective != self.objective:
+            self.objective = objective
+            self.best_k_models, self.best_model_score = {}, None
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "objective": self.objective}
