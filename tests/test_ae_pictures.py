@@ -12,9 +12,9 @@ from PIL import Image
 from torch import nn
 
 from vae_lab import pictures
-from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.contracts import Batch
 from vae_lab.corruptions import GaussianNoise, Masking, SaltAndPepper
+from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.metrics.autoencoders import activations, restorations
 from vae_lab.metrics.suite import measure

@@ -25,11 +25,12 @@ FLOORS = (
     {"conditions", "penalties", "posteriors"},
     {"priors"},
     {"data", "metrics", "models", "pictures"},
+    {"drawings"},
     {"runs"},
     {"evaluations", "judges"},
-    {"callbacks", "run_folder"},
+    {"callbacks", "loggers", "run_folder"},
     {"compiling", "endings", "going_on"},
-    {"loggers", "parsing"},  # the latter names classes of all rooms, without an import
+    {"parsing"},  # it names classes of all rooms, without an import
     {"training"},
     {"verbs"},
     {"cli"},

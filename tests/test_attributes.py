@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from vae_lab import pictures
-from vae_lab.callbacks.attributes import _moved
-from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.conditions import AttributeCondition
 from vae_lab.contracts import Batch
+from vae_lab.drawings import DRAWINGS
+from vae_lab.drawings.attributes import _moved
 from vae_lab.errors import LabError
 from vae_lab.models import CVAE, VAE
 

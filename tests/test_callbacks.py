@@ -16,9 +16,10 @@ from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab import process
-from vae_lab.callbacks import History, Last, Pictures, Progress
+from vae_lab.callbacks import Last, Pictures, Progress
 from vae_lab.callbacks.idle import BATCH_HOOKS, drop_idle_hooks
 from vae_lab.errors import LabError
+from vae_lab.loggers import History
 from vae_lab.models.meter import Meter
 from vae_lab.pictures import to_png
 from vae_lab.runs import Run, load_data

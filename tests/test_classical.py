@@ -13,9 +13,9 @@ from torch.distributions import MultivariateNormal
 
 from tests.test_models import QUIET, batch, fit
 from vae_lab import pictures, runs
-from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.contracts import Batch, Clusters, Converges, Decodes, Density, Encodes, Samples
 from vae_lab.data import Digits
+from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.metrics.clusters import cluster_accuracy, match, mutual_information
 from vae_lab.metrics.codes import pca_reconstruction, squared_error_per_image

@@ -10,10 +10,10 @@ import torch
 
 from tests.test_classifier import ENCODERS, SHAPE, examples, saved
 from vae_lab import runs
-from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.contracts import Batch
 from vae_lab.corruptions import Masking
 from vae_lab.data import Digits
+from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.metrics.suite import measure

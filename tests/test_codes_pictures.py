@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from vae_lab import pictures, runs
-from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.codes import Categorical, Normal, Uniform
 from vae_lab.contracts import Batch
+from vae_lab.drawings import DRAWINGS
 from vae_lab.models import GAN
 from vae_lab.pictures import codes
 from vae_lab.verbs.draw import traverse

@@ -9,9 +9,9 @@ from PIL import Image
 
 from vae_lab import pictures, runs
 from vae_lab.callbacks import Pictures
-from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.codes import Uniform
 from vae_lab.contracts import Batch
+from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.models import (
     CVAE,

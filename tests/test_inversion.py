@@ -275,7 +275,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(run, words, why, capfd, mo
 
 
 def test_walks_between_images_need_no_encoder():
-    from vae_lab.callbacks.drawings import DRAWINGS
+    from vae_lab.drawings import DRAWINGS
 
     drawing = DRAWINGS["inverted_walks"]
     with pytest.raises(LabError, match="encodes"):
@@ -288,8 +288,7 @@ def test_walks_between_images_need_no_encoder():
 
 
 def test_walks_without_an_encoder_end_at_the_images(monkeypatch):
-    from vae_lab.callbacks import codes
-    from vae_lab.callbacks.drawings import DRAWINGS
+    from vae_lab.drawings import DRAWINGS, codes
 
     gan = build(GAN)
     _, images = own(gan, 4)

@@ -12,9 +12,9 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lab.callbacks import AtomicCheckpointIO
-from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.contracts import Batch, group_size
 from vae_lab.data import Digits
+from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.models import VAE, KMeans
 from vae_lab.models.meter import Meter

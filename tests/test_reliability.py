@@ -14,8 +14,9 @@ import torch
 from going_on import STATE, last, rows, same
 
 from vae_lab import runs
-from vae_lab.callbacks import AtomicCheckpointIO, History, Wandb
+from vae_lab.callbacks import AtomicCheckpointIO
 from vae_lab.errors import LabError
+from vae_lab.loggers import History, Wandb
 from vae_lab.models import VAE
 
 # All that depends on where training stands: noise, fresh binary images, warm-up and schedule.

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Trainer
 from test_adversarial import SHAPE, fit, images, moves
 
-from vae_lab.callbacks.drawings import _first_layer
 from vae_lab.contracts import Decodes, Encodes, Samples
+from vae_lab.drawings.kinds import _first_layer
 from vae_lab.errors import LabError
 from vae_lab.losses import gaussian_kl
 from vae_lab.models import VAEGAN

@@ -2,24 +2,20 @@
 
 from vae_lab.callbacks.best import Best
 from vae_lab.callbacks.checkpoint_io import AtomicCheckpointIO
-from vae_lab.callbacks.history import History
 from vae_lab.callbacks.last import Last
 from vae_lab.callbacks.likeness import Likeness
 from vae_lab.callbacks.pictures import Pictures
 from vae_lab.callbacks.progress import Progress
 from vae_lab.callbacks.projector import Projector
 from vae_lab.callbacks.record import Record
-from vae_lab.callbacks.wandb import Wandb
 
 __all__ = [
     "AtomicCheckpointIO",
     "Best",
-    "History",
     "Last",
     "Likeness",
     "Pictures",
     "Progress",
     "Projector",
     "Record",
-    "Wandb",
 ]

@@ -30,8 +30,8 @@ class Last(ModelCheckpoint):
     SIGTERM, by which schedulers and shutdowns announce a kill, is answered with a checkpoint after
     the step that it came in, gradients accumulated, or at the epoch's end; where a validation comes
     within an epoch, after the step that follows it. All processes answer if one of them gets it.
-    SIGKILL costs at most the work since the latest checkpoint, an end of training by time the
-    gradients that accumulate.
+    SIGKILL costs at most the work since the latest checkpoint; training that `max_time` ends loses
+    the gradients accumulated so far.
 
     Args:
         minutes: Training time between two checkpoints within an epoch.

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
-from vae_lab.callbacks.drawings import DRAWINGS
 from vae_lab.contracts import Batch
+from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.pictures import to_png

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vae_lab.callbacks.reach import is_normal, prior_codes, visible
 from vae_lab.contracts import (
     Clusters,
     Conditional,
@@ -14,6 +13,7 @@ from vae_lab.contracts import (
     group_size,
     require,
 )
+from vae_lab.drawings.reach import is_normal, prior_codes, visible
 from vae_lab.errors import LabError
 from vae_lab.verbs.code_parts import parts
 
@@ -52,7 +52,7 @@ def check(model: Any) -> None:
     Raises:
         LabError: If it decodes no codes, or on a condition that is no class.
     """
-    from vae_lab.callbacks.conditional import needs_classes
+    from vae_lab.drawings.conditional import needs_classes
 
     require(model, Decodes, "The explorer")
     if isinstance(model, Conditional):

@@ -93,7 +93,7 @@ def _loaded(run: str) -> tuple[Any, set[str]]:
     Raises:
         LabError: If it is none.
     """
-    from vae_lab.callbacks.drawings import DRAWINGS
+    from vae_lab.drawings import DRAWINGS
     from vae_lab.runs import load_model
 
     model = load_model(run)

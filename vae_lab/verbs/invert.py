@@ -144,8 +144,8 @@ def _targets(
     y: int | None,
 ) -> "tuple[Batch, str]":
     """Return what to invert, with the conditions to decode under, and what it is called."""
-    from vae_lab.callbacks.conditional import given_class
     from vae_lab.contracts import Batch, Conditional
+    from vae_lab.drawings.conditional import given_class
 
     if files and n is not None:
         raise LabError("Give --images or --data, not both.")

@@ -23,9 +23,9 @@ def neighbours(
     import torch
 
     from vae_lab import pictures, runs
-    from vae_lab.callbacks.conditional import given_class
-    from vae_lab.callbacks.drawings import DRAWINGS
     from vae_lab.contracts import Samples
+    from vae_lab.drawings import DRAWINGS
+    from vae_lab.drawings.conditional import given_class
     from vae_lab.metrics.neighbours import nearest
     from vae_lab.randomness import reseed
 

@@ -7,9 +7,10 @@ from textwrap import shorten
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from vae_lab.callbacks import History, Wandb
+from vae_lab.loggers.history import History
+from vae_lab.loggers.wandb import Wandb
 
-__all__ = ["loggers"]
+__all__ = ["History", "Wandb", "loggers"]
 
 
 def loggers(folder: Path, wandb: str | None) -> list[Logger]:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from vae_lab import pictures
-from vae_lab.callbacks.conditional import headed
 from vae_lab.contracts import Batch
+from vae_lab.drawings.conditional import headed
 from vae_lab.errors import LabError
 from vae_lab.pictures import WIDTH
 from vae_lab.randomness import reseed

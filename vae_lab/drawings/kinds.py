@@ -9,20 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab import pictures
-from vae_lab.callbacks.attributes import attribute_rows, attribute_walks, needs_attributes
-from vae_lab.callbacks.clusters import clusters, likelihood_curve
-from vae_lab.callbacks.codes import inverted_walks, needs_no_encoder, sweeps, walks
-from vae_lab.callbacks.conditional import (
-    class_rows,
-    completions,
-    given_class,
-    headed,
-    needs_classes,
-    needs_no_classes,
-    transfer,
-)
-from vae_lab.callbacks.planes import beside_pca, beside_prior, needs_posterior, scatter
-from vae_lab.callbacks.reach import is_normal, prior_codes, visible
 from vae_lab.contracts import (
     Batch,
     Clusters,
@@ -36,6 +22,20 @@ from vae_lab.contracts import (
     Samples,
     require,
 )
+from vae_lab.drawings.attributes import attribute_rows, attribute_walks, needs_attributes
+from vae_lab.drawings.clusters import clusters, likelihood_curve
+from vae_lab.drawings.codes import inverted_walks, needs_no_encoder, sweeps, walks
+from vae_lab.drawings.conditional import (
+    class_rows,
+    completions,
+    given_class,
+    headed,
+    needs_classes,
+    needs_no_classes,
+    transfer,
+)
+from vae_lab.drawings.planes import beside_pca, beside_prior, needs_posterior, scatter
+from vae_lab.drawings.reach import is_normal, prior_codes, visible
 from vae_lab.errors import LabError
 from vae_lab.metrics.inversion import check_invertible
 from vae_lab.pictures import WIDTH
