@@ -1,3 +1,3 @@
-"""Train, measure and look at autoencoders and VAEs, each from one short file."""
+"""Train, measure and look at autoencoders, VAEs and GANs, each from one short file."""
 
 __version__ = "0.1.0"

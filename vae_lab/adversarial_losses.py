@@ -17,11 +17,11 @@ from vae_lab.errors import LabError
 __all__ = [
     "R1",
     "AdversarialLoss",
+    "CriticPenalty",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
     "NonSaturating",
-    "Penalty",
     "Saturating",
     "Wasserstein",
     "gradient_norm",
@@ -161,7 +161,7 @@ def gradient_norm(score: Score, x: Tensor) -> Tensor:
     return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
 
 
-class Penalty(ABC):
+class CriticPenalty(ABC):
     """What a critic pays for its slope, which would let it win too easily.
 
     Args:
@@ -185,7 +185,7 @@ class Penalty(ABC):
         """Return the penalty, weight included, for real and generated images, shape (B,)."""
 
 
-class GradientPenalty(Penalty):
+class GradientPenalty(CriticPenalty):
     r"""Keeps the critic's slope at one between real and generated images.
 
     .. math:: \lambda (\|\nabla s(u x + (1 - u) \hat x)\| - 1)^2, \quad u \sim U(0, 1)
@@ -201,7 +201,7 @@ class GradientPenalty(Penalty):
         return self.weight * (gradient_norm(score, between) - 1).square()
 
 
-class R1(Penalty):
+class R1(CriticPenalty):
     r"""Keeps the critic flat at real images.
 
     .. math:: \frac{\gamma}{2} \|\nabla s(x)\|^2

@@ -2,9 +2,9 @@
 
 from lightning import LightningModule
 
-from vae_lab.adversarial_losses import Penalty as CriticPenalty
+from vae_lab.adversarial_losses import CriticPenalty
 from vae_lab.errors import LabError
-from vae_lab.nets import Decoder, Encoder
+from vae_lab.nets import Decoder, Encoder, TiedDecoder
 from vae_lab.penalties import Penalty
 
 __all__ = ["compile_networks"]
@@ -28,5 +28,5 @@ def compile_networks(model: LightningModule) -> None:
     # A VAE/GAN goes back through one graph twice, whose memory may not be given away before.
     config.donated_buffer = False
     for net in model.modules():
-        if isinstance(net, Encoder | Decoder):
+        if isinstance(net, Encoder | Decoder | TiedDecoder):
             net.compile()

@@ -217,6 +217,10 @@ class Images(Protocol):
     def splits(self) -> tuple[str, ...]:
         """The names of the splits that hold images: train, maybe val, and test."""
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What classes or attributes are called; empty where images have none of them."""
+
     def loader(self, name: str, n: int | None = None) -> Iterable[Batch]:
         """Iterate over what `images` returns, a batch at a time."""
 

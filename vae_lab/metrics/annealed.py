@@ -112,7 +112,7 @@ def bidirectional_gap(
 
 def _from_prior(model: Any, y: Tensor, chains: int) -> Tensor:
     """Draw codes of shape (chains, B, D), each from the prior of its image's condition."""
-    conditions = y.repeat(chains, *[1] * (y.ndim - 1))
+    conditions = torch.cat([y] * chains)
     with torch.no_grad():
         z: Tensor = model.prior_given(conditions).sample(len(conditions))
     return z.view(chains, len(y), -1)

@@ -123,7 +123,7 @@ def _search(
 ) -> Tensor:
     """Return the best codes of a part of the images, shape (B, D)."""
     n, k = len(images.x), how.restarts
-    y = images.y.repeat(k, *[1] * (images.y.ndim - 1))
+    y = torch.cat([images.y] * k)
     source = _source(model, y, spread)
     z = source.draw(n * k).detach().clone().requires_grad_()
     moves = _moves(model, z)

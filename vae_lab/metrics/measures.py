@@ -37,7 +37,7 @@ class Measure(NamedTuple):
 
     @classmethod
     def share(cls, value: float, images: int, note: str) -> "Measure":
-        """Judge the share of `images` that were classified rightly.
+        """Return a proportion of `images`, with its binomial standard error.
 
         Of one image, or where all are alike, the formula's error of zero would claim certainty.
         """
@@ -72,7 +72,7 @@ def batches(model: Any, images: Batch, size: int = 500) -> Iterator[Batch]:
 
 
 def full_batches(model: Any, images: Batch, copies: int) -> Iterator[Batch]:
-    """Iterate over as many images as have `copies` each to fill a cache, or to occupy a GPU."""
+    """Iterate over batches so small that `copies` of each fill a CPU's cache, or occupy a GPU."""
     rows = 800 if device_of(model).type == "cpu" else 8192
     return batches(model, images, max(1, rows // copies))
 

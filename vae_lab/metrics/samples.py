@@ -8,12 +8,12 @@ from torch import Tensor
 
 from vae_lab.contracts import Batch, Classifies, Conditional, Density, Encodes, Samples
 from vae_lab.errors import LabError
+from vae_lab.metrics.codes import squared_error_per_image
 from vae_lab.metrics.distances import frechet_distance, kernel_distance
 from vae_lab.metrics.measures import Measure, batches, encode, seeded
 from vae_lab.metrics.modes import modes
 from vae_lab.metrics.neighbours import fidelity
 from vae_lab.metrics.parzen import parzen
-from vae_lab.precision import doubled
 
 __all__ = ["Drawn", "draw", "likeness", "restoration", "variety", "window"]
 
@@ -108,12 +108,13 @@ def restoration(model: Any, judge: Encodes, images: Batch, about: str) -> dict[s
     """
     with torch.inference_mode():
         parts = [
-            judge.encode(x) - judge.encode(model.decode(model.encode(x, y), y))
+            squared_error_per_image(
+                judge.encode(x), judge.encode(model.decode(model.encode(x, y), y))
+            )
             for x, y in batches(model, images)
         ]
-    errors = doubled(torch.cat(parts)).flatten(1).square().sum(1).cpu()
     note = f"sum over {judge.latent_dim} features, {about}"
-    return {"judge_feature_error": Measure.mean(errors, "squared distance", note)}
+    return {"judge_feature_error": Measure.mean(torch.cat(parts).cpu(), "squared distance", note)}
 
 
 def variety(judge: Classifies, samples: Drawn, real: Tensor, about: str) -> dict[str, Measure]:

@@ -1,5 +1,6 @@
 """What came before deep nets, fitted by scikit-learn to all images at once: PCA and k-means."""
 
+import math
 from abc import abstractmethod
 from typing import Any, cast
 
@@ -125,7 +126,7 @@ class PCA(Classical):
     def __init__(self, shape: Shape, latent_dim: int = 30) -> None:
         super().__init__(shape)
 
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         check("latent_dim", latent_dim, pixels, "pixels")
         self.latent_dim = latent_dim
         self.mean = frozen(torch.zeros(pixels))
@@ -173,7 +174,7 @@ class KMeans(Classical):
             raise LabError(f"clusters and restarts are at least 1; got {clusters} and {restarts}.")
         self.latent_dim = clusters
         self.restarts = restarts
-        self.centroids = frozen(torch.zeros(clusters, shape[0] * shape[1] * shape[2]))
+        self.centroids = frozen(torch.zeros(clusters, math.prod(shape)))
 
     def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the nearest centroid's number for images (B, C, H, W), shape (B,)."""

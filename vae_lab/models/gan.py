@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from vae_lab.adversarial_losses import AdversarialLoss, NonSaturating, Penalty
+from vae_lab.adversarial_losses import AdversarialLoss, CriticPenalty, NonSaturating
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.adversarial import Adversarial, Made
@@ -25,8 +25,8 @@ class GAN(Adversarial):
     .. math:: \hat x = \frac{1}{2} (1 + \tanh G(z)), \quad z \sim N(0, I)
 
     Critic and generator see pixels in [-1, 1]; everybody else in [0, 1]. Samples, pictures and
-    metrics are those of an average of the generator's weights over its past. Nothing that is
-    measured along the way says which checkpoint is best: the latest one is kept as the best.
+    metrics are those of an average of the generator's weights over its past. No loss says which
+    checkpoint is best: the latest is kept as the best, unless `Likeness` is monitored.
 
     The curves are the losses of both sides and, as `real` and `fake`, what the critic says of real
     and of generated images: for a logistic loss the probability of being real. A penalty is part of
@@ -70,7 +70,7 @@ class GAN(Adversarial):
         generator: MakeDecoder = MLPGenerator,
         critic: MakeEncoder = MLPCritic,
         loss: Callable[[], AdversarialLoss] = NonSaturating,
-        penalty: Callable[[], Penalty] | None = None,
+        penalty: Callable[[], CriticPenalty] | None = None,
         spectral_norm: bool = False,
         average: float = 0.999,
         critic_steps: int = 1,

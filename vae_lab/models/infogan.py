@@ -182,8 +182,10 @@ class _Reader(nn.Sequential, Encoder):
         shape: Shape,
         size: int,
     ) -> None:
-        normal, gate = nn.BatchNorm1d(features), nn.LeakyReLU(0.1)
-        super().__init__(critic(shape, features), normal, gate, _Heads(features, hidden, outputs))
+        normal, activation = nn.BatchNorm1d(features), nn.LeakyReLU(0.1)
+        super().__init__(
+            critic(shape, features), normal, activation, _Heads(features, hidden, outputs)
+        )
 
 
 def _slices(start: int, sizes: dict[str, int]) -> dict[str, slice]:

@@ -77,7 +77,7 @@ class GaussianMixture(Classical):
             raise LabError(
                 f"covariance is {' or '.join(get_args(Covariance))}, not {covariance!r}."
             )
-        pixels = shape[0] * shape[1] * shape[2]
+        pixels = math.prod(shape)
         check("pca_dim", pca_dim, pixels, "pixels")
         self.latent_dim = components
         self.covariance, self.floor, self.iterations = covariance, floor, iterations

@@ -49,8 +49,8 @@ class StackedAutoencoder(SingleObjective):
 
     Raises:
         LabError: If a size is not positive, there are more or fewer layers than widths, a layer
-            has a learning rate of its own, or one but the last puts out other than shares of
-            one; in training, if it would end before the last layer's turn, or if a strategy of
+            has a learning rate of its own, or one below another lacks the activation Sigmoid;
+            in training, if it would end before the last layer's turn, or if a strategy of
             several processes waits for the gradients of layers that rest.
 
     References:
@@ -127,7 +127,7 @@ class StackedAutoencoder(SingleObjective):
         alone = stage != "fit" or self.trainer.world_size == 1
         if not alone and not settings.get("find_unused_parameters"):
             raise LabError(
-                "Layers that rest have no gradients for several processes to wait for: add "
+                "Several processes wait for gradients, which layers that rest do not have: add "
                 "--trainer.strategy ddp_find_unused_parameters_true."
             )
 

@@ -50,7 +50,7 @@ class VAE(SingleObjective):
             weighs the distance to either side; at beta 1, what lies above them costs what it costs
             a plain VAE. 0 weighs the divergence itself.
         total_correlation: Weight of the dependence among dimensions, on top of beta, which
-            weighs it already: the beta of a beta-TCVAE is one more than this.
+            weighs it already: at beta 1, the beta of a beta-TCVAE is one more than this.
         warmup: Training steps over which the divergence's weight rises from 0 to beta or, where
             there is a capacity, that from 0.
         samples: Codes drawn for an image to average its bound (L in Kingma & Welling).

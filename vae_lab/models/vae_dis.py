@@ -36,7 +36,7 @@ class VAEDis(SingleObjective):
         gan: The checkpoint of a trained GAN, for which the command line takes its run folder too,
             such as runs/dcgan_mnist; or the class of one, whose critic has random weights.
             Neither is needed by this model's checkpoint.
-        layer: The critic's layer l, counted from 0, normalisations and gates included.
+        layer: The critic's layer l, counted from 0, normalisations and activations included.
         latent_dim: Size of the code.
         encoder: Network from images to the features that the posterior is made of.
         decoder: Network from codes to images, such as a GAN's generator.

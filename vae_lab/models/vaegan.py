@@ -70,9 +70,9 @@ class VAEGAN(GAN):
         encoder: Network from images to the features that the posterior is made of.
         generator: Network from codes to images.
         critic: Network from images to a score, a chain of layers.
-        layer: The critic's layer l, counted from 0, normalisations and gates included. What goes
-            into a normalisation has no scale of its own: where it is small, the divergence wins and
-            codes say nothing.
+        layer: The critic's layer l, counted from 0, normalisations and activations included. What
+            goes into a normalisation has no scale of its own: where it is small, the divergence
+            wins and codes say nothing.
         gamma: Weight of the likelihood beside the game in what the generator minimises; the
             likelihood is a sum over features, so the more there are, the smaller.
         judge_reconstructions: Whether the game is about reconstructions too, as in the paper, or

@@ -189,6 +189,6 @@ def _layer(
     width: int = 0,
     slope: float = 0.2,
 ) -> list[nn.Module]:
-    """Return a layer, what normalises its output over the batch, if that is, and its gate."""
-    gate = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
-    return [weighted, *([] if normal is None else [normal(width)]), gate]
+    """Return a layer, its normalisation over the batch, if any, and its activation."""
+    activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+    return [weighted, *([] if normal is None else [normal(width)]), activation]

@@ -18,7 +18,7 @@ def to_layer(chain: nn.Sequential, layer: int, x: Tensor) -> Tensor:
 
 def from_layer(chain: nn.Sequential, layer: int, features: Tensor) -> Tensor:
     """Return what the chain puts out where a layer, counted from 0, put out `features`."""
-    # A copy, as the next layer may be a gate that overwrites what it gets.
+    # A copy, as the next layer may be an activation that overwrites what it gets.
     x = features.clone()
     for part in islice(chain, layer + 1, None):
         x = part(x)

@@ -6,13 +6,12 @@ from torch.nn.functional import linear
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
-from vae_lab.nets.base import Decoder
 from vae_lab.nets.mlp import MLPEncoder
 
 __all__ = ["TiedDecoder"]
 
 
-class TiedDecoder(Decoder):
+class TiedDecoder(nn.Module):
     r"""Decodes by an encoder's transposed weights, with biases of its own.
 
     .. math:: z \mapsto W_1^\top a(W_2^\top z + c_2) + c_1

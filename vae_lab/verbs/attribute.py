@@ -140,7 +140,7 @@ def _kind(
         if judge == "inception":
             raise LabError("Inception knows no class that an image could keep: give a classifier.")
         return Stroke(name, train.x), load_judge(judge, model, data) if judge else None
-    names = getattr(data, "label_names", ()) if train.y.ndim == 2 else ()
+    names = data.label_names if train.y.ndim == 2 else ()
     if name not in names:
         raise LabError(
             f"There is no attribute {name!r}; strokes have {', '.join(STROKES)}"

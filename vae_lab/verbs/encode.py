@@ -31,7 +31,7 @@ def encode(
 
     at_least(1, limit=limit)
     model: Any = runs.load_model(run)
-    require(model, Encodes, "this")
+    require(model, Encodes, "`lab encode`")
     data = runs.load_data(run)
     whole = data.protocol(split)["images"]
     codes, labels = [], []

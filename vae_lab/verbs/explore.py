@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import json
 import sys
 from functools import partial
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
 from vae_lab.files import write_text
+from vae_lab.verbs.embedded import script_data
 
 if TYPE_CHECKING:
     from vae_lab.verbs.explore_view import Codes
@@ -120,10 +120,8 @@ def _base64(data: bytes) -> str:
 
 def _page(about: dict[str, Any]) -> str:
     text = files("vae_lab.verbs").joinpath("explore.html").read_text(encoding="utf-8")
-    # A script element ends at the first "</script", wherever that stands.
-    data = json.dumps(about, allow_nan=False).replace("<", "\\u003c")
     before, _, after = text.partition("<!--data-->")
-    return before + data + after
+    return before + script_data(about) + after
 
 
 def serve_folder(folder: Path, port: int) -> None:

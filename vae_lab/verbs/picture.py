@@ -36,7 +36,7 @@ def picture(
     """Load a model and the images that a drawing needs, and draw.
 
     Args:
-        drawing: Name of one of `vae_lab.callbacks.drawings.DRAWINGS`, or several with commas
+        drawing: Name of one of `vae_lab.drawings.DRAWINGS`, or several with commas
             between: the first that the model is able to.
         run: Run folder or checkpoint.
         images: Split and count of the images it is drawn from, if any.
@@ -49,8 +49,8 @@ def picture(
     import torch
 
     from vae_lab import runs
-    from vae_lab.callbacks.drawings import DRAWINGS
     from vae_lab.contracts import Batch, Samples
+    from vae_lab.drawings import DRAWINGS
 
     model = runs.load_model(run)
     drawing = _possible(drawing.split(","), model)
@@ -61,10 +61,10 @@ def picture(
         # Their codes say where to look, in the place of a prior; or their attributes how far.
         images = ("val", 2000)
     if images is None:
-        data, batch = _classes(run, drawing), Batch.unlabelled(torch.empty(0))
+        names, batch = _class_names(run, drawing), Batch.unlabelled(torch.empty(0))
     else:
         data = runs.load_data(run)
-        batch = data.images(*images)
+        names, batch = data.label_names, data.images(*images)
         if len(batch.x) < needed:
             raise LabError(
                 f"The picture {drawing!r} is drawn from {needed} images at least; "
@@ -72,17 +72,17 @@ def picture(
             )
         say_if_fewer(batch, asked, images[0])
     with torch.inference_mode():
-        return DRAWINGS[drawing](model, batch, getattr(data, "label_names", ()), **options)
+        return DRAWINGS[drawing](model, batch, names, **options)
 
 
-def _classes(run: str | Path, drawing: str) -> Any:
-    """Load a run's data, if they are not gone, for the names that a drawing writes."""
+def _class_names(run: str | Path, drawing: str) -> tuple[str, ...]:
+    """Return the names that a drawing writes, unless the run's data are gone."""
     from vae_lab import runs
-    from vae_lab.callbacks.drawings import DRAWINGS
+    from vae_lab.drawings import DRAWINGS
 
     with suppress(LabError):
-        return runs.load_data(run) if DRAWINGS[drawing].named else None
-    return None
+        return runs.load_data(run).label_names if DRAWINGS[drawing].named else ()
+    return ()
 
 
 def each(runs: Sequence[str], do: Callable[[str], Made]) -> list[Made]:
@@ -117,7 +117,7 @@ def say_if_fewer(batch: "Batch", asked: int, split: str) -> None:
 
 def _possible(drawings: Sequence[str], model: Any) -> str:
     """Return the first drawing that the model is able to, or refuse it as the first one does."""
-    from vae_lab.callbacks.drawings import DRAWINGS
+    from vae_lab.drawings import DRAWINGS
 
     for drawing in drawings:
         with suppress(LabError):

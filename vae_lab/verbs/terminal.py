@@ -6,10 +6,17 @@ __all__ = ["Terminal"]
 
 
 class Terminal(Console):
-    """A console whose broken pipe is the front door's to answer, as that of any other print is."""
+    """A console whose broken pipe is the front door's to answer, as that of any other print is.
 
-    def __init__(self) -> None:
+    Args:
+        wide: Whether lines are as long as they come where no terminal shows them.
+    """
+
+    def __init__(self, wide: bool = False) -> None:
         super().__init__(highlight=False)
+
+        if wide and not self.is_terminal:
+            self.width = 10_000  # whatever reads a pipe can scroll sideways
 
     def on_broken_pipe(self) -> None:
         raise  # the pipe's own error; rich would exit with a status of its choice

@@ -150,10 +150,7 @@ def _title(comparison: Comparison, i: int) -> str:
 
 
 def _print(comparison: Comparison | Groups) -> None:
-    console = Terminal()
-    if not console.is_terminal:
-        # Whatever reads a pipe can scroll sideways; on a terminal, tables follow one another.
-        console.width = 10_000
+    console = Terminal(wide=True)
     names = _Cells("run", [Text(name) for name in comparison.names], "left")
     columns = [*_settings(comparison), *_metrics(comparison)]
     for group in _groups(columns, console.width - names.width):

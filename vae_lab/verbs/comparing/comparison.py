@@ -56,13 +56,16 @@ def direction(key: str) -> int:
     Examples:
         >>> direction("val/elbo"), direction("test/nll"), direction("val/kl")
         (1, -1, 0)
+        >>> direction("val/confidence")  # "fid" is part of it, and no word
+        0
     """
     name = key.lower()
     if name.rpartition("/")[2].startswith((*_GIVEN, *_PLAYED)):
         return 0
-    if any(word in name for word in _LOWER) or "neg" in name:
+    words = set(re.split(r"[\W_]+", name))
+    if words & {*_LOWER, "neg"}:
         return -1
-    return int(any(word in name for word in _HIGHER))
+    return int(bool(words & {*_HIGHER}))
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,16 @@ class Spread(Column):
 
     Attributes:
         deviations: Standard deviation of each group, over one less than its runs; None of one run.
-        lacking: For each group, how many runs have the metric, if not all of them.
+        counts: For each group, how many runs have the metric, if not all of them.
     """
 
     deviations: tuple[float | None, ...] = ()
-    lacking: tuple[int | None, ...] = ()
+    counts: tuple[int | None, ...] = ()
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
         """Mean ± standard deviation, to two digits of the latter."""
-        cells = zip(self.values, self.deviations, self.lacking, strict=True)
+        cells = zip(self.values, self.deviations, self.counts, strict=True)
         return tuple(
             plus_minus(mean, spread) + (f" (n = {n})" if n else "") for mean, spread, n in cells
         )

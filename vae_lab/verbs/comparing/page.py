@@ -1,6 +1,5 @@
 """The page of `lab compare --html`: one file that needs no network, and a phone to read it."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -11,6 +10,7 @@ from vae_lab.runs import Run
 from vae_lab.verbs.comparing.comparison import Comparison
 from vae_lab.verbs.comparing.grouping import Groups
 from vae_lab.verbs.comparing.pictures import LIMIT, timeline
+from vae_lab.verbs.embedded import script_data
 
 __all__ = ["curves_of", "page", "thinned"]
 
@@ -38,7 +38,7 @@ def page(comparison: Comparison, groups: Groups | None = None) -> str:
         "legend": "".join(_legend(i, name) for i, name in enumerate(names)),
         "curves": _charts(curves),
         "left out": pictures.left_out,
-        "data": _json(data),
+        "data": script_data(data),
         "scripts": "".join(map(_packaged, _SCRIPTS)),
     }
     head, *rest = _packaged("page.html").split("<!--")
@@ -183,11 +183,6 @@ def thinned(curve: Curve, most: int = 800) -> Curve:
         ends = min(known, key=lambda p: p[1]), max(known, key=lambda p: p[1])
         kept += sorted({*ends, *gap} - {kept[-1]})
     return [*kept, *({curve[-1]} - {kept[-1]})]
-
-
-def _json(data: dict[str, Any]) -> str:
-    # A script element ends at the first "</script", wherever that stands.
-    return json.dumps(data, allow_nan=False).replace("<", "\\u003c")
 
 
 def _packaged(name: str) -> str:

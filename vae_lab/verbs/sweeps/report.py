@@ -127,9 +127,7 @@ def summarise(queue: "Trials") -> None:
     from vae_lab.verbs.terminal import Terminal
 
     study, page = queue.study, _drawn(queue)
-    console = Terminal()
-    if not console.is_terminal:
-        console.width = 10_000  # whatever reads a pipe can scroll sideways
+    console = Terminal(wide=True)
     console.print(_table(study, len(study.trials)))
     failed = _say_failed(queue)
     running = sum(trial.state.name == "RUNNING" for trial in study.trials)
