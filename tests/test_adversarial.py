@@ -187,14 +187,14 @@ def test_gradients_reach_those_who_move_and_nobody_else(kind, loss, penalty):
     model, batch = build(kind, loss=loss, **settings), images()
     drawn = model.draw(batch)
     fake = model.fake(batch, drawn)
-    model.judge(batch, fake.detach(), drawn)["critic_loss"].mean().backward()
+    model.critic_terms(batch, fake.detach(), drawn)["critic_loss"].mean().backward()
     assert all(w.grad is None for w in model.generator.parameters())
     # An offset of the score is no slope; a Wasserstein critic's offset changes nothing at all.
     assert all(w.grad is not None for w in model.critic.parameters())
     assert any(w.grad.any() for w in model.critic.parameters())
     kept = [w.grad.clone() for w in model.critic.parameters()]
     model.critic.requires_grad_(False)
-    model.please(batch, fake, drawn).mean().backward()
+    model.opponents_loss(batch, fake, drawn).mean().backward()
     for before, weight in zip(kept, model.critic.parameters(), strict=True):
         assert torch.equal(before, weight.grad)
     assert all(w.grad.isfinite().all() and w.grad.any() for w in model.generator.parameters())
@@ -219,9 +219,11 @@ def test_an_infogan_reads_its_codes_in_both_steps():
     drawn = model.draw(batch)
     fake = model.fake(batch, drawn)
     heads = model.critic[-1].codes
-    model.judge(batch, fake.detach(), drawn)["critic_loss"].mean().backward()
+    model.critic_terms(batch, fake.detach(), drawn)["critic_loss"].mean().backward()
     assert all(w.grad.any() for w in heads.parameters())
-    (gradient,) = torch.autograd.grad(model._unread(model.critic(fake), drawn).mean(), fake)
+    (gradient,) = torch.autograd.grad(
+        model._information_loss(model.critic(fake), drawn).mean(), fake
+    )
     assert gradient.any()
 
 
@@ -356,8 +358,8 @@ def test_settings_that_cannot_be_are_refused(wrong, why):
 
 def test_a_loss_that_is_no_number_stops_training():
     model = build()
-    judge = model.judge
-    model.judge = lambda *given: {k: math.nan * v for k, v in judge(*given).items()}
+    judge = model.critic_terms
+    model.critic_terms = lambda *given: {k: math.nan * v for k, v in judge(*given).items()}
     with pytest.raises(LabError, match="stopped being finite in epoch 1"):
         fit(model)
 

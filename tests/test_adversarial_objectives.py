@@ -32,10 +32,12 @@ def test_both_sides_of_an_infogan_minimise_what_is_not_read_of_the_codes(weights
         place, weight = model.places[name], code.weight
         unread -= weight * code.log_prob(said[:, model._said[name]], drawn[:, place])
     plain = model.compare(model.score(model.critic(2 * batch.x - 1)), model.score(said))
-    judged = model.judge(batch, fake, drawn)
+    judged = model.critic_terms(batch, fake, drawn)
     torch.testing.assert_close(judged["critic_loss"], plain["critic_loss"] + unread)
     torch.testing.assert_close(judged["generator_loss"], plain["generator_loss"])
-    torch.testing.assert_close(model.please(batch, fake, drawn), plain["generator_loss"] + unread)
+    torch.testing.assert_close(
+        model.opponents_loss(batch, fake, drawn), plain["generator_loss"] + unread
+    )
     assert unread.abs().min() > 0
 
 
@@ -47,7 +49,7 @@ def test_an_infogan_that_reads_its_codes_loses_less():
     for logits in (10 * truth, -10 * truth):
         said = torch.cat([torch.zeros(len(fake), 1), logits], 1)
         model.critic.forward = lambda x, said=said: said
-        losses.append(model.please(batch, fake, drawn).mean())
+        losses.append(model.opponents_loss(batch, fake, drawn).mean())
     assert losses[0] + 5 < losses[1]
 
 
@@ -56,11 +58,11 @@ def test_a_critic_in_training_minimises_its_penalty_too(kind):
     penalty = partial(kind, weight=3.0)
     model, plain = build(penalty=penalty), build()
     batch, drawn, fake = turn(model)
-    found, without = (m.judge(batch, fake, drawn) for m in (model, plain))
+    found, without = (m.critic_terms(batch, fake, drawn) for m in (model, plain))
     assert found["penalty"].min() > 0
     torch.testing.assert_close(found["critic_loss"], without["critic_loss"] + found["penalty"])
     torch.testing.assert_close(found["generator_loss"], without["generator_loss"])
-    assert "penalty" not in model.eval().judge(batch, fake, drawn)
+    assert "penalty" not in model.eval().critic_terms(batch, fake, drawn)
 
 
 @pytest.mark.parametrize("betas", [(0.5, 0.999), (0.0, 0.9)])

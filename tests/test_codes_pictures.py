@@ -146,6 +146,8 @@ def test_runs_are_traversed_side_by_side_under_their_names(plain, here, monkeypa
         (here / name / "checkpoints").mkdir(parents=True)
 
     class Data:
+        label_names = ()
+
         def images(self, split, n):
             return labelled(Painter(), range(KINDS))
 

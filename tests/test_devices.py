@@ -72,11 +72,11 @@ def do_all(model, x, y):
 def play(model, batch):
     """Let the opponents of a critic move, as far as that needs no optimiser."""
     drawn = model.draw(batch)
-    pleased = model.please(batch, model.fake(batch, drawn), drawn)
+    pleased = model.opponents_loss(batch, model.fake(batch, drawn), drawn)
     assert pleased.device == batch.x.device
     if isinstance(model, GAN):
         model.critic_steps, model.trainer = 1, SimpleNamespace(global_step=10, world_size=1)
-        model.moved(batch)
+        model.after_opponents_step(batch)
 
 
 def put(module):

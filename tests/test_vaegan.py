@@ -100,11 +100,11 @@ def test_each_network_gets_the_gradient_of_its_own_loss_and_of_no_other(nets, la
     expected = {name: gradients(losses[name], net) for name, net in players.items()}
 
     fake = model.fake(batch, drawn)
-    model.judge(batch, fake.detach(), drawn)["critic_loss"].sum().backward()
+    model.critic_terms(batch, fake.detach(), drawn)["critic_loss"].sum().backward()
     for net in model.opponents.values():
         assert all(w.grad is None for w in net.parameters())
     model.critic.requires_grad_(False)
-    model.please(batch, fake, drawn).sum().backward()
+    model.opponents_loss(batch, fake, drawn).sum().backward()
     for name, net in players.items():
         for gradient, weight in zip(expected[name], net.parameters(), strict=True):
             found = torch.zeros_like(weight) if weight.grad is None else weight.grad
@@ -126,11 +126,11 @@ def test_the_generator_learns_to_pass_and_the_critic_to_catch_it():
                 weight -= 1e-3 * gradient
 
     before = score()
-    step(model.generator, model.please(batch, model.fake(batch, drawn), drawn).sum())
+    step(model.generator, model.opponents_loss(batch, model.fake(batch, drawn), drawn).sum())
     passed = score()
     assert passed > before
     fake = model.fake(batch, drawn).detach()
-    step(model.critic, model.judge(batch, fake, drawn)["critic_loss"].sum())
+    step(model.critic, model.critic_terms(batch, fake, drawn)["critic_loss"].sum())
     assert score() < passed
 
 
@@ -144,7 +144,7 @@ def test_the_generator_makes_both_kinds_of_image_in_one_pass_a_step():
 def test_terms_are_named_and_reconstructions_are_what_the_pixel_error_is_of():
     model, batch = build().eval(), images()
     drawn = model.draw(batch)
-    terms = model.judge(batch, fake := model.fake(batch, drawn), drawn)
+    terms = model.critic_terms(batch, fake := model.fake(batch, drawn), drawn)
     assert {"kl", "feature_error", "squared_error", "real", "fake", "reconstructed"} <= set(terms)
     restored = 0.5 + 0.5 * fake.restored
     expected = (restored - batch.x).square().flatten(1).sum(1)
@@ -156,7 +156,7 @@ def test_terms_are_named_and_reconstructions_are_what_the_pixel_error_is_of():
 def test_the_divergence_is_the_posteriors_and_the_error_of_features_is_whole():
     model, batch = build().eval(), images()
     drawn = model.draw(batch)
-    terms = model.judge(batch, fake := model.fake(batch, drawn), drawn)
+    terms = model.critic_terms(batch, fake := model.fake(batch, drawn), drawn)
     torch.testing.assert_close(terms["kl"], gaussian_kl(*fake.posterior).sum(1))
     seen = model.perceive(batch.x) - model.perceive(0.5 + 0.5 * fake.restored)
     torch.testing.assert_close(terms["feature_error"], seen.square().flatten(1).sum(1))
@@ -204,7 +204,7 @@ def test_codes_of_images_are_decoded_as_in_training_however_far_from_the_prior_t
     batch, shown = images(), []
     model.averaged.register_forward_pre_hook(lambda net, codes: shown.append(codes[0]))
     for _ in range(50):
-        model.moved(batch)
+        model.after_opponents_step(batch)
     from_prior, of_images = shown[0].chunk(2)
     assert from_prior.mean().abs() < 0.5
     assert (of_images - 5).abs().max() < 0.2
@@ -254,7 +254,7 @@ def test_a_gate_is_told_the_cross_entropies_of_what_the_critic_says():
     model, batch = build(gate=Gate), images()
     torch.nn.init.constant_(model.critic[-1].bias, 3.0)
     drawn = model.draw(batch)
-    terms = model.judge(batch, model.fake(batch, drawn), drawn)
+    terms = model.critic_terms(batch, model.fake(batch, drawn), drawn)
     fakes = torch.cat([terms["fake"], terms["reconstructed"]])
     expected = torch.stack([-terms["real"].log().mean(), -(1 - fakes).log().mean()])
     assert model._entropies[0][0] == len(batch.x)

@@ -36,6 +36,11 @@ class Code(ABC):
     extent: float | None = None
     """Where most values of a number lie, from minus this to this; None of a choice."""
 
+    @property
+    def categorical(self) -> bool:
+        """Whether it is a choice, and no number."""
+        return self.extent is None
+
     def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
         if not 0 < weight < math.inf:
             raise LabError(f"The weight of a {type(self).__name__} code is above 0; got {weight}.")

@@ -73,7 +73,7 @@ def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:
     panels = []
     for name, code in model.codes.items():
         values = code.sweep(steps)
-        if code.extent is not None:
+        if not code.categorical:
             title = f"{name} from left to right"
             place = model.places[name]
             panels.append(_swept(model, base, place, values[:, 0], code.extent, names, title))

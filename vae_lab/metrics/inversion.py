@@ -199,7 +199,7 @@ def _moves(model: Any, z: Tensor) -> Tensor:
     moves = torch.ones_like(z[0])
     places = model.places if isinstance(model, ReadsCodes) else {}
     for name, place in places.items():
-        if model.codes[name].extent is None:
+        if model.codes[name].categorical:
             moves[place] = 0
     return moves
 

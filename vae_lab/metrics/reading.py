@@ -31,7 +31,7 @@ def code_errors(model: Any, images: Batch, known: Batch, what: str = "val") -> d
     found = {}
     read, learned = _read(model, images), _read(model, known)
     for name, code in model.codes.items():
-        if code.extent is None:
+        if code.categorical:
             values, others = (said[name].argmax(1) for said in (read, learned))
             right = cluster_accuracy(others, known.y.cpu(), values, images.y.cpu())
             note = f"each value of {name} given one class by the Hungarian method on "
@@ -54,12 +54,12 @@ def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
     said = _read(model, Batch.unlabelled(x))
     groups = torch.zeros(len(x), dtype=torch.long)
     for name, code in model.codes.items():
-        if code.extent is None:
+        if code.categorical:
             groups = groups * code.size + drawn[name].argmax(1)
     found: dict[str, Measure] = {}
     for name, code in model.codes.items():
         found[f"{name}_information"] = _information(code, said[name], drawn[name])
-        if code.extent is not None:
+        if not code.categorical:
             for what, value in correlations(drawn[name][:, 0], groups, x).items():
                 note = f"of {name} and {what} in {SAMPLES} samples, within each category"
                 found[f"{name}_{what}"] = Measure(value, "correlation", note)
@@ -69,7 +69,7 @@ def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
 def _information(code: Any, said: Tensor, drawn: Tensor) -> Measure:
     """Bound the nats that code and image share from below."""
     note = f"lower bound on the mutual information with {SAMPLES} samples"
-    if code.extent is None:
+    if code.categorical:
         note += f", at most {code.entropy:.3f}"
         return Measure.mean(code.entropy + code.log_prob(said, drawn), "nats", note)
     # The tightest Gaussian reading of one variance has that of the errors.

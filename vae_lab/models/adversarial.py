@@ -59,7 +59,7 @@ class Adversarial(Model):
     optimiser_settings = ("lr", "critic_lr", "betas", "schedule")
     chosen_by_loss = False
 
-    counted = "critic"
+    counted_player = "critic"
     """The player that moves at every batch, whose steps Lightning is to count."""
 
     critic: nn.Module
@@ -109,11 +109,11 @@ class Adversarial(Model):
         """Make the images that the critic is to tell from real ones."""
 
     @abstractmethod
-    def judge(self, batch: Batch, fake: Made, drawn: Tensor) -> dict[str, Tensor]:
+    def critic_terms(self, batch: Batch, fake: Made, drawn: Tensor) -> dict[str, Tensor]:
         """Return named terms for each image, shape (B,); the critic minimises `critic_loss`."""
 
     @abstractmethod
-    def please(self, batch: Batch, fake: Made, drawn: Tensor) -> Tensor:
+    def opponents_loss(self, batch: Batch, fake: Made, drawn: Tensor) -> Tensor:
         """Return what the opponents minimise for each image, shape (B,)."""
 
     @property
@@ -121,13 +121,13 @@ class Adversarial(Model):
         """Whether the opponents' turn comes after the critic's next step."""
         return (self.global_step + 1) % self.critic_steps == 0
 
-    def moved(self, batch: Batch) -> None:
+    def after_opponents_step(self, batch: Batch) -> None:
         """Do what follows each step of the opponents; most models have nothing to do."""
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Let both sides play a batch without learning from it."""
         drawn = self.draw(batch)
-        return self.judge(batch, self.fake(batch, drawn), drawn)
+        return self.critic_terms(batch, self.fake(batch, drawn), drawn)
 
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
         # Lightning refuses both too, soon after this, but cannot say what to do instead.
@@ -202,7 +202,7 @@ class Adversarial(Model):
         for part, chance in zip(parts, drawn, strict=True):
             with torch.set_grad_enabled(keep_graph):
                 fakes.append(self.fake(part, chance))
-            found.append(self.judge(part, fakes[-1].detach(), chance))
+            found.append(self.critic_terms(part, fakes[-1].detach(), chance))
             self._backward(found[-1]["critic_loss"], parts)
         self._step("critic")
         return fakes, {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
@@ -215,11 +215,11 @@ class Adversarial(Model):
         self.critic.requires_grad_(False)
         for i, (part, chance) in enumerate(zip(parts, drawn, strict=True)):
             fake = self.fake(part, chance) if fakes is None else fakes[i]
-            self._backward(self.please(part, fake, chance), parts)
+            self._backward(self.opponents_loss(part, fake, chance), parts)
         self.critic.requires_grad_(True)
         for name in self.opponents:
             self._step(name)
-        self.moved(parts[-1])
+        self.after_opponents_step(parts[-1])
 
     def _backward(self, losses: Tensor, parts: list[Batch]) -> None:
         total = sum(len(part.x) for part in parts)
@@ -242,7 +242,7 @@ class Adversarial(Model):
         """Take an optimiser's step, by which weights without a gradient stay as they are."""
         optimizer = self._optimizers[name]
         # Lightning counts the steps of its own wrapper.
-        (optimizer if name == self.counted else optimizer.optimizer).step()
+        (optimizer if name == self.counted_player else optimizer.optimizer).step()
 
     @property
     def _optimizers(self) -> dict[str, LightningOptimizer]:

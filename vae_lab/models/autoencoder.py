@@ -34,7 +34,7 @@ class Autoencoder(SingleObjective):
         latent_dim: Size of the code.
         encoder: Network from images to codes.
         decoder: Network from codes to images.
-        likelihood: What the decoder's output says of an image.
+        likelihood: p(x|z), made of the decoder's output; what is minimised is its negative log.
         activation: What the code passes through, a name in torch.nn; Sigmoid for a hidden layer
             as of old.
         top_k: How many units of each code stay, the largest; by default all.

@@ -34,19 +34,18 @@ class CVAE(VAE):
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code.
-        encoder: Network from images to the features that the posterior is made of.
+        encoder: Network from images to the features that q(z|x,y) is made of.
         decoder: Network from codes to images.
         condition: What is known of an image: ClassCondition, AttributeCondition, ImageCondition,
             or PartialCondition, a part of the image itself.
         conditional_prior: Move and stretch the prior, each dimension by itself, by what a linear
             map makes of the condition's features; N(0, I) becomes a Gaussian for each class.
-        likelihood: What the decoder's output says of an image.
-        prior: What codes look like before any image was seen, and where there is a conditional
-            prior, before it is moved.
-        posterior: What is said of the code once the image was seen.
-        beta: Weight of the divergence; this and what follows is as of `VAE`.
-        free_bits: Nats of each dimension's divergence below which less of it earns nothing.
-        capacity: Nats that a large beta holds the divergence at.
+        likelihood: p(x|z,y), made of the decoder's output.
+        prior: p(z), and where there is a conditional prior, what is moved.
+        posterior: The family of q(z|x,y).
+        beta: Weight of the KL divergence; this and what follows is as of `VAE`.
+        free_bits: Least KL divergence in nats that each dimension is charged for.
+        capacity: Target of the KL divergence in nats.
         total_correlation: Weight of the dependence among dimensions.
         warmup: Training steps over which the divergence's weight rises.
         samples: Codes drawn for an image to average its bound.

@@ -25,7 +25,7 @@ class FeedForward(SingleObjective):
         shape: Channels, height and width of an image; the command line takes it from the data.
         decoder: Network from the condition's features to images.
         condition: What is known of an image, as of `CVAE`.
-        likelihood: What the decoder's output says of an image.
+        likelihood: p(x|y), made of the decoder's output.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 

@@ -133,7 +133,7 @@ class GAN(Adversarial):
     def fake(self, batch: Batch, drawn: Tensor) -> Made:
         return self._generate(drawn)
 
-    def judge(self, batch: Batch, fake: Made, drawn: Tensor) -> dict[str, Tensor]:
+    def critic_terms(self, batch: Batch, fake: Made, drawn: Tensor) -> dict[str, Tensor]:
         real = 2 * batch.x - 1
         real_score, fake_score = self.score(self.critic(real)), self.score(self.critic(fake))
         terms = self.compare(real_score, fake_score)
@@ -151,10 +151,10 @@ class GAN(Adversarial):
             "fake": self.loss.output(fake),
         }
 
-    def please(self, batch: Batch, fake: Made, drawn: Tensor) -> Tensor:
+    def opponents_loss(self, batch: Batch, fake: Made, drawn: Tensor) -> Tensor:
         return self.loss.generator(self.score(self.critic(fake)))
 
-    def moved(self, batch: Batch) -> None:
+    def after_opponents_step(self, batch: Batch) -> None:
         if self.averaged is not None:
             steps = self.global_step // self.critic_steps
             codes = partial(self.codes_shown, batch)

@@ -131,23 +131,23 @@ class InfoGAN(GAN):
     @property
     def category(self) -> str | None:
         """The name of the first categorical code, if there is one."""
-        return next((name for name, code in self.codes.items() if code.extent is None), None)
+        return next((name for name, code in self.codes.items() if code.categorical), None)
 
-    def judge(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+    def critic_terms(self, batch: Batch, fake: Tensor, drawn: Tensor) -> dict[str, Tensor]:
         real_said, said = self.critic(2 * batch.x - 1), self.critic(fake)
         terms = self.compare(self.score(real_said), self.score(said))
-        terms["critic_loss"] = terms["critic_loss"] + self._unread(said, drawn)
+        terms["critic_loss"] = terms["critic_loss"] + self._information_loss(said, drawn)
         for name, code in self.codes.items():
             found = code.reading(said[:, self._said[name]], drawn[:, self.places[name]])
             terms |= {f"{name}_{what}": values for what, values in found.items()}
         return terms
 
-    def please(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
+    def opponents_loss(self, batch: Batch, fake: Tensor, drawn: Tensor) -> Tensor:
         said = self.critic(fake)
-        return self.loss.generator(self.score(said)) + self._unread(said, drawn)
+        return self.loss.generator(self.score(said)) + self._information_loss(said, drawn)
 
-    def _unread(self, said: Tensor, drawn: Tensor) -> Tensor:
-        """Return what is not known of the codes that images were made of, shape (B,)."""
+    def _information_loss(self, said: Tensor, drawn: Tensor) -> Tensor:
+        """Return the weighed sum of -log Q(c|x) over the codes, shape (B,)."""
         parts = [
             -code.weight * code.log_prob(said[:, self._said[name]], drawn[:, self.places[name]])
             for name, code in self.codes.items()

@@ -38,21 +38,20 @@ class VAE(SingleObjective):
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code.
-        encoder: Network from images to the features that the posterior is made of.
+        encoder: Network from images to the features that q(z|x) is made of.
         decoder: Network from codes to images.
-        likelihood: What the decoder's output says of an image.
-        prior: What codes look like before any image was seen.
-        posterior: What is said of the code once the image was seen.
-        beta: Weight of the divergence; with less than 1 what is maximised is no bound.
-        free_bits: Nats of each dimension's divergence below which less of it earns nothing: that
-            much is charged in any case.
-        capacity: Nats that a large beta, 1,000 in Burgess et al., holds the divergence at, as it
-            weighs the distance to either side; at beta 1, what lies above them costs what it costs
-            a plain VAE. 0 weighs the divergence itself.
+        likelihood: p(x|z), made of the decoder's output.
+        prior: p(z).
+        posterior: The family of q(z|x).
+        beta: Weight of the KL divergence; with less than 1 what is maximised is no bound.
+        free_bits: Least KL divergence in nats that each dimension is charged for, however little it
+            has on average over the batch.
+        capacity: Target C of the KL divergence in nats, whose distance |KL - C| beta weighs, 1,000
+            in Burgess et al.; 0 weighs the divergence itself.
         total_correlation: Weight of the dependence among dimensions, on top of beta, which
             weighs it already: at beta 1, the beta of a beta-TCVAE is one more than this.
         warmup: Training steps over which the divergence's weight rises from 0 to beta or, where
-            there is a capacity, that from 0.
+            there is a capacity, C from 0.
         samples: Codes drawn for an image to average its bound (L in Kingma & Welling).
         importance_samples: Codes drawn inside the logarithm of one bound (K in Burda et al.).
         doubly_reparameterised: Whether the importance-weighted bound's gradient reaches the

@@ -38,7 +38,7 @@ class VAEDis(SingleObjective):
             Neither is needed by this model's checkpoint.
         layer: The critic's layer l, counted from 0, normalisations and activations included.
         latent_dim: Size of the code.
-        encoder: Network from images to the features that the posterior is made of.
+        encoder: Network from images to the features that q(z|x) is made of.
         decoder: Network from codes to images, such as a GAN's generator.
         beta: Weight of the divergence.
         lr: Learning rate of Adam.

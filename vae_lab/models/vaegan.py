@@ -67,7 +67,7 @@ class VAEGAN(GAN):
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code.
-        encoder: Network from images to the features that the posterior is made of.
+        encoder: Network from images to the features that q(z|x) is made of.
         generator: Network from codes to images.
         critic: Network from images to a score, a chain of layers.
         layer: The critic's layer l, counted from 0, normalisations and activations included. What
@@ -188,13 +188,13 @@ class VAEGAN(GAN):
         posterior = self.posterior(batch.x)
         z = torch.addcmul(posterior.mean, (0.5 * posterior.log_variance).exp(), noise)
         # The generator's graph begins here: what its images lead to is sent on to the encoder
-        # only where `please` does so.
+        # only where `opponents_loss` does so.
         leaf = z.detach().requires_grad_(torch.is_grad_enabled())
         # Normalised together, as both are normalised by the same numbers later.
         restored, sampled = self._generate(torch.cat([leaf, from_prior])).chunk(2)
         return _Made(restored, sampled, posterior, z, leaf)
 
-    def judge(self, batch: Batch, fake: _Made, drawn: Tensor) -> dict[str, Tensor]:
+    def critic_terms(self, batch: Batch, fake: _Made, drawn: Tensor) -> dict[str, Tensor]:
         features, real = self._look(2 * batch.x - 1)
         (restored_features, restored), (_, sampled) = map(self._look, fake[:2])
         fakes = [sampled, restored] if self.judge_reconstructions else [sampled]
@@ -211,7 +211,7 @@ class VAEGAN(GAN):
             "reconstructed": self.loss.output(restored),
         }
 
-    def please(self, batch: Batch, fake: _Made, drawn: Tensor) -> Tensor:
+    def opponents_loss(self, batch: Batch, fake: _Made, drawn: Tensor) -> Tensor:
         """Return what has the gradients of the encoder's and the generator's losses, shape (B,)."""
         with torch.no_grad():
             features = self.perceive(batch.x)
@@ -227,8 +227,8 @@ class VAEGAN(GAN):
         for_encoder = gaussian_kl(*fake.posterior).sum(1) + (slope * fake.z).sum(1)
         return for_encoder + self.gamma * likelihood + game
 
-    def moved(self, batch: Batch) -> None:
-        super().moved(batch)
+    def after_opponents_step(self, batch: Batch) -> None:
+        super().after_opponents_step(batch)
         if self.averaged_encoder is not None:
             steps = self.global_step // self.critic_steps
             follow(self.averaged_encoder, self.encoder, self.average, steps, lambda: batch.x)
@@ -250,7 +250,7 @@ class VAEGAN(GAN):
         return fakes, terms | moves
 
     def _step(self, name: str) -> None:
-        if name == self.counted and self.gate is not None:
+        if name == self.counted_player and self.gate is not None:
             self._moving = self.gate(*self._read_entropies())
             # It rests as well where its turn has not come.
             self._moving["generator"] &= self.opponents_due

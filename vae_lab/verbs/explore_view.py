@@ -197,7 +197,7 @@ def _controls(
 def _named(model: Any, name: str, place: slice) -> dict[str, Any]:
     """Describe the control of one of an InfoGAN's codes."""
     code = model.codes[name]
-    if code.extent is None:
+    if code.categorical:
         return _choice(name, place.start, code.size)
     low, high = code.sweep(2).flatten().tolist()
     return _slider(name, place.start, low, high)
