@@ -46,7 +46,7 @@ class Witness(Callback):
         self.notes["drawn"].append(torch.rand(1).item())
 
     def on_train_epoch_end(self, trainer, pl_module):
-        self.notes["weights"].append([digest(p.detach()) for p in pl_module.parameters()])
+        self.notes["weights"].append([digest(v) for v in pl_module.state_dict().values()])
 
     def on_train_end(self, trainer, pl_module):
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(self.notes))

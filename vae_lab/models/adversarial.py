@@ -35,7 +35,7 @@ class Adversarial(Model):
 
     One batch is one step on every axis: a step of the critic, which is what Lightning counts.
     Gradients are averaged over processes here, as Lightning's own way waits for those of networks
-    that rest. Beside a model's terms the training curves show the norms of the gradients of each
+    that rest, and so are the statistics of batch norm. Beside a model's terms the training curves show the norms of the gradients of each
     player's latest step, before clipping, and the images a second.
 
     A subclass makes `critic`, and names its opponents by `opponents`.
@@ -187,6 +187,10 @@ class Adversarial(Model):
             fakes, terms = self._move_critic(parts, drawn, keep_graph=one_pass)
             if opponents_move:
                 self._move_opponents(parts, drawn, fakes if one_pass else None)
+        if self.trainer.world_size > 1:
+            # What batch norm has seen of each share, or validation would measure another model on
+            # each process, and none of them the one that is saved.
+            _average([b for b in self.buffers() if b.is_floating_point()], self.trainer.strategy)
         if self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._step_schedules()
         images = self.images_seen + len(batch.x) * self.trainer.world_size
@@ -233,7 +237,8 @@ class Adversarial(Model):
     def _step(self, name: str) -> None:
         weights = self._players[name]
         if self.trainer.world_size > 1:
-            _average_gradients(weights, self.trainer.strategy)
+            gradients = [weight.grad for weight in weights if weight.grad is not None]
+            _average(gradients, self.trainer.strategy)
         if self.clip is not None:
             self._norms[name] = clip_grad_norm_(weights, self.clip)
         self._advance(name)
@@ -282,11 +287,10 @@ class Adversarial(Model):
         return {"images_per_second": (seen - before) / (ended - begun)} if ended > begun else {}
 
 
-def _average_gradients(weights: list[nn.Parameter], strategy: Strategy) -> None:
-    """Replace gradients by their means over the processes, in one exchange."""
-    gradients = [weight.grad for weight in weights if weight.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    mean = strategy.reduce(flat, reduce_op="mean")
-    parts = mean.split([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view(gradient.shape))
+def _average(tensors: list[Tensor], strategy: Strategy) -> None:
+    """Replace tensors by their means over the processes, in one exchange."""
+    if tensors:
+        mean = strategy.reduce(torch.cat([t.flatten() for t in tensors]), reduce_op="mean")
+        parts = mean.split([t.numel() for t in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
