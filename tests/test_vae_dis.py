@@ -80,7 +80,7 @@ def test_the_critic_measures_and_never_learns():
 
 
 def test_one_image_left_for_batch_norm_is_refused():
-    with pytest.raises(LabError, match="left with one image"):
+    with pytest.raises(LabError, match="A batch of one image"):
         fit(vae_dis(decoder=MLPGenerator), 17)
 
 

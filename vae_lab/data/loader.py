@@ -24,8 +24,8 @@ class Batches:
     Batch :math:`k` of an epoch is a pure function of (seed, epoch, rank, :math:`k`). The epoch's
     permutation is drawn from (seed, epoch); step :math:`k` takes the next `batch_size * world`
     images of it, of which the ranks take interleaved shares. Each image is seen once an epoch,
-    and every rank makes the same number of steps; images left over that are too few to go round
-    join the last batch.
+    and every rank makes the same number of steps; images left over that are too few to go round,
+    or would leave a rank with one alone, join the last batch.
 
     Each pass is one epoch, named by `clock` or, without one, by `set_epoch`; left alone, epochs
     count up from 0. The state is the epoch and the next batch: it restores a run in the middle
@@ -83,7 +83,8 @@ class Batches:
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.split.rows), self.batch_size * self.world)
-        return max(1, whole + (rest >= self.world))
+        # Not even two for each rank, where others have more: batch norm needs them.
+        return max(1, whole + (rest >= min(2, self.batch_size) * self.world))
 
     def __iter__(self) -> Iterator[Batch]:
         # This runs at the first batch: Lightning makes iterators before it knows the epoch.

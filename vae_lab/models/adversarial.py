@@ -35,8 +35,9 @@ class Adversarial(Model):
 
     One batch is one step on every axis: a step of the critic, which is what Lightning counts.
     Gradients are averaged over processes here, as Lightning's own way waits for those of networks
-    that rest, and so are the statistics of batch norm. Beside a model's terms the training curves show the norms of the gradients of each
-    player's latest step, before clipping, and the images a second.
+    that rest, and so are the statistics of batch norm. Beside a model's terms the training curves
+    show the norms of the gradients of each player's latest step, before clipping, and the images a
+    second.
 
     A subclass makes `critic`, and names its opponents by `opponents`.
 
@@ -44,7 +45,8 @@ class Adversarial(Model):
         shape: Channels, height and width of an image; the command line takes it from the data.
         critic_steps: Batches, each a step of the critic, for every step of its opponents.
         clip: Largest norm of a player's gradient; larger ones are scaled down to it.
-        accumulate: Parts in which a batch is worked off to save memory, gradients added up.
+        accumulate: Parts in which a batch is worked off to save memory, gradients added up; each
+            of two images at least.
         lr: Learning rate of Adam for all but the critic.
         critic_lr: Learning rate of Adam for the critic.
         betas: Adam's decay rates of the gradient's mean and of its square.
@@ -179,7 +181,9 @@ class Adversarial(Model):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
         opponents_move = self.opponents_due
-        parts = [Batch(*p) for p in zip(*(t.chunk(self.accumulate) for t in batch), strict=True)]
+        # No part of one image, which batch norm cannot normalise.
+        count = max(1, min(self.accumulate, len(batch.x) // 2))
+        parts = [Batch(*p) for p in zip(*(t.tensor_split(count) for t in batch), strict=True)]
         drawn = [self.draw(part) for part in parts]
         # One pass of the generator serves both sides, unless its graphs have to be forgotten.
         one_pass = opponents_move and len(parts) == 1

@@ -215,9 +215,8 @@ class Model(Described, L.LightningModule, ABC):
             if "more than 1 value per channel" not in str(error):
                 raise
             raise LabError(
-                "A batch, or a part of it, is left with one image, which batch norm cannot "
-                "normalise: choose another --data.batch_size, --data.limit or, if there is one, "
-                "--model.accumulate."
+                "A batch of one image is nothing that batch norm can normalise: choose another "
+                "--data.batch_size or --data.limit."
             ) from error
 
     def _record(self, batch: Batch, batch_idx: int, terms: dict[str, Tensor]) -> None:
