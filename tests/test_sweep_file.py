@@ -92,6 +92,14 @@ def test_every_file_that_the_command_names_is_known(write):
     assert list(given.configs) == ["a.yaml", "b=4.yaml"]
 
 
+def test_a_value_is_written_as_a_command_line_takes_it(write):
+    chosen = {"a": [None, "None", True, 1e-5, [None, "x"]], 3: [4]}
+    given = sweep_file.read(write(parameters={k: {"values": v} for k, v in chosen.items()}))
+    written = [given.words(point)[-2:] for point in given.points]
+    words = ["null", "None", "true", "1e-05", '[null, "x"]']
+    assert written == [[f"--a={word}", "--3=4"] for word in words]
+
+
 def test_the_same_sweep_draws_the_same(write):
     space = {"x": {"min": 0.0, "max": 1.0}}
     found = []
@@ -120,6 +128,8 @@ def drawn(distribution, low, high, **keys):
         ({"parameters": {"x": {"values": []}}}, "x needs a value"),
         ({"parameters": {"x": {"parameters": {"y": {"value": 1}}}}}, "x needs a value"),
         ({"parameters": {"x": {"min": 0, "max": 1, "distribution": "normal"}}}, "not 'normal'"),
+        ({"parameters": {"x": {"mu": 0, "distribution": "normal"}}}, "not 'normal'"),
+        ({"parameters": {"x": {"min": "1e-5", "max": 1}}}, r"x's min is the text '1e-5'.* 1\.0e-5"),
         ({"parameters": {"x": {"values": [1], "probabilities": [1]}}}, "only W&B itself"),
         ({"parameters": {"x": {"min": 2, "max": 1}}}, "x: "),
         ({"parameters": {"x": {"min": 0.0, "max": 1.0}}}, "A grid needs values; x has a min"),

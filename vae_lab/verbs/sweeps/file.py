@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from vae_lab.errors import LabError
 from vae_lab.files import digest, expanded, read_yaml
 from vae_lab.runs import missing
-from vae_lab.verbs.sweeps.space import GRID, described, distribution, is_whole, one_of, values
+from vae_lab.verbs.sweeps.space import (
+    GRID,
+    described,
+    distribution,
+    is_whole,
+    one_of,
+    values,
+    written,
+)
 from vae_lab.words import followed
 
 if TYPE_CHECKING:
@@ -104,7 +112,7 @@ class Sweep:
         macros = {
             "${env}": ["/usr/bin/env"],
             "${program}": [self.program],
-            "${args}": [f"--{name}={value}" for name, value in chosen.items()],
+            "${args}": [f"--{name}={written(value)}" for name, value in chosen.items()],
         }
         words = [word for c in self.command for word in macros.get(c, [c])]
         if unknown := [word for word in words if word.startswith("${")]:
@@ -147,7 +155,7 @@ def read(path: str | Path) -> Sweep:
         metric["name"],
         one_of(path, "goal", metric.get("goal", "minimize"), GOALS),
         tuple(map(str, command)),
-        {name: described(path, name, p) for name, p in parameters.items()},
+        {str(name): described(path, name, p) for name, p in parameters.items()},
         None if cap is None else _whole(path, "run_cap", cap, 1),
         *_hyperband(path, given.get("early_terminate")),
         str(given.get("program", "lab")),

@@ -1,5 +1,6 @@
 """A parameter of a sweep: how W&B describes it, and the distribution that it is drawn from."""
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from vae_lab.errors import LabError
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["GRID", "described", "distribution", "is_whole", "one_of", "values"]
+__all__ = ["GRID", "described", "distribution", "is_whole", "one_of", "values", "written"]
 
 DISTRIBUTIONS = {
     "constant": ("value",),
@@ -45,13 +46,22 @@ def _is_number(value: Any) -> bool:
 
 def described(path: Path, name: str, given: Any) -> dict[str, Any]:
     """Return how a parameter is described, or say that it is not."""
-    if not isinstance(given, dict) or not ("value" in given or _listed(given) or _limited(given)):
-        raise LabError(f"{path}: {name} needs a value, values, or a min and a max.")
+    needs = LabError(f"{path}: {name} needs a value, values, or a min and a max.")
+    if not isinstance(given, dict):
+        raise needs
     if "probabilities" in given:
         raise LabError(f"{path}: {name} has probabilities, which only W&B itself can draw by.")
-    kind = one_of(
-        path, f"{name}'s distribution", given.get("distribution", _kind(given)), (*DISTRIBUTIONS,)
-    )
+    for end in ("min", "max"):
+        if isinstance(given.get(end), str):
+            raise LabError(
+                f"{path}: {name}'s {end} is the text {given[end]!r} and no number, as is 1e-5, "
+                "which YAML takes for one as 1.0e-5."
+            )
+    if "distribution" in given:
+        one_of(path, f"{name}'s distribution", given["distribution"], (*DISTRIBUTIONS,))
+    if not ("value" in given or _listed(given) or _limited(given)):
+        raise needs
+    kind = given.get("distribution", _kind(given))
     if extra := [k for k in given if k not in ("distribution", *DISTRIBUTIONS[kind])]:
         raise LabError(f"{path}: {name} has {extra[0]}, which means nothing to {kind}.")
     return given
@@ -126,7 +136,12 @@ def _stepped(low: float, high: float, q: Any) -> "BaseDistribution":
 
 def _choice(value: Any) -> Any:
     """Return what stands for a value among choices: lists and tables as they would be written."""
-    return value if isinstance(value, str | int | float | None) else str(value)
+    return value if isinstance(value, str | int | float | None) else written(value)
+
+
+def written(value: Any) -> str:
+    """Return a value as a command line takes it, which knows null and no None."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def values(name: str, distribution: "BaseDistribution") -> Sequence[Any]:
