@@ -73,6 +73,12 @@ def test_height_comes_before_width(tmp_path):
     assert (face.height, face.width) == (4, 6)
 
 
+def test_a_crop_of_more_than_the_face_is_refused(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "0.png")
+    with pytest.raises(LabError, match=r"crop is 21, and 0\.png has 30 x 20 pixels"):
+        CelebA(crop=21).open_file(tmp_path / "0.png")
+
+
 def test_a_smaller_crop_of_a_face_leaves_out_what_is_around(tmp_path):
     face = Image.new("RGB", (178, 218), "red")
     face.paste("blue", (39, 59, 139, 159))  # the middle hundred

@@ -51,7 +51,10 @@ def decode(files: Sequence[Path], shape: Shape, opener: Open, root: Path, recipe
 def _key(files: Sequence[Path], shape: Shape, recipe: str) -> str:
     digest = hashlib.sha256(repr((shape, recipe)).encode())
     for path in files:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise LabError(f"{path} cannot be read: {error.strerror}.") from error
         digest.update(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 

@@ -114,6 +114,10 @@ class CelebA(VisionData):
         from PIL.Image import Resampling
 
         face = open_image(path, self.shape[0])
+        if self.crop > min(face.size):
+            raise LabError(
+                f"crop is {self.crop}, and {path.name} has {face.width} x {face.height} pixels."
+            )
         left, top = (face.width - self.crop) // 2, (face.height - self.crop) // 2
         centre = face.crop((left, top, left + self.crop, top + self.crop))
         return centre.resize(self.size[::-1], Resampling.BICUBIC)
