@@ -1,6 +1,7 @@
 """What measures samples: against closed forms, torchmetrics, definitions and published values."""
 
 import math
+import re
 from urllib.error import URLError
 
 import pytest
@@ -278,6 +279,8 @@ def test_likeness_stands_beside_its_floor():
     note = good["frechet_distance"].note
     assert note == "100 samples against 120 images, as they are"
     assert good["real_frechet_distance"].note == note.replace("samples", "training images")
+    subsets = re.match("mean of 100 subsets of 50, spread (.*); 100", good["kernel_distance"].note)
+    assert float(subsets[1]) > 0.01 * good["kernel_distance"].value  # they are not all the same
     assert good["frechet_distance"].value < 10 * good["real_frechet_distance"].value
     poor = likeness(Corner(), draw(Generator([0]), 150, 3), real, known, 0, "")
     for key, way in zip(keys, (1, 1, 0, -1, 0, -1), strict=True):
