@@ -14,12 +14,15 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
 
-from vae_lab import process
+from vae_lab import process, runs
 from vae_lab.callbacks import Last, Pictures, Progress
 from vae_lab.callbacks.idle import BATCH_HOOKS, drop_idle_hooks
+from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.loggers import History
+from vae_lab.models import VAE
 from vae_lab.models.meter import Meter
 from vae_lab.pictures import to_png
 from vae_lab.runs import Run, load_data
@@ -239,6 +242,23 @@ def test_under_mixed_precision_pictures_and_codes_are_as_single_as_the_verbs(lab
     lab("encode", run)
     (projected,) = run.glob("*/codes/tensors.tsv")
     np.testing.assert_allclose(np.loadtxt(projected), np.load("codes.npz")["codes"], 1e-5, 1e-6)
+
+
+class Resting(VAE):
+    """A VAE with a part that stays in evaluation mode."""
+
+    def __init__(self, shape: Shape, latent_dim: int) -> None:
+        super().__init__(shape, latent_dim)
+        self.judge = nn.Dropout().eval()
+
+    def terms(self, batch):
+        terms = super().terms(batch)
+        return terms | {"awake": torch.full_like(terms["loss"], self.judge.training)}
+
+
+def test_pictures_do_not_wake_what_rests(lab):
+    lab(*FIT, f"--model={__name__}.Resting", "--trainer.max_epochs=3", "--pictures.every=1")
+    assert {value for _, value in runs.find("runs/run").curves()["train/awake"]} == {0}
 
 
 def test_no_picture_is_a_choice(lab):

@@ -14,6 +14,7 @@ from vae_lab.contracts import Batch
 from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
+from vae_lab.metrics.measures import evaluating
 from vae_lab.pictures import to_png
 
 if TYPE_CHECKING:
@@ -99,13 +100,12 @@ class Pictures(Callback):
             return
         batch = first_images(trainer, model, self.images)
         names = getattr(getattr(trainer, "datamodule", None), "label_names", ())
-        model.eval()
-        with torch.inference_mode():  # in single precision, as the verbs draw
+        # In single precision, as the verbs draw.
+        with evaluating(model), torch.inference_mode():
             drawn = {
                 kind: DRAWINGS[kind](model, batch, names, **self.options.get(kind, {}))
                 for kind in self._chosen
             }
-        model.train()
         encoded = {kind: to_png(picture) for kind, picture in drawn.items()}
         for kind, png in encoded.items():
             with atomic(self._folder / f"{kind}_{epoch:04d}.png") as file:

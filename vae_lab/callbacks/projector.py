@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from vae_lab.callbacks.pictures import first_images
 from vae_lab.contracts import Encodes
+from vae_lab.metrics.measures import evaluating
 
 __all__ = ["Projector"]
 
@@ -24,10 +25,8 @@ class Projector(Callback):
         if not boards or not isinstance(pl_module, Encodes) or not trainer.is_global_zero:
             return
         batch = first_images(trainer, pl_module, self.images)
-        pl_module.eval()
-        with torch.inference_mode():
+        with evaluating(pl_module), torch.inference_mode():
             codes = pl_module.encode(batch.x, batch.y).float()
-        pl_module.train()
         step = trainer.fit_loop.total_batch_idx + 1
         labels = batch.y.tolist() if batch.has_classes else None
         for board in boards:

@@ -22,7 +22,7 @@ from vae_lab.contracts import (
 )
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import squared_error_per_image
-from vae_lab.metrics.measures import batches, device_of, encode, full_batches, seeded
+from vae_lab.metrics.measures import batches, device_of, encode, evaluating, full_batches, seeded
 
 __all__ = ["Search", "check_invertible", "decoded", "draw_codes", "errors", "invert"]
 
@@ -207,15 +207,13 @@ def _moves(model: Any, z: Tensor) -> Tensor:
 @contextmanager
 def _still(model: Any) -> Iterator[None]:
     """Hold a model in evaluation mode, its weights out of the gradient's reach."""
-    training = model.training
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    model.eval()
     for weight in weights:
         weight.requires_grad_(False)
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
-        model.train(training)
         for weight in weights:
             weight.requires_grad_(True)
 

@@ -6,12 +6,21 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae_lab.contracts import Batch, Encodes
 from vae_lab.errors import LabError
 
-__all__ = ["Measure", "batches", "device_of", "encode", "finite", "full_batches", "seeded"]
+__all__ = [
+    "Measure",
+    "batches",
+    "device_of",
+    "encode",
+    "evaluating",
+    "finite",
+    "full_batches",
+    "seeded",
+]
 
 
 class Measure(NamedTuple):
@@ -80,6 +89,18 @@ def full_batches(model: Any, images: Batch, copies: int) -> Iterator[Batch]:
 def device_of(model: Any) -> torch.device:
     """Return where a model computes."""
     return torch.device(getattr(model, "device", "cpu"))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold a model in evaluation mode, and put each part back into its own: some may rest."""
+    trained = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in trained.items():
+            part.training = training
 
 
 @contextmanager
