@@ -261,6 +261,11 @@ def test_pictures_do_not_wake_what_rests(lab):
     assert {value for _, value in runs.find("runs/run").curves()["train/awake"]} == {0}
 
 
+def test_what_is_checked_before_training_is_no_part_of_the_curves(lab):
+    lab(*FIT, "--trainer.num_sanity_val_steps=2", "--trainer.max_epochs=1", "--pictures.kinds=[]")
+    assert [step for step, _ in runs.find("runs/run").curves()["val/elbo"]] == [2]
+
+
 def test_no_picture_is_a_choice(lab):
     lab(*FIT, "--trainer.max_epochs=1", "--pictures.kinds=[]")
     assert not Path("runs/run/version_0/pictures").exists()

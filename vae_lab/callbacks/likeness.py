@@ -65,7 +65,7 @@ class Likeness(Callback):
         self._real = self._features(real)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._due(trainer):
+        if self._due(trainer) and not trainer.sanity_checking:
             images = draw(cast(Samples, pl_module), self.samples, self.seed).images
             self._found = frechet_distance(self._real, self._features(images[: self._compared]))
             self._write(trainer)

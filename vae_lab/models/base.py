@@ -151,7 +151,7 @@ class Model(Described, L.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         means = self._log_means("val")
-        if self._fitting:
+        if self._fitting and not self.trainer.sanity_checking:
             self._write("val", means)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
