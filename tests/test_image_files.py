@@ -4,6 +4,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,9 +143,25 @@ def test_the_protocol_tells_images_apart(tmp_path, monkeypatch):
     assert _source(other) != _source(cats)
     same = ImageFolder(str(tmp_path), folder="cats", resize=8)
     assert _source(same) == _source(cats)
-    monkeypatch.setattr(ImageData, "protocol", lambda data, name: {})
-    assert CelebA(crop=100).protocol("test") == {"crop": 100}
     assert torch.equal(cats.images("test").y, torch.zeros(1, dtype=torch.long))
+    assert "folder" not in told(same)
+    monkeypatch.setattr(ImageData, "split", lambda data, name: SimpleNamespace(rows=[]))
+    assert told(CelebA())["crop"] == 148
+
+
+class Tinted(Digits):
+    """Digits that depend on an argument of their own."""
+
+    def __init__(self, root=None, *, tint=(1, 2), **kwargs):
+        super().__init__(root, **kwargs)
+
+
+def test_arguments_of_a_users_own_data_tell_its_images_apart():
+    assert Tinted().protocol("test")["tint"] == [1, 2]
+    assert Tinted(tint=(1, 3), batch_size=7).protocol("test")["tint"] == [1, 3]
+    plain = Tinted(batch_size=7).protocol("test")
+    assert plain == Tinted().protocol("test")
+    assert set(plain) - set(Digits().protocol("test")) == {"tint"}
 
 
 @pytest.mark.parametrize("ending", ["png", "webp"])

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, get_args
 
@@ -18,7 +19,7 @@ from vae_lab.data.loader import Batches
 from vae_lab.data.pixels import generator, prepare
 from vae_lab.data.quadrants import quadrants as shown
 from vae_lab.data.store import Split, divide, drawn, has_room, prepared
-from vae_lab.described import Described
+from vae_lab.described import Described, said
 from vae_lab.errors import LabError
 from vae_lab.files import expanded
 from vae_lab.image_files import open_image, read_images
@@ -63,6 +64,8 @@ class ImageData(Described, LightningDataModule, ABC):
     native: ClassVar[Shape]
     classes: ClassVar[tuple[str, ...]] = ()
     val_share: ClassVar[float] = 0.1
+    places: ClassVar[tuple[str, ...]] = ()
+    """Arguments of a source's own that say where it lies, and nothing of its images."""
 
     def __init__(
         self,
@@ -174,9 +177,6 @@ class ImageData(Described, LightningDataModule, ABC):
 
     def protocol(self, name: str) -> dict[str, Any]:
         """Say which images a number was measured on, and what was special of those trained on."""
-        special: dict[str, Any] = {"shift": self.shift or None, "quadrants": self.quadrants}
-        special |= {"limit": self.limit, "limit_seed": self.limit_seed, "val_size": self.val_size}
-        special |= {"resize": self.resize and list(self.resize), "pad": self.pad or None}
         return {
             "data": type(self).__name__,
             "split": name,
@@ -184,7 +184,7 @@ class ImageData(Described, LightningDataModule, ABC):
             "shape": list(self.shape),
             "binarize": "static-own" if self.binarize == "static" else self.binarize,
             "split_seed": self.split_seed,
-            **{key: value for key, value in special.items() if value is not None},
+            **_special(self),
         }
 
     def open_file(self, path: Path) -> "Image":
@@ -282,6 +282,16 @@ class ImageData(Described, LightningDataModule, ABC):
         if device.type == "cuda" and split.images.device != device and has_room(device, split):
             self._splits[name] = split = split.to(device)
         return split
+
+
+def _special(data: ImageData) -> dict[str, Any]:
+    """Say what not all images have in common: what is not the default, or of this source alone."""
+    found: dict[str, Any] = {"shift": data.shift or None, "quadrants": data.quadrants}
+    found |= {"limit": data.limit, "limit_seed": data.limit_seed, "val_size": data.val_size}
+    found |= {"resize": data.resize and list(data.resize), "pad": data.pad or None}
+    shared = (*signature(ImageData).parameters, *data.places)
+    own = {k: said(v) for k, v in data.hparams.items() if k not in shared and k[0] != "_"}
+    return {key: value for key, value in found.items() if value is not None} | own
 
 
 class _Share(TypedDict):

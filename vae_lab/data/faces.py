@@ -98,10 +98,6 @@ class CelebA(VisionData):
         super().__init__(root, **kwargs)
         self.crop = at_least(1, crop=crop)
 
-    def protocol(self, name: str) -> dict[str, Any]:
-        """Say which images a number was measured on, and how much of them was cut out."""
-        return super().protocol(name) | {"crop": self.crop}
-
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Decode one of the official parts, or read it from the cache."""
         faces = self.open(split="valid" if split == "val" else split)

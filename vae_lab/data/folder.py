@@ -43,6 +43,7 @@ class ImageFolder(ImageData):
     """
 
     native = (3, 0, 0)
+    places = ("folder",)  # its listing says which images
 
     def __init__(self, root: str | None = None, *, folder: str = ".", **kwargs: Any) -> None:
         if root is None and folder == ".":
