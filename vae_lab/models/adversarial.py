@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import Strategy
@@ -79,15 +80,12 @@ class Adversarial(Model):
     ) -> None:
         super().__init__(shape)
 
-        if not all(0 < rate < math.inf for rate in (lr, critic_lr)):
-            raise LabError(f"Learning rates are positive; got {lr} and {critic_lr}.")
+        _check_rates((lr, critic_lr), betas)
         if min(critic_steps, accumulate) < 1 or (clip is not None and not clip > 0):
             raise LabError(
                 "critic_steps and accumulate are at least 1 and clip is above 0; "
                 f"got {critic_steps}, {accumulate} and {clip}."
             )
-        if not all(0 <= beta < 1 for beta in betas):
-            raise LabError(f"betas lie between 0 and 1, 1 excluded; got {tuple(betas)}.")
         self.automatic_optimization = False
         self.critic_steps = critic_steps
         self.clip = clip
@@ -132,19 +130,7 @@ class Adversarial(Model):
         return self.critic_terms(batch, self.fake(batch, drawn), drawn)
 
     def configure_callbacks(self) -> Sequence[Callback] | Callback:
-        # Lightning refuses both too, soon after this, but cannot say what to do instead.
-        trainer = self.trainer
-        if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
-            raise LabError(
-                f"{type(self).__name__} steps its networks by itself: give --model.clip and "
-                "--model.accumulate, not the Trainer's gradient_clip_val or "
-                "accumulate_grad_batches."
-            )
-        if any(c.monitor == "val/loss" for c in trainer.early_stopping_callbacks):
-            raise LabError(
-                f"A {type(self).__name__} has no val/loss that falls: let EarlyStopping monitor "
-                "something else."
-            )
+        _check_trainer(self.trainer, type(self).__name__)
         return super().configure_callbacks()
 
     def check_precision(self, precision: str) -> None:
@@ -191,10 +177,7 @@ class Adversarial(Model):
             fakes, terms = self._move_critic(parts, drawn, keep_graph=one_pass)
             if opponents_move:
                 self._move_opponents(parts, drawn, fakes if one_pass else None)
-        if self.trainer.world_size > 1:
-            # What batch norm has seen of each share, or validation would measure another model on
-            # each process, and none of them the one that is saved.
-            _average([b for b in self.buffers() if b.is_floating_point()], self.trainer.strategy)
+        self._share_statistics()
         if self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._step_schedules()
         images = self.images_seen + len(batch.x) * self.trainer.world_size
@@ -258,6 +241,11 @@ class Adversarial(Model):
         found: Any = self.optimizers()
         return dict(zip(self._players, found, strict=True))
 
+    def _share_statistics(self) -> None:
+        """Average what batch norm has seen of each share: one model is saved and measured."""
+        if self.trainer.world_size > 1:
+            _average([b for b in self.buffers() if b.is_floating_point()], self.trainer.strategy)
+
     def _step_schedules(self) -> None:
         # In the epoch's last step, so that a run that stops before it does not step twice.
         found = self.lr_schedulers()
@@ -289,6 +277,26 @@ class Adversarial(Model):
         (begun, before), (ended, seen) = self._window, self._step_ended
         self._window = self._step_ended
         return {"images_per_second": (seen - before) / (ended - begun)} if ended > begun else {}
+
+
+def _check_trainer(trainer: Trainer, name: str) -> None:
+    # Lightning refuses both too, soon after this, but cannot say what to do instead.
+    if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
+        raise LabError(
+            f"{name} steps its networks by itself: give --model.clip and --model.accumulate, not "
+            "the Trainer's gradient_clip_val or accumulate_grad_batches."
+        )
+    if any(c.monitor == "val/loss" for c in trainer.early_stopping_callbacks):
+        raise LabError(
+            f"A {name} has no val/loss that falls: let EarlyStopping monitor something else."
+        )
+
+
+def _check_rates(rates: tuple[float, float], betas: tuple[float, float]) -> None:
+    if not all(0 < rate < math.inf for rate in rates):
+        raise LabError(f"Learning rates are positive; got {rates[0]} and {rates[1]}.")
+    if not all(0 <= beta < 1 for beta in betas):
+        raise LabError(f"betas lie between 0 and 1, 1 excluded; got {tuple(betas)}.")
 
 
 def _average(tensors: list[Tensor], strategy: Strategy) -> None:
