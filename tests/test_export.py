@@ -161,7 +161,7 @@ def test_images_of_a_linear_decoder_have_no_range(tmp_path):
 def test_what_onnx_lacks_is_a_sentence(tmp_path):
     model = MODELS["GaussianMixture"]().eval()
     with pytest.raises(LabError, match=r"ONNX lacks an operation of encoder\.onnx.*--format pt2"):
-        export_part(model, "encode", "onnx", tmp_path)
+        export_part(model, "encode", "onnx", tmp_path / "exported")
     assert not list(tmp_path.iterdir())
 
 

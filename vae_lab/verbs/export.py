@@ -105,11 +105,12 @@ def _trace(part: "nn.Module", inputs: dict[str, "Tensor"]) -> "ExportedProgram":
 def _write(program: "ExportedProgram", path: Path, names: list[str]) -> None:
     import torch
 
+    made = _onnx(program, path.name, names) if path.suffix == ".onnx" else None
     with atomic(path) as file:
-        if path.suffix == ".pt2":
+        if made is None:
             torch.export.save(program, file)
         else:
-            file.write(_onnx(program, path.name, names))
+            file.write(made)
 
 
 def _onnx(program: "ExportedProgram", name: str, inputs: list[str]) -> bytes:
