@@ -119,8 +119,9 @@ def test_evaluation_has_the_error_and_the_labels_that_were_learned_from(lab, sou
     shutil.rmtree(source)
     lab("evaluate", "runs/few")
     report = runs.find("runs/few").evaluation
-    model, images = runs.load_model("runs/few"), Digits().images("test")
-    with torch.no_grad():
+    images = Digits().images("test")
+    with torch.inference_mode():
+        model = runs.load_model("runs/few")
         terms = model.terms(images)
     error, nll = (report["metrics"][f"test/{key}"] for key in ("error", "label_nll"))
     p = terms["error"].double().mean().item()

@@ -34,10 +34,13 @@ def load(kind: type[Part], path: Path) -> Part:
     Raises:
         LabError: If the file is unreadable, damaged, foreign, unsafe or of a class unknown here.
     """
+    import torch
+
     settings = settings_of(kind, path)
     class_path = settings["_class_path"]
     try:
-        with as_noted(settings):
+        # A model may look for the gradients of its parts, whoever wants none of the whole.
+        with as_noted(settings), torch.inference_mode(False), torch.enable_grad():
             return kind.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, TypeError, LookupError, ArgumentError) as error:
         reason = shorten(str(root := _root(error)), 200)
