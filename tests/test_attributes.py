@@ -105,6 +105,8 @@ def test_verbs_draw_attributes_where_there_are_no_classes(model, batch, drawn, m
     from vae_lab.verbs.draw import sample, transfer
 
     class Data:
+        label_names = ()
+
         def images(self, split, n):
             return Batch(*(part[:n] for part in batch))
 
