@@ -28,9 +28,11 @@ def test_a_users_profiler_writes_what_it_measured(lab, here):
     assert {path.name for path in here.iterdir()} == {"mine", "runs"}
 
 
-def test_without_a_logger_there_is_no_run(lab, here):
+def test_without_a_logger_there_is_no_run_and_the_users_configuration_stays(lab, here):
+    Path("config.yaml").write_text("mine")
     lab(*FIT, "--trainer.logger=false", "--name=none")
     assert {path.name for path in here.iterdir()} == {"checkpoints", "config.yaml"}
+    assert Path("config.yaml").read_text() == "mine"
 
 
 def test_a_users_checkpoints_change_nothing_of_what_is_said(lab):

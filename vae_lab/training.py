@@ -61,13 +61,15 @@ class Parser(LabParser, LightningArgumentParser):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the configuration when training begins; until then it may be refused."""
+    """Saves the configuration when a run begins to train; until then it may be refused."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Wait: what a run that goes on has saved is not yet to be replaced."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().setup(trainer, pl_module, "fit")
+        # Without loggers there is no run, and the folder is the user's own.
+        if trainer.loggers:
+            super().setup(trainer, pl_module, "fit")
 
 
 class LabCLI(LightningCLI):
