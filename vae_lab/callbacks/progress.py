@@ -24,8 +24,12 @@ class Progress(ProgressBar):
         self._refreshed = 0.0
 
     def disable(self) -> None:
-        """Be silent, as Lightning asks of every rank but the first."""
+        """Be silent, as Lightning asks of every rank but the first, and while it tries settings."""
         self._enabled = False
+
+    def enable(self) -> None:
+        """Speak again once Lightning has found one, which it tells every rank."""
+        self._enabled = self.trainer.is_global_zero
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begun, self._images = time.monotonic(), 0

@@ -1,0 +1,40 @@
+"""Lightning's finders of a learning rate and of a batch size, which try before training begins."""
+
+import pytest
+from going_on import last, rows, same
+
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=64",
+    "--data.val_size=100",
+    "--data.batch_size=32",
+    "--model=VAE",
+    "--model.latent_dim=2",
+    "--trainer.max_epochs=2",
+    "--trainer.accelerator=cpu",
+    "--pictures.kinds=[]",
+]
+
+
+@pytest.mark.parametrize(
+    ("finder", "option", "steps"),
+    [("LearningRateFinder", "num_training_steps=12", 2), ("BatchSizeFinder", "max_trials=3", 8)],
+)
+def test_what_a_finder_tries_is_no_part_of_the_run(lab, finder, option, steps):
+    printed = lab(*FIT, f"--trainer.callbacks={finder}", f"--trainer.callbacks.{option}")
+    assert [line.split()[1] for line in printed.splitlines()[:2]] == ["1/2", "2/2"]
+    assert [int(row["step"]) for row in rows() if row["val/loss"]] == [steps, 2 * steps]
+    checkpoint = last()
+    assert checkpoint["global_step"] == 2 * steps
+    assert checkpoint["progress"]["images_seen"] == 2 * 64
+
+
+def test_training_begins_anew_at_the_rate_that_was_found(lab):
+    words = [*FIT, "--data.batch_size=4"]
+    lab(*words, "--trainer.callbacks=LearningRateFinder", "--trainer.callbacks.min_lr=0.01")
+    found = last()
+    rate = found["hyper_parameters"]["lr"]
+    assert rate >= 0.01
+    lab(*words, f"--model.lr={rate}", "--name=told")
+    assert same(found["state_dict"], last("told")["state_dict"])
