@@ -35,7 +35,7 @@ from vae_lab.endings import disk, quiet_board, quieten, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.evaluations import forget_outdated
 from vae_lab.files import atomic, expanded
-from vae_lab.going_on import check_same, held
+from vae_lab.going_on import EndingLoop, check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
 from vae_lab.parsing import LabParser, parameters
@@ -169,6 +169,9 @@ class LabCLI(LightningCLI):
             check_same(folder, yaml.safe_load(parser.dump(config, skip_none=False)))
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = runs.Run(folder).config.get("ckpt_path")
+            if not runs.Run(folder).finished:
+                # Lightning's Trainer makes its loop itself, and takes none.
+                self.trainer.fit_loop.__class__ = EndingLoop
         refused = removed_if_refused(folder) if made else nullcontext()
         with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             # A user's own log beside those of the run.

@@ -1,0 +1,71 @@
+"""A run that was stopped after its last step, while its last pictures were made."""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from going_on import last, rows, same
+
+from vae_lab.callbacks import Pictures
+from vae_lab.runs import Run
+
+FIT = [
+    "fit",
+    "--data=Digits",
+    "--data.limit=64",
+    "--data.val_size=100",
+    "--data.batch_size=16",
+    "--model=VAE",
+    "--model.latent_dim=2",
+    "--trainer.max_epochs=2",
+    "--trainer.accelerator=cpu",
+    "--pictures.kinds=[samples]",
+]
+
+
+def interrupt(*_):
+    signal.raise_signal(signal.SIGINT)
+
+
+def fill(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(
+    ("action", "status", "words"),
+    [
+        (interrupt, 130, []),
+        (fill, 2, []),
+        (interrupt, 130, ["--trainer.max_steps=8"]),
+        (interrupt, 130, ["--trainer.max_steps=6"]),  # in the middle of an epoch
+    ],
+)
+def test_what_was_stopped_at_its_end_ends_once_more(lab, monkeypatch, action, status, words):
+    lab(*FIT, *words, "--name=whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Pictures, "on_train_end", action)
+        with pytest.raises(SystemExit) as stop:
+            lab(*FIT, *words)
+    assert stop.value.code == status
+    mine, whole = Run(Path("runs/run/version_0")), Run(Path("runs/whole/version_0"))
+    assert not mine.finished
+    assert not mine.pictures
+    printed = lab(*FIT, *words, "--ckpt_path=last")
+    assert mine.finished
+    (picture,) = mine.pictures.values()
+    assert f"picture   {picture}" in printed
+    theirs = whole.path / "pictures" / picture.name
+    assert picture.read_bytes() == theirs.read_bytes()
+    assert [p.parent.name for p in mine.path.glob("*/codes")] == [f"{last()['global_step']:05}"]
+    assert same(last()["state_dict"], last("whole")["state_dict"])
+    assert rows() == rows("whole")
+
+
+def test_what_came_to_its_end_does_not_end_once_more(lab, monkeypatch):
+    lab(*FIT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pictures, "on_train_end", fill)
+        lab(*FIT, "--ckpt_path=last")
