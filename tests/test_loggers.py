@@ -1,6 +1,9 @@
 """Loggers and checkpoints of a user's own, beside those of a run."""
 
+import logging
 from pathlib import Path
+
+import pytest
 
 FIT = (
     "fit",
@@ -26,6 +29,32 @@ def test_a_users_profiler_writes_what_it_measured(lab, here):
     assert "run_training_epoch" in Path("mine/fit-times.txt").read_text()
     # Lightning's own logger is the run's own.
     assert {path.name for path in here.iterdir()} == {"mine", "runs"}
+
+
+@pytest.fixture
+def heard():
+    """What Lightning says, wherever it goes."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("lightning.pytorch").addHandler(handler)
+    yield said
+    logging.getLogger("lightning.pytorch").removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("--trainer.profiler=simple", "run_training_epoch"),
+        ("--trainer.profiler=advanced", "ncalls"),
+        ("--trainer.callbacks=LearningRateFinder", "Learning rate set to"),
+    ],
+)
+def test_lightning_tells_what_it_was_asked_for_and_no_more(lab, heard, asked, answer):
+    lab(*FIT, "--data.batch_size=64")
+    assert not heard
+    lab(*FIT, "--data.batch_size=64", asked)
+    assert answer in heard[-1]
 
 
 def test_without_a_logger_there_is_no_run_and_the_users_configuration_stays(lab, here):

@@ -28,12 +28,15 @@ QUIET = (
     ".*in eval mode at the start",  # a frozen encoder
     ".*could not find the monitored key",  # until the first validation; from then on an error
 )
+ASKED = ("lightning.pytorch.profilers", "lightning.pytorch.tuner")  # silent where unused
 
 
 def quieten() -> None:
-    """Silence what Lightning says of itself; what it says of a mistake still gets through."""
+    """Silence what Lightning says of itself, but for what was asked for and of a mistake."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ASKED:
+        logging.getLogger(name).setLevel(logging.INFO)
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
 
