@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -48,8 +49,10 @@ def stopping(folder: Path) -> Iterator[None]:
     Where nobody reads the output any more, the front door knows the status.
     """
     try:
-        yield
-    except (SystemExit, BrokenPipeError) as stop:  # Lightning turns both signals into the first
+        with _terminable():
+            yield
+    # Lightning turns both signals into the first, unless they come before it is called.
+    except (SystemExit, KeyboardInterrupt, BrokenPipeError) as stop:
         if first_process():
             goes_on = f"; the same command with --ckpt_path {folder} goes on"
             kept = (folder / "checkpoints" / "last.ckpt").exists()
@@ -58,6 +61,23 @@ def stopping(folder: Path) -> Iterator[None]:
         if isinstance(stop, BrokenPipeError):
             raise
         sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """End at SIGTERM as Lightning does, which listens only once all is set up, see also `Last`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    raise SIGTERMException
 
 
 @contextmanager
