@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, LambdaCallback
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
@@ -129,6 +129,14 @@ def test_only_hooks_that_somebody_wrote_are_called():
     assert [hook for hook in BATCH_HOOKS if callable(getattr(busy, hook))] == ["on_train_batch_end"]
     assert callable(model.on_before_zero_grad)
     assert model.on_train_batch_end is None
+
+
+def test_hooks_that_an_object_was_given_are_called():
+    given = LambdaCallback(on_before_zero_grad=print)
+    drop_idle_hooks([given])
+    called = [hook for hook in BATCH_HOOKS if callable(getattr(given, hook))]
+    assert called == ["on_before_zero_grad"]
+    assert given.on_before_zero_grad is print
 
 
 def other(urgency):

@@ -28,7 +28,8 @@ def drop_idle_hooks(parts: Iterable[Callback | LightningModule]) -> None:
     """Hide the per-batch hooks that do nothing; Lightning passes over what is not callable."""
     for part in parts:
         base = Callback if isinstance(part, Callback) else LightningModule
-        for hook in BATCH_HOOKS:
+        # A LambdaCallback's hooks, for one, are its own, and not its class's.
+        for hook in (name for name in BATCH_HOOKS if name not in vars(part)):
             if getattr(type(part), hook) is getattr(base, hook) or _waits(part, hook):
                 setattr(part, hook, None)
 
