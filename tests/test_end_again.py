@@ -55,6 +55,7 @@ def test_what_was_stopped_at_its_end_ends_once_more(lab, monkeypatch, action, st
     assert not mine.pictures
     printed = lab(*FIT, *words, "--ckpt_path=last")
     assert mine.finished
+    assert "images_per_second" not in mine.record
     (picture,) = mine.pictures.values()
     assert f"picture   {picture}" in printed
     theirs = whole.path / "pictures" / picture.name

@@ -64,9 +64,10 @@ class Record(Callback):
         _tell_boards(trainer, "end")
         cost = {
             "seconds": round(self._seconds(), 1),
-            "images_per_second": round(images / (time.time() - self._begun)),
             "peak_memory_mib": _peak_memory(),
         }
+        if images:  # an end that is made up for has no speed
+            cost["images_per_second"] = round(images / (time.time() - self._begun))
         self._write(trainer, {"finished": True, **cost})
 
     def _seconds(self) -> float:
