@@ -296,6 +296,17 @@ def test_classes_are_chosen_and_have_codes_of_their_own(moved):
     assert (page["samples"][0] == page["samples"][1]) is not moved
 
 
+def test_a_code_goes_where_the_class_moves_its_prior():
+    model = CVAE(SHAPE, 3, condition=partial(ClassCondition, classes=4), conditional_prior=True)
+    torch.nn.init.normal_(model.place.weight)
+    places = told(model)["places"]
+    z, (mean, scale) = torch.randn(3), (torch.tensor(places[name]) for name in ("mean", "scale"))
+    moved = mean[3] + scale[3] * (z - mean[2]) / scale[2]
+    wanted = model.transfer(z[None], torch.tensor([2]), torch.tensor([3]))[0]
+    torch.testing.assert_close(moved, wanted, atol=1e-4, rtol=1e-4)
+    assert told(VAE(SHAPE, 3))["places"] is None
+
+
 def test_classes_are_called_by_their_names():
     model = CVAE(SHAPE, 3, condition=partial(ClassCondition, classes=2))
     page = told(model, Codes(torch.randn(9, 3), torch.zeros(9), ("shirt", "shoe", "bag")))

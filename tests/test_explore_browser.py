@@ -22,6 +22,12 @@ MODELS = {
     "plane": ["--model=VAE", "--model.latent_dim=2"],
     "classes": ["--model=CVAE", "--model.latent_dim=2"],
     "styles": ["--model=CVAE", "--model.latent_dim=5"],
+    "moved": [
+        "--model=CVAE",
+        "--model.latent_dim=2",
+        "--model.conditional_prior=true",
+        "--model.lr=0.1",  # in two steps the priors are to part
+    ],
     "codes": [
         "--model=InfoGAN",
         "--model.noise=30",
@@ -221,6 +227,23 @@ def test_sliders_lists_and_buttons_draw(kind, control, moved, trained, pages):
         await tab.ask("window.before = document.getElementById('link').hash")
         await tab.ask(action)
         await tab.wait_for("document.getElementById('link').hash !== before")
+
+    look(visit, Explorer)
+
+
+def test_another_class_moves_the_code_with_its_prior(trained, pages):
+    model = runs.load_model(trained / "moved")
+
+    async def visit(tab):
+        await tab.open(pages / "moved", "#z=0.5,-0.5&y=1")
+        z, of = (await tab.pixels())[1:]
+        await tab.ask(f"{CLASS}.value = 4, {CLASS}.dispatchEvent(new Event('input'))")
+        await tab.wait_for("document.getElementById('link').hash.endsWith('&y=4')")
+        await assert_drawn(tab, model)
+        with torch.inference_mode():
+            wanted = model.transfer(z, torch.tensor([of]), torch.tensor([4]))
+        assert (wanted - z).abs().min() > 0.01
+        torch.testing.assert_close((await tab.pixels())[1], wanted, atol=0.001, rtol=0)
 
     look(visit, Explorer)
 

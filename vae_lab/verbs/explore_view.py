@@ -82,6 +82,7 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
         "shape": list(model.shape),
         "size": model.latent_dim,
         "classes": _names(classes, codes) if classes else None,
+        "places": _places(model, classes) if classes else None,
         "hint": _hint(model, codes),
         "samples": [_rounded(pool) for pool in samples],
         "sampling": _sampling(model),
@@ -113,6 +114,19 @@ def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tens
         else:
             found.append(torch.zeros(1, model.latent_dim) if codes is None else codes.z[:DRAWS])
     return found
+
+
+def _places(model: Any, classes: int) -> dict[str, list[list[float]]]:
+    """Return mean and scale of each class's prior, by those of the first class.
+
+    `transfer` moves and stretches each dimension by itself: where 0 and 1 go tells all of it.
+    """
+    import torch
+
+    here, to = torch.zeros(classes, dtype=torch.long), torch.arange(classes)
+    zero = torch.zeros(classes, model.latent_dim)
+    mean, end = (model.transfer(z, here, to) for z in (zero, zero + 1))
+    return {"mean": mean.tolist(), "scale": (end - mean).tolist()}
 
 
 def _sampling(model: Any) -> str:
