@@ -47,8 +47,8 @@ def compare(
         best: Keep only so many runs, the best by that metric.
         over: Settings such as seed_everything or data.limit_seed, with commas between. Runs that
             differ in nothing else share a row: mean ± standard deviation over the runs.
-        curves: Also draw the ELBO of training and validation, or the loss where a run has none,
-            against images seen: a panel a run, in the order given, in this PNG.
+        curves: Also draw the ELBO of training and validation, or every run's loss where one has no
+            ELBO, against images seen: a panel a run, in the order given, in this PNG.
 
     Raises:
         LabError: If there is no such run, metric, setting or curve, no metric says which runs are
@@ -126,7 +126,8 @@ def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
     from vae_lab.verbs.comparing.page import curves_of
 
     drawn, axis = curves_of(comparison.runs)
-    name = "elbo" if all(drawn.get("val/elbo", [[]])) else "loss"
+    # A loss is in whatever unit its own model has.
+    name, unit = ("elbo", ", nats") if all(drawn.get("val/elbo", [[]])) else ("loss", "")
     kinds = {"train": f"train/{name}", "validation": f"val/{name}"}
     empty: list[list[tuple[float, float]]] = [[]] * len(order)
     for i, run in enumerate(comparison.runs):
@@ -139,8 +140,8 @@ def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
         for i, run in enumerate(comparison.runs)
     }
     column = next((c for c in comparison.columns if c.key == f"val/{name} (last)"), None)
-    shared = column is not None and column.comparable
-    return panels([runs[run.path] for run in order], f"{name}, nats", axis, shared)
+    shared = column is not None and column.ranks
+    return panels([runs[run.path] for run in order], f"{name}{unit}", axis, shared)
 
 
 def _title(comparison: Comparison, i: int) -> str:
