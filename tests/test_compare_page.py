@@ -183,3 +183,14 @@ def test_what_is_no_picture_is_left_out_and_named(three, capsys):
     page = (three / "page.html").read_text()
     (kept,) = (p for p in data_of(page)["pictures"]["kinds"]["samples"] if p)
     assert [epoch for _, epoch, _ in kept] == [1]
+
+
+def test_a_page_is_not_left_behind_by_curves_that_are_refused(tmp_path):
+    (tmp_path / "vae" / "version_0" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(LabError, match="neither an ELBO nor a loss"):
+        compare(
+            [str(tmp_path / "vae")],
+            html=str(tmp_path / "page.html"),
+            curves=str(tmp_path / "curves.png"),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["vae"]

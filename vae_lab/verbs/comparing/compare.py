@@ -1,7 +1,8 @@
 """`lab compare`: runs side by side, in the terminal or on one page."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rich.box import SIMPLE_HEAD
@@ -64,14 +65,18 @@ def compare(
         found = _best(comparison, best, found)
         comparison = Comparison(found, metric or comparison.sorted_by)
     groups = None if over is None else Groups(comparison, over.split(","))
+    # All made before any is written: a refusal leaves no file behind.
+    writes: list[Callable[[], None]] = []
     if html is not None:
         from vae_lab.verbs.comparing.page import page
 
-        write_text(html, page(comparison, groups))
+        writes.append(partial(write_text, html, page(comparison, groups)))
     if curves is not None:
         from vae_lab.pictures import save_png
 
-        save_png(_curves(comparison, found), curves)
+        writes.append(partial(save_png, _curves(comparison, found), curves))
+    for write in writes:
+        write()
     # Last, as whoever reads it may go away at any line.
     _print(groups or comparison)
     for path in filter(None, (html, curves)):
