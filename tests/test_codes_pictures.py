@@ -7,6 +7,7 @@ from vae_lab import pictures, runs
 from vae_lab.codes import Categorical, Normal, Uniform
 from vae_lab.contracts import Batch
 from vae_lab.drawings import DRAWINGS
+from vae_lab.errors import LabError
 from vae_lab.models import GAN
 from vae_lab.pictures import codes
 from vae_lab.verbs.draw import traverse
@@ -162,6 +163,12 @@ def test_runs_are_traversed_side_by_side_under_their_names(plain, here, monkeypa
         widths.append(Image.open("traverse.png").width)
     assert said == list(models)
     assert widths[2] >= widths[0] + widths[1]
+
+
+@pytest.mark.parametrize("span", [0.0, -2.0, float("nan"), float("inf")])
+def test_codes_are_moved_some_way(span):
+    with pytest.raises(LabError, match=f"--span is a number above 0; got {span:g}"):
+        traverse(["no run is looked for"], span=span)
 
 
 def test_another_seed_walks_between_other_codes(plain, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_lab.runs import expand
-from vae_lab.verbs.options import at_least
+from vae_lab.verbs.options import above_zero, at_least
 from vae_lab.verbs.picture import Split, each, one_name, picture, save
 
 __all__ = [
@@ -172,6 +172,7 @@ def traverse(
     images: tuple[Split, int] = ("val", max(1000, image + 1))
     at_least(0, image=image)
     at_least(1, steps=steps, rows=rows)
+    above_zero(span=span)
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
     drawn = each(runs, lambda run: picture("traversals,sweeps", run, images, **options))
     if len(runs) > 1:

@@ -1,10 +1,11 @@
 """What verbs refuse of their options, each by its name."""
 
+import math
 from pathlib import Path
 
 from vae_lab.errors import LabError
 
-__all__ = ["at_least", "ends_in"]
+__all__ = ["above_zero", "at_least", "ends_in"]
 
 
 def at_least(least: int, **options: int | None) -> None:
@@ -16,6 +17,17 @@ def at_least(least: int, **options: int | None) -> None:
     for name, value in options.items():
         if value is not None and value < least:
             raise LabError(f"--{name} is at least {least}; got {value}.")
+
+
+def above_zero(**options: float | None) -> None:
+    """Refuse an option that is no finite number above 0; None is one that was not given.
+
+    Raises:
+        LabError: If one is.
+    """
+    for name, value in options.items():
+        if value is not None and not 0 < value < math.inf:
+            raise LabError(f"--{name} is a number above 0; got {value:g}.")
 
 
 def ends_in(ending: str, **outputs: str | None) -> None:
