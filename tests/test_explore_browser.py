@@ -43,7 +43,7 @@ MODELS = {
     ],
     "groups": [
         "--model=VAE",
-        "--model.latent_dim=6",
+        "--model.latent_dim=30",
         "--model.posterior=GumbelSoftmax",
         "--model.posterior.classes=3",
         "--model.prior=Uniform",
@@ -142,6 +142,16 @@ def test_the_page_draws_what_python_does(kind, trained, pages):
         assert not any((images[0] == image).all() for image in images[1:])
         await tab.open(pages / kind, f"{mark[:3]}1,nonsense")
         assert "is not one of this model's codes" in await tab.words()
+
+    look(visit, Explorer)
+
+
+def test_names_stand_on_one_line(pages):
+    async def visit(tab):
+        await tab.open(pages / "groups")
+        names = "[...document.querySelectorAll('#sliders span')]"
+        assert await tab.ask(f"{names}.at(-1).textContent") == "group 10"
+        assert len(set(await tab.ask(f"{names}.map(name => name.offsetHeight)"))) == 1
 
     look(visit, Explorer)
 
