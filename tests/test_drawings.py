@@ -120,6 +120,13 @@ def test_codes_of_a_learned_prior_go_as_far_as_images_do(decoded, monkeypatch, m
     assert z[:11, 0].max().item() == pytest.approx(19.6 if far else 3.0, abs=0.1)
 
 
+def test_one_dimension_is_counted_as_one():
+    with pytest.raises(LabError, match=r"this VAE has 1 dimension\."):
+        DRAWINGS["manifold"].check(VAE(SHAPE, 1), "manifold")
+    with pytest.raises(LabError, match=r"this VAE has 3 dimensions\."):
+        DRAWINGS["manifold"].check(VAE(SHAPE, 3), "manifold")
+
+
 def test_filters_wait_for_no_images(monkeypatch):
     monkeypatch.setattr(runs, "load_model", lambda run: Autoencoder(SHAPE, 3))
     monkeypatch.setattr(runs, "load_data", lambda run: pytest.fail("images were loaded"))

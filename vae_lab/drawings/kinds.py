@@ -40,6 +40,7 @@ from vae_lab.errors import LabError
 from vae_lab.metrics.inversion import check_invertible
 from vae_lab.pictures import WIDTH
 from vae_lab.randomness import reseed
+from vae_lab.words import counted
 
 __all__ = ["DRAWINGS", "Drawing"]
 
@@ -86,7 +87,7 @@ class Drawing:
         if self.latent_dim is not None and model.latent_dim != self.latent_dim:
             raise LabError(
                 f"{user} needs a {self.latent_dim}-dimensional code; "
-                f"this {type(model).__name__} has {model.latent_dim} dimensions."
+                f"this {type(model).__name__} has {counted(model.latent_dim, 'dimension')}."
             )
         if isinstance(model, Conditional) and not self.conditional:
             raise LabError(

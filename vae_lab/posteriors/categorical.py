@@ -9,6 +9,7 @@ from torch.nn.functional import gumbel_softmax
 from vae_lab.errors import LabError
 from vae_lab.posteriors.base import Family
 from vae_lab.precision import at_least_single
+from vae_lab.words import counted
 
 __all__ = ["Categorical", "GumbelSoftmax", "group_count"]
 
@@ -116,7 +117,7 @@ def group_count(latent_dim: int, classes: int) -> int:
     """
     if classes < 2 or latent_dim % classes:
         raise LabError(
-            f"A code of {latent_dim} dimensions is not made of groups of {classes} classes: "
-            "choose a latent_dim that is groups times classes, of 2 classes at least."
+            f"A code of {counted(latent_dim, 'dimension')} is not made of groups of {classes} "
+            "classes: choose a latent_dim that is groups times classes, of 2 classes at least."
         )
     return latent_dim // classes

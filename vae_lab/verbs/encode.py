@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.options import at_least
+from vae_lab.words import counted
 
 __all__ = ["encode"]
 
@@ -45,4 +46,4 @@ def encode(
             done.update(len(x))
     with atomic(output) as file:
         np.savez(file, codes=np.concatenate(codes), labels=np.concatenate(labels))
-    print(f"{output}: {sum(map(len, codes)):,} codes of {model.latent_dim} dimensions")
+    print(f"{output}: {sum(map(len, codes)):,} codes of {counted(model.latent_dim, 'dimension')}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vae_lab.errors import LabError
 from vae_lab.files import write_text
 from vae_lab.verbs.embedded import script_data
+from vae_lab.words import counted
 
 if TYPE_CHECKING:
     from vae_lab.verbs.explore_view import Codes
@@ -94,7 +95,7 @@ def _live(model: Any) -> dict[str, str]:
         if not is_plane(model):
             raise LabError(
                 f"{error} Without it, only two-dimensional codes can be explored; "
-                f"this {type(model).__name__} has {model.latent_dim} dimensions."
+                f"this {type(model).__name__} has {counted(model.latent_dim, 'dimension')}."
             ) from error
         print(f"{error} The page shows images decoded beforehand.", file=sys.stderr)
         return {}

@@ -16,6 +16,7 @@ from vae_lab.contracts import (
 from vae_lab.drawings.reach import is_normal, prior_codes, visible
 from vae_lab.errors import LabError
 from vae_lab.verbs.code_parts import parts
+from vae_lab.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +79,7 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
     low, high = _limits(model, codes, samples)
     name = f"{type(model).__name__} of {type(data).__name__}"
     return {
-        "title": f"{name}, {model.latent_dim} dimensions",
+        "title": f"{name}, {counted(model.latent_dim, 'dimension')}",
         "shape": list(model.shape),
         "size": model.latent_dim,
         "classes": _names(classes, codes) if classes else None,
@@ -145,7 +146,7 @@ def _hint(model: Any, codes: Codes | None) -> str:
         return f"The codes are {', '.join(named)}; z1, z2, ... are noise."
     order = "" if codes is None else ", those first that vary most among images"
     shown = min(SLIDERS, visible(model))
-    which = "All dimensions" if shown == model.latent_dim else f"{shown} dimensions"
+    which = "All dimensions" if shown == model.latent_dim else counted(shown, "dimension")
     return f"{which} of the code, a slider each{order}."
 
 

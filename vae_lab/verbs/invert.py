@@ -9,6 +9,7 @@ from vae_lab.runs import checkpoint_of
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, check_once, each, one_name, save
+from vae_lab.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,7 +192,7 @@ def _write(path: str, found: Mapping[str, _Found]) -> None:
 def _say(path: str, found: Mapping[str, _Found]) -> None:
     for run, one in found.items():
         n, d = one.codes["inverse"].shape
-        print(f"{path}: {n:,} codes of {d} dimensions, {run}")
+        print(f"{path}: {n:,} codes of {counted(d, 'dimension')}, {run}")
 
 
 def _arrays(found: _Found) -> "dict[str, Tensor]":
