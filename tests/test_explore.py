@@ -25,7 +25,7 @@ from vae_lab.conditions import ClassCondition, PartialCondition
 from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
-from vae_lab.models import CVAE, PCA, VAE, Autoencoder, InfoGAN, KMeans
+from vae_lab.models import CVAE, PCA, VAE, Autoencoder, GaussianMixture, InfoGAN, KMeans
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, TopDown, Uniform
 from vae_lab.verbs import onnx_runtime
@@ -264,6 +264,11 @@ def test_one_hot_groups_are_chosen_from():
         codes = torch.tensor(page["samples"][0])
         for at, size in groups:
             assert (codes[:, at : at + size].sum(1) == 1).all()
+
+
+@pytest.mark.parametrize("kind", [KMeans, GaussianMixture])
+def test_clusters_are_chosen_not_drawn(kind):
+    assert told(kind(SHAPE, 4))["sampling"] == "another cluster"
 
 
 def test_what_the_decoder_does_not_see_has_no_slider():

@@ -41,6 +41,7 @@ MODELS = {
         "--model.decoder=ConvDecoder",
         "--model.latent_dim=30",
     ],
+    "clusters": ["--model=KMeans", "--model.clusters=2"],
     "groups": [
         "--model=VAE",
         "--model.latent_dim=30",
@@ -254,6 +255,16 @@ def test_another_class_moves_the_code_with_its_prior(trained, pages):
             wanted = model.transfer(z, torch.tensor([of]), torch.tensor([4]))
         assert (wanted - z).abs().min() > 0.01
         torch.testing.assert_close((await tab.pixels())[1], wanted, atol=0.001, rtol=0)
+
+    look(visit, Explorer)
+
+
+def test_another_cluster_is_never_the_same(pages):
+    async def visit(tab):
+        await tab.open(pages / "clusters")
+        assert await tab.ask("document.getElementById('sample').textContent") == "another cluster"
+        codes = await tab.ask("[...Array(9)].map(() => (find('sample').click(), z.join()))")
+        assert codes == ["0,1", "1,0"] * 4 + ["0,1"]
 
     look(visit, Explorer)
 

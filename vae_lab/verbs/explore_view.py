@@ -29,7 +29,7 @@ SLIDERS = 24
 """Dimensions that are moved by hand; nobody looks for more on a page."""
 
 DRAWS = 200
-"""Codes to step through by "new sample", of each class."""
+"""Codes to step through by a button, of each class."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,9 @@ def _sampling(model: Any) -> str:
     """Say what a new draw changes; an InfoGAN's codes stay, so that one sees what they mean."""
     if parts(model):
         return "new noise"
-    drawn = isinstance(model, Samples) or group_size(model) is not None
-    return "new sample" if drawn else "code of another image"
+    if isinstance(model, Generates | DrawsCodes):
+        return "new sample"
+    return "another cluster" if group_size(model) else "code of another image"
 
 
 def _hint(model: Any, codes: Codes | None) -> str:
