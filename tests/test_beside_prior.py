@@ -106,6 +106,19 @@ def test_the_plane_is_that_of_the_codes_principal_components(figures):
     assert torch.allclose(prior.abs(), expected, atol=0.3)
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_codes_of_few_dimensions_stay_as_they_are(figures, monkeypatch, size):
+    monkeypatch.setattr(sys.modules["vae_lab.pictures.plane"], "rasterise", figures.append)
+    codes = torch.rand(50, size) - 7.0
+    pictures.beside_prior(codes, codes + 1)
+    pictures.scatter(codes)
+    prior, *own = [axes for figure in figures for axes in figure.axes]
+    for axes, moved in ((prior, codes + 1), *((axes, codes) for axes in own)):
+        torch.testing.assert_close(points(axes), torch.nn.functional.pad(moved, (0, 2 - size)))
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("z1", ["", "z2"][size - 1])
+        assert len(axes.get_yticks()) * (2 - size) == 0
+
+
 def test_contours_hold_their_shares_of_the_prior(figures):
     torch.manual_seed(0)
     normal = torch.distributions.Normal(0.0, 1.0)

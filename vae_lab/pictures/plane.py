@@ -22,6 +22,7 @@ __all__ = [
     "beside_pca",
     "check_labels",
     "draw_points",
+    "name_axes",
     "palette",
     "project",
     "rasterise",
@@ -50,23 +51,24 @@ _COLOURS = (
 def project(codes: Tensor, method: Method = "pca") -> Tensor:
     """Flatten codes, shape (N, D), to points in the plane, shape (N, 2).
 
-    Both methods are deterministic. t-SNE takes the first 5,000 codes and returns as many points.
+    Codes of one or two dimensions stay as they are: no others would be easier to read. Both methods
+    are deterministic. t-SNE takes the first 5,000 codes and returns as many points.
 
     Args:
         codes: Codes, shape (N, D).
         method: Principal components, or t-SNE.
 
     Raises:
-        LabError: If there are fewer than three codes, or one is not finite.
+        LabError: If there are fewer than three codes to project, or one is not finite.
 
     References:
         van der Maaten and Hinton (2008). Visualizing Data using t-SNE.
     """
+    if codes.ndim == 2 and codes.shape[1] <= 2:
+        return torch.nn.functional.pad(codes.detach().float().cpu(), (0, 2 - codes.shape[1]))
     if codes.ndim != 2 or len(codes) < 3 or not codes.isfinite().all():
         raise LabError("A projection needs at least three codes (N, D), all of them finite.")
     array = codes.detach().float().cpu().numpy()
-    if array.shape[1] == 1:
-        return torch.nn.functional.pad(torch.from_numpy(array), (0, 1))
     if method == "pca":
         from sklearn.decomposition import PCA
 
@@ -91,7 +93,7 @@ def scatter(
     """Draw codes as points coloured by class, each class named in a legend and near its median.
 
     Args:
-        codes: Codes, shape (N, D). Two-dimensional codes are drawn as they are.
+        codes: Codes, shape (N, D).
         labels: Class indices, shape (N,), or None for one colour.
         names: What each class is called; by default its index.
         method: How more than two dimensions become two, see `project`.
@@ -106,11 +108,10 @@ def scatter(
     check_labels(codes, labels)
     from matplotlib.figure import Figure
 
-    plane = codes.shape[1] == 2
-    points = codes.detach().float().cpu() if plane else project(codes, method)
-    axis = "z" if plane else {"pca": "principal component ", "tsne": "t-SNE "}[method]
+    points = project(codes, method)
     figure = Figure(figsize=(9, 7.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel=f"{axis}1", ylabel=f"{axis}2")
+    axes = figure.add_subplot(title=title)
+    name_axes(axes, codes.shape[1], {"pca": "principal component", "tsne": "t-SNE"}[method])
     draw_points(axes, points, labels, names)
     add_legend(axes)
     return rasterise(figure)
@@ -201,6 +202,16 @@ def add_legend(axes: "Axes") -> None:
             markerscale=2,
             ncols=math.ceil(classes / 25),
         )
+
+
+def name_axes(axes: "Axes", dimensions: int, projected: str) -> None:
+    """Name the axes of points that `project` made of codes of so many dimensions."""
+    called = "z" if dimensions <= 2 else f"{projected} "
+    axes.set_xlabel(f"{called}1")
+    if dimensions == 1:
+        axes.set_yticks([])  # nothing is measured upwards
+    else:
+        axes.set_ylabel(f"{called}2")
 
 
 def rasterise(figure: "Figure") -> Tensor:

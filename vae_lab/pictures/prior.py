@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from vae_lab.errors import LabError
-from vae_lab.pictures.plane import add_legend, check_labels, draw_points, rasterise
+from vae_lab.pictures.plane import (
+    add_legend,
+    check_labels,
+    draw_points,
+    name_axes,
+    project,
+    rasterise,
+)
 
 __all__ = ["beside_prior"]
 
@@ -56,7 +63,7 @@ def beside_prior(
     from matplotlib.figure import Figure
 
     codes, draws = codes.detach().float().cpu(), draws.detach().float().cpu()
-    axis, points, prior = _plane(codes, draws)
+    points, prior = _plane(codes, draws)
     low, high = _limits(torch.cat([points, prior]))
     figure = Figure(figsize=(14, 7), dpi=100, layout="constrained")
     figure.suptitle(title)
@@ -66,7 +73,8 @@ def beside_prior(
         (f"codes of {len(points)} images, drawn from q(z|x)", points, labels),
     )
     for axes, (name, drawn, classes) in zip(figure.subplots(1, 2), panels, strict=True):
-        axes.set(title=name, xlabel=f"{axis}1", ylabel=f"{axis}2")
+        axes.set(title=name)
+        name_axes(axes, codes.shape[1], "codes' principal component")
         draw_points(axes, drawn, classes, names)
         axes.set_aspect("equal", adjustable="box")
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
@@ -77,17 +85,15 @@ def beside_prior(
     return rasterise(figure)
 
 
-def _plane(codes: Tensor, draws: Tensor) -> tuple[str, Tensor, Tensor]:
-    """Return the name of the axes, and codes and draws as points of the plane."""
-    if codes.shape[1] == 2:
-        return "z", codes, draws
+def _plane(codes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Return codes and draws as points of the plane that is the codes' own."""
+    if codes.shape[1] <= 2:
+        return project(codes), project(draws)
     from sklearn.decomposition import PCA
 
-    wide = max(0, 2 - codes.shape[1])
-    codes, draws = (torch.nn.functional.pad(z, (0, wide)) for z in (codes, draws))
     pca = PCA(2, random_state=0).fit(codes.numpy())
     points, prior = (torch.from_numpy(pca.transform(z.numpy())).float() for z in (codes, draws))
-    return "codes' principal component ", points, prior
+    return points, prior
 
 
 def _limits(points: Tensor) -> tuple[list[float], list[float]]:
