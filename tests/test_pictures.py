@@ -205,6 +205,15 @@ def test_tsne_is_bounded_and_deterministic(monkeypatch):
     assert np.random.get_state()[1].tolist() == before[1]
 
 
+def test_the_codes_that_are_drawn_are_counted(monkeypatch):
+    titles = []
+    monkeypatch.setattr(pictures.plane, "_TSNE_CODES", 40)
+    monkeypatch.setattr(pictures.plane, "rasterise", lambda f: titles.append(f.axes[0].get_title()))
+    for method in ("pca", "tsne"):
+        pictures.scatter(torch.randn(60, 4), method=method, title="VAE")
+    assert titles == ["codes of 60 images, VAE", "codes of 40 images, VAE"]
+
+
 @pytest.mark.parametrize("d", [1, 2, 5])
 @pytest.mark.parametrize("classes", [None, 1, 10, 25])
 def test_scatter_takes_any_code_size_and_number_of_classes(d, classes):

@@ -26,8 +26,7 @@ def scatter(
     """Codes in the plane, coloured by label; of a named run, how well a line tells those apart."""
     codes, labels = model.encode(batch.x, batch.y), _classes(batch)
     kind = type(model).__name__
-    told = f"codes of {len(codes)} images, {kind}"
-    title = told if name is None else f"{name}, {kind}\n{_probed(codes, labels)}"
+    title = kind if name is None else f"{name}, {kind}\n{_probed(codes, labels)}"
     return pictures.scatter(codes, labels, names, method=projection, title=title)
 
 

@@ -97,7 +97,7 @@ def scatter(
         labels: Class indices, shape (N,), or None for one colour.
         names: What each class is called; by default its index.
         method: How more than two dimensions become two, see `project`.
-        title: What is written above.
+        title: What is written above, after how many codes are drawn.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
@@ -110,7 +110,8 @@ def scatter(
 
     points = project(codes, method)
     figure = Figure(figsize=(9, 7.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(title=title)
+    drawn = f"codes of {len(points)} images"
+    axes = figure.add_subplot(title=f"{drawn}, {title}" if title else drawn)
     name_axes(axes, codes.shape[1], {"pca": "principal component", "tsne": "t-SNE"}[method])
     draw_points(axes, points, labels, names)
     add_legend(axes)
