@@ -115,7 +115,7 @@ def test_verbs_draw_attributes_where_there_are_no_classes(model, batch, drawn, m
     sample(["run"], y="all")
     assert drawn[0][-1] == "value of an attribute"
     transfer("run")
-    assert drawn[1][-1].startswith("the code of the image on the left, y1 of the column")
+    assert drawn[1][-1].startswith("the style of the image on the left, y1 of the column")
     with pytest.raises(LabError, match=r"AttributeCondition, is no class, .*`lab sample --y all`"):
         sample(["run"], y=7)
 

@@ -206,6 +206,27 @@ def test_a_class_has_its_column_and_its_row(tiled, labelled):
     assert len(codes[0, :, 0].unique()) == 3
 
 
+def test_under_a_prior_that_moves_columns_share_noise_and_rows_a_style(labelled, monkeypatch):
+    titles, drawn = [], []
+    monkeypatch.setattr(
+        pictures.conditional, "captioned", lambda sheet, title, **_: titles.append(title) or sheet
+    )
+    model = CVAE(SHAPE, 2, conditional_prior=True).eval()
+    torch.nn.init.normal_(model.place.weight)
+    decode = model.decode
+    monkeypatch.setattr(model, "decode", lambda z, y: drawn.append((z, y)) or decode(z, y))
+    DRAWINGS["class_rows"].draw(model, NOTHING, n=3)
+    DRAWINGS["transfer"].draw(model, labelled, n=3)
+    codes = [z for z, _ in drawn]
+    noise = [model.prior_given(y).back(z) for z, y in drawn]
+    assert not torch.allclose(codes[0], codes[1])
+    torch.testing.assert_close(noise[0], noise[1])
+    style = noise[-1].view(3, 10, 2)
+    torch.testing.assert_close(style, style[:, :1].expand_as(style))
+    assert titles[0].endswith("one row a class, one column a noise")
+    assert titles[1].startswith("style transfer: the style of the image on the left")
+
+
 def test_a_walk_is_under_the_class_of_its_first_image(tiled, labelled):
     z, y = labelled.x[:, 0, 0, :2], labelled.y
     codes, classes = tiled("interpolation", labelled, pairs=3, steps=5)

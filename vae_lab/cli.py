@@ -28,7 +28,7 @@ lab: train, measure and look at small generative models
 A run folder or a checkpoint is all that these need:
   lab sample RUN...      draw new images; --y 7 or --y all of a class, if it can be given one
   lab neighbours RUN     new images over the training images nearest to them
-  lab transfer RUN       the codes of images under every class
+  lab transfer RUN       the styles of images under every class
   lab complete RUN       what is drawn given a part of an image
   lab reconstruct RUN    images and what is left of them after encoding
   lab gallery RUN...     both for several runs in one figure, and their scores in a table

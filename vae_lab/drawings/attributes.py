@@ -28,7 +28,7 @@ def attribute_rows(
     width: int = WIDTH,
     names: Sequence[str] = (),
 ) -> Tensor:
-    """New images, one row a value of an attribute from low to high, one column a code."""
+    """New images, one row a value of an attribute from low to high, one column a noise."""
     middle = batch.y.median(0, keepdim=True).values
     rows, captions = [], []
     for number, value, y in _moved(middle, batch.y, steps=5):
@@ -40,7 +40,7 @@ def attribute_rows(
 
 
 def attribute_walks(model: Any, batch: Batch, n: int = 4, names: Sequence[str] = ()) -> Tensor:
-    """Codes of images while one attribute after another goes from low to high."""
+    """Styles of images while one attribute after another goes from low to high."""
     x, y = batch.x[:n], batch.y[:n]
     z, steps = model.encode(x, y), 9
     moved = list(_moved(y, batch.y, steps))
@@ -48,7 +48,7 @@ def attribute_walks(model: Any, batch: Batch, n: int = 4, names: Sequence[str] =
     for k in range(0, len(moved), steps):
         called = _called(moved[k][0], names)
         images = [model.decode(model.transfer(z, y, to), to) for *_, to in moved[k : k + steps]]
-        title = f"the code of the image on the left, {called} of the column"
+        title = f"the style of the image on the left, {called} of the column"
         title += _left_out(batch.y)
         captions = [f"{value:.2g}" for _, value, _ in moved[k : k + steps]]
         sheet = torch.stack(images, 1).flatten(0, 1)

@@ -32,7 +32,7 @@ def class_rows(
     width: int = WIDTH,
     names: Sequence[str] = (),
 ) -> Tensor:
-    """New images, one row a class, one column a code."""
+    """New images, one row a class, one column a noise."""
     rows = []
     for k in range(model.classes):
         reseed(seed)
@@ -42,7 +42,7 @@ def class_rows(
 
 
 def transfer(model: Any, batch: Batch, n: int = 8) -> Tensor:
-    """Codes of images under every class, by its number: a column has no room for more."""
+    """Styles of images under every class, by its number: a column has no room for more."""
     x, y = batch.x[:n], batch.y[:n]
     n, classes = len(x), model.classes
     z, y = (part.repeat_interleave(classes, 0) for part in (model.encode(x, y), y))

@@ -18,7 +18,9 @@ def class_rows(
     width: int = WIDTH,
     of: str = "class",
 ) -> Tensor:
-    """Draw one row a class, the images of a column made from one code.
+    """Draw one row a class, the images of a column made from one noise.
+
+    Under each class a conditional prior makes another code of it.
 
     Args:
         images: Class by class, as many of each, shape (classes * n, C, H, W).
@@ -33,7 +35,7 @@ def class_rows(
     n, rest = divmod(len(images), len(classes))
     if rest:
         raise LabError(f"{len(images)} images are not as many of each of {len(classes)} classes.")
-    title = f"{title}: one row a {of}, one column a code"
+    title = f"{title}: one row a {of}, one column a noise"
     return captioned(grid(images, n, width=width), title, rows=classes)
 
 
@@ -41,12 +43,14 @@ def transfer(
     styles: Tensor,
     images: Tensor,
     classes: Sequence[str],
-    title: str = "style transfer: the code of the image on the left, the class of the column",
+    title: str = "style transfer: the style of the image on the left, the class of the column",
 ) -> Tensor:
-    """Draw each image beside what its code makes of every class.
+    """Draw each image beside what its style makes of every class.
+
+    A style is where a code lies under the prior of its class: where that is moved, the code is too.
 
     Args:
-        styles: Images whose codes are used, shape (N, C, H, W).
+        styles: Images whose styles are used, shape (N, C, H, W).
         images: For each of them one of every class, shape (N * classes, C, H, W).
         classes: What they are called.
         title: One line over all.

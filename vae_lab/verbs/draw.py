@@ -34,7 +34,7 @@ def sample(
         runs: Run folders or checkpoints.
         n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
         y: The class that a model is to draw; `all` draws one row a class, or a value of one of the
-            first six attributes, its columns of one code.
+            first six attributes, its columns of one noise.
         seed: The same seed draws the same images.
         output: PNG to write.
     """
@@ -53,7 +53,7 @@ def sample(
 
 
 def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
-    """Draw the codes of images under every class, or the first six attributes from low to high.
+    """Draw the styles of images under every class, or the first six attributes from low to high.
 
     Args:
         run: Run folder or checkpoint.
