@@ -155,6 +155,9 @@ def test_celeba_is_cropped_and_keeps_its_parts(tmp_path, monkeypatch):
     [face] = data.from_files([folder / "img_align_celeba" / names[0]])
     assert (face[0, 2:-2, 2:-2] < 0.02).all()
     assert len(CelebA(str(tmp_path), resize=16, val_size=1).split("train").rows) == 2
+    monkeypatch.setattr("torchvision.datasets.celeba.check_integrity", lambda *a: False)
+    with pytest.raises(LabError, match=r"Delete list_attr_celeba\.txt, "):  # no pictures
+        CelebA(str(tmp_path), resize=16).split("test")
 
 
 def test_frey_faces_are_upright_frames(tmp_path):

@@ -36,8 +36,10 @@ class VisionData(ImageData):
             return dataset(self.root, **which)
         # What a damaged file raises depends on where the damage is.
         except Exception as error:
+            # A folder of pictures is not what it looks into.
+            files = [name for name in self.files if not (self.path / name).is_dir()]
             raise LabError(
-                f"A file in {self.path} is damaged ({error}). Delete {', '.join(self.files)} there "
+                f"A file in {self.path} is damaged ({error}). Delete {', '.join(files)} there "
                 "and they are fetched again."
             ) from error
 
