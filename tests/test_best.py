@@ -22,14 +22,18 @@ FIT = [
 ]
 
 
+OFTEN = "--trainer.val_check_interval=0.5"
+SELDOM = "--trainer.check_val_every_n_epoch=2"
+
+
 @pytest.mark.parametrize(
     "words",
     [
         (),
-        ("--trainer.val_check_interval=0.5",),
+        (OFTEN,),
         ("--trainer.val_check_interval=3",),
         ("--trainer.val_check_interval=7", "--trainer.check_val_every_n_epoch=null"),
-        ("--trainer.check_val_every_n_epoch=2",),
+        (SELDOM,),
     ],
     ids=" ".join,
 )
@@ -39,3 +43,18 @@ def test_the_best_checkpoint_is_of_the_step_of_its_score(lab, words):
     scores = {int(row["step"]): float(row["val/loss"]) for row in rows() if row["val/loss"]}
     best = torch.load(runs.find("runs/run").checkpoint("best"), weights_only=True)
     assert best["global_step"] == max(scores, key=scores.get)
+
+
+@pytest.mark.parametrize("words", [OFTEN, SELDOM])
+def test_the_best_of_training_is_of_the_epoch_of_its_score(lab, words):
+    lab(*FIT, words, "--trainer.max_epochs=3", "--checkpoint.monitor=train/loss")
+    best = torch.load(runs.find("runs/run").checkpoint("best"), weights_only=True)
+    assert best["global_step"] == 45  # the loss falls
+
+
+@pytest.mark.parametrize("words", [OFTEN, SELDOM])
+def test_the_best_of_a_game_is_the_latest(lab, words):
+    plain = [word for word in FIT if not word.startswith("--model")]
+    lab(*plain, words, "--trainer.max_epochs=3", "--model=GAN", "--model.generator.hidden=[10]")
+    best = torch.load(runs.find("runs/run").checkpoint("best"), weights_only=True)
+    assert best["global_step"] == 45

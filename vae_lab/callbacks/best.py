@@ -26,15 +26,20 @@ class Best(ModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.monitor == "val/loss" and not getattr(pl_module, "chosen_by_loss", True):
             self.monitor = None
+        self._validates = (self.monitor or "").startswith("val/")
+        if not self._validates and self._save_on_train_epoch_end is None:
+            # Validation knows nothing of it, and Lightning takes every monitor for one of its own.
+            self._save_on_train_epoch_end = True
         super().setup(trainer, pl_module, stage)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._judge_anew(pl_module)
+        if self._validates:
+            self._judge_anew(pl_module)
         super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Until it is validated, the score is still that of the objective before.
-        if not (self.monitor or "").startswith("val/"):
+        if not self._validates:
             self._judge_anew(pl_module)
         # What a step or a validation has written knows nothing of the epoch's end.
         self._early = self._last_global_step_saved == trainer.global_step
