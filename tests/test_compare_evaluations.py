@@ -153,7 +153,7 @@ def test_what_is_exact_is_ranked_with_estimates(three):
     assert columns["test/nll"].best == 91
 
 
-@pytest.mark.parametrize("key", ["resize", "pad", "crop", "listing", "split"])
+@pytest.mark.parametrize("key", ["resize", "pad", "own", "listing", "split"])
 def test_numbers_of_images_prepared_or_chosen_otherwise_have_no_best(three, key):
     path = three / "vae/version_1/metrics.json"
     report = json.loads(path.read_text())
@@ -163,7 +163,7 @@ def test_numbers_of_images_prepared_or_chosen_otherwise_have_no_best(three, key)
     assert columns["test/elbo"].best is None
 
 
-@pytest.mark.parametrize("key", ["resize", "channels", "crop", "folder"])
+@pytest.mark.parametrize("key", ["resize", "channels", "crop", "folder", "of_my_own"])
 def test_nor_have_curves_of_them(three, key):
     runs = find_all(three / "vae")
     for run in runs:

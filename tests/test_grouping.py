@@ -25,11 +25,11 @@ def draws(tmp_path):
             scores = {"test/error": error} if (weights, seed) != ("random", 3) else None
             make_run(path, "Classifier", {"val/error": [0.5, error]}, scores, weights=weights)
             edit(path / "config.yaml", lambda config, seed=seed: config.update(
-                seed_everything=seed, data={"class_path": "a.MNIST", "init_args": {"draw": seed}}
+                seed_everything=seed, data={"class_path": "a.MNIST", "init_args": {"limit": seed}}
             ))  # fmt: skip
             if scores is not None:
                 edit(path / "metrics.json", lambda report, seed=seed: report["protocol"]["test"]
-                    .update(draw=seed, checkpoint_sha256=seed))  # fmt: skip
+                    .update(limit=seed, checkpoint_sha256=seed))  # fmt: skip
     return tmp_path / "few", numbers
 
 
@@ -40,7 +40,7 @@ def edit(path, change):
     path.write_text(json.dumps(content))
 
 
-OVER = ["data.draw", "seed_everything"]
+OVER = ["data.limit", "seed_everything"]
 
 
 def test_groups_are_of_runs_that_differ_in_nothing_else(draws):
@@ -59,7 +59,7 @@ def test_groups_are_of_runs_that_differ_in_nothing_else(draws):
     assert column.values == pytest.approx(means[[first, 1 - first]])
     assert column.deviations == pytest.approx(numbers.std(1, ddof=1)[[first, 1 - first]])
     assert column.best == column.values[0]
-    assert len(Groups(comparison, ["draw"]).names) == 8
+    assert len(Groups(comparison, ["limit"]).names) == 8
 
 
 def test_a_group_says_where_runs_lack_a_number(draws):
@@ -101,7 +101,7 @@ def test_a_spread_has_two_digits_also_where_rounding_adds_one(mean, spread, said
 
 def test_groups_are_printed_and_on_the_page(draws, capsys):
     folder, numbers = draws
-    compare([str(folder)], over="draw,seed_everything", html=str(folder / "page.html"))
+    compare([str(folder)], over="limit,seed_everything", html=str(folder / "page.html"))
     out, page = capsys.readouterr().out, (folder / "page.html").read_text()
     mean, deviation = numbers[0].mean(), numbers[0].std(ddof=1)
     digits = int(1 - np.floor(np.log10(deviation)))
@@ -114,7 +114,7 @@ def test_groups_are_printed_and_on_the_page(draws, capsys):
 
 @pytest.mark.parametrize(
     ("over", "nearest"),
-    [("data.drow", "data.draw"), ("drw", "data.draw"), ("sed_everything", "seed_everything")],
+    [("data.limt", "data.limit"), ("limt", "data.limit"), ("sed_everything", "seed_everything")],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest(draws, over, nearest):
     with pytest.raises(LabError, match=f"No run has a setting '{over}'; did you mean {nearest}?"):

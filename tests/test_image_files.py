@@ -134,7 +134,7 @@ def test_the_protocol_tells_images_apart(tmp_path, monkeypatch):
         return data.protocol("test")
 
     assert told(Digits(pad=1)) != told(Digits(resize=10)) != told(Digits(resize=12))
-    assert {"resize", "pad", "crop", "listing"}.isdisjoint(told(Digits()))
+    assert {"resize", "pad", "own", "listing"}.isdisjoint(told(Digits()))
     cats, dogs = (ImageFolder(str(fill(tmp_path / name))) for name in ("cats", "dogs"))
     assert told(cats) == told(dogs)  # they are the same files
     Image.new("RGB", (9, 9), "red").save(tmp_path / "dogs/0.png")
@@ -146,22 +146,30 @@ def test_the_protocol_tells_images_apart(tmp_path, monkeypatch):
     assert torch.equal(cats.images("test").y, torch.zeros(1, dtype=torch.long))
     assert "folder" not in told(same)
     monkeypatch.setattr(ImageData, "split", lambda data, name: SimpleNamespace(rows=[]))
-    assert told(CelebA())["crop"] == 148
+    assert told(CelebA())["own"] == "crop 148"
 
 
 class Tinted(Digits):
-    """Digits that depend on an argument of their own."""
+    """Digits that depend on arguments of their own, called as a protocol's keys are."""
 
-    def __init__(self, root=None, *, tint=(1, 2), **kwargs):
+    def __init__(self, root=None, *, tint=(1, 2), split="letters", **kwargs):
+        super().__init__(root, **kwargs)
+
+
+class Framed(Tinted):
+    """Such digits in a frame."""
+
+    def __init__(self, root=None, *, frame=1, **kwargs):
         super().__init__(root, **kwargs)
 
 
 def test_arguments_of_a_users_own_data_tell_its_images_apart():
-    assert Tinted().protocol("test")["tint"] == [1, 2]
-    assert Tinted(tint=(1, 3), batch_size=7).protocol("test")["tint"] == [1, 3]
     plain = Tinted(batch_size=7).protocol("test")
-    assert plain == Tinted().protocol("test")
-    assert set(plain) - set(Digits().protocol("test")) == {"tint"}
+    assert plain == {**Digits().protocol("test"), "data": "Tinted", "own": plain["own"]}
+    assert plain["own"] == "split letters, tint [1, 2]"
+    assert Tinted(tint=(1, 3)).protocol("test")["own"] == "split letters, tint [1, 3]"
+    assert Framed().protocol("test") == Framed(tint=(1, 2)).protocol("test")
+    assert Framed().protocol("test")["own"] == "frame 1, split letters, tint [1, 2]"
 
 
 @pytest.mark.parametrize("ending", ["png", "webp"])

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import partial
 from inspect import signature
@@ -289,9 +289,20 @@ def _special(data: ImageData) -> dict[str, Any]:
     found: dict[str, Any] = {"shift": data.shift or None, "quadrants": data.quadrants}
     found |= {"limit": data.limit, "limit_seed": data.limit_seed, "val_size": data.val_size}
     found |= {"resize": data.resize and list(data.resize), "pad": data.pad or None}
-    shared = (*signature(ImageData).parameters, *data.places)
-    own = {k: said(v) for k, v in data.hparams.items() if k not in shared and k[0] != "_"}
-    return {key: value for key, value in found.items() if value is not None} | own
+    found["own"] = ", ".join(f"{name} {value}" for name, value in _own(data)) or None
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _own(data: ImageData) -> Iterator[tuple[str, Any]]:
+    """Yield what a source was told besides what every source is: its images depend on it."""
+    kinds = (kind for kind in reversed(type(data).__mro__) if issubclass(kind, ImageData))
+    takes = [p for kind in kinds for p in signature(kind.__init__).parameters.values()]
+    # Built in Python, a class notes what it was told, and not the defaults of its parents.
+    told = {p.name: p.default for p in takes if p.default is not p.empty}
+    shared = (*signature(ImageData.__init__).parameters, *data.places)
+    for name, value in sorted({**told, **data.hparams}.items()):
+        if name not in shared and name[0] != "_":
+            yield name, said(value)
 
 
 class _Share(TypedDict):

@@ -15,15 +15,12 @@ from vae_lab.verbs.comparing.settings import differences, flatten, protocol, uni
 __all__ = ["Column", "Comparison", "direction", "names_of", "order"]
 
 # Numbers of different images cannot be ranked: what tells those apart in an evaluation's protocol,
-# and for curves in the settings of the data.
+# and for curves all settings of the data, a user's own too, but those of the training images.
 _MEASURED_ON = (
     *("data", "split", "images", "shape", "binarize", "split_seed", "quadrants"),
-    *("resize", "pad", "crop", "listing"),
+    *("resize", "pad", "own", "listing"),
 )
-_FOLLOWED_ON = (
-    *("", ".binarize", ".resize", ".pad", ".channels", ".crop", ".folder"),
-    *(".val_size", ".split_seed", ".quadrants"),
-)
+_LEARNED_BY = ("batch_size", "eval_batch_size", "shift", "limit", "limit_seed")
 
 # What tells apart, in a callback's settings, by whom and by which samples a curve was measured.
 _JUDGED_BY = (".judge", ".samples", ".seed")
@@ -173,8 +170,10 @@ def columns_of(runs: Sequence[Run]) -> Iterator[Column]:
 def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
     """Return what the curve of a metric was measured on, by the settings of its run."""
     # Only of a folder of files does the root say which images those are.
-    ends = (*_FOLLOWED_ON, ".root") if "data.folder" in known else _FOLLOWED_ON
-    found = [known.get(f"data{end}") for end in ends]
+    besides = _LEARNED_BY if "data.folder" in known else (*_LEARNED_BY, "root")
+    apart = {f"data.{name}" for name in besides}
+    data = {k: v for k, v in known.items() if f"{k}.".startswith("data.") and k not in apart}
+    found: list[str | None] = [f"{key} {data[key]}" for key in sorted(data)]
     if _name(key) in _LIKELIHOODS:
         found += [known.get(f"model.{part}") for part in ("likelihood", "condition")]
     if _name(key) in JUDGED:

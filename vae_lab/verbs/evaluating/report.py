@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["merged", "show"]
 
 _SUBJECT = (
-    *("data", "listing", "binarize", "split_seed", "images", "shape"),
+    *("data", "own", "listing", "binarize", "split_seed", "images", "shape"),
     *("checkpoint", "checkpoint_sha256"),
 )
 """Numbers of one split stand side by side in a report only where these agree."""
