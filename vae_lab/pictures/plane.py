@@ -59,7 +59,7 @@ def project(codes: Tensor, method: Method = "pca") -> Tensor:
         method: Principal components, or t-SNE.
 
     Raises:
-        LabError: If there are fewer than three codes to project, or one is not finite.
+        LabError: If what is to be projected is fewer than three codes, or one is not finite.
 
     References:
         van der Maaten and Hinton (2008). Visualizing Data using t-SNE.

@@ -141,7 +141,7 @@ def _choice(value: Any) -> Any:
 
 def written(value: Any) -> str:
     """Return a value as a command line takes it, which knows null and no None."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def values(name: str, distribution: "BaseDistribution") -> Sequence[Any]:
