@@ -38,6 +38,11 @@ def test_no_number_is_quoted_without_a_protocol_or_the_say_that_it_is_ours(publi
             assert mark.published is None or known, name
 
 
+@pytest.mark.parametrize("name", ["vae_mnist", "gan_mnist", "dreg_mnist"])
+def test_what_was_measured_is_found_by_the_settings_of_today(published, tmp_path, name):
+    assert Shelf(published, tmp_path).find(name, 0) is not None
+
+
 @pytest.mark.slow
 def test_the_digits_fill_a_table_for_real(here, capfd):
     results(("vae_digits", "pca_2d_mnist"), quick=True, index=str(ROOT / "experiments/results"))

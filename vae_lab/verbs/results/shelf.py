@@ -22,6 +22,7 @@ __all__ = ["Shelf", "damage"]
 
 _ELSEWHERE = (
     *("data.root", "data.eval_batch_size", "last.minutes", "weights_only"),
+    "checkpoint.save_on_train_epoch_end",  # every row is validated just then
     *(
         f"trainer.{name}"
         for name in (
