@@ -97,7 +97,7 @@ def test_a_value_is_written_as_a_command_line_takes_it(write):
     chosen = {"a": [None, "None", True, 1e-5, [None, "x"], date(2026, 1, 2)], 3: [4]}
     given = sweep_file.read(write(parameters={k: {"values": v} for k, v in chosen.items()}))
     written = [given.words(point)[-2:] for point in given.points]
-    words = ["null", "None", "true", "1e-05", '[null, "x"]', '"2026-01-02"']
+    words = ["null", "None", "True", "1e-05", '[null, "x"]', '"2026-01-02"']
     assert written == [[f"--a={word}", "--3=4"] for word in words]
 
 

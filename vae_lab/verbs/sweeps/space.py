@@ -140,8 +140,8 @@ def _choice(value: Any) -> Any:
 
 
 def written(value: Any) -> str:
-    """Return a value as a command line takes it, which knows null and no None."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    """Return a value as W&B writes it, but for None, which a command line knows as null."""
+    return str(value) if isinstance(value, str | bool) else json.dumps(value, default=str)
 
 
 def values(name: str, distribution: "BaseDistribution") -> Sequence[Any]:
