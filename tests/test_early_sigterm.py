@@ -5,24 +5,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from conftest import FIT as SHORT
 
 from vae_lab import training
 from vae_lab.callbacks import Record
 from vae_lab.data import Digits
 from vae_lab.models import VAE
 
-FIT = [
-    "fit",
-    "--data=Digits",
-    "--data.limit=64",
-    "--data.val_size=100",
-    "--data.batch_size=32",
-    "--model=VAE",
-    "--model.latent_dim=2",
-    "--trainer.max_epochs=1",
-    "--trainer.accelerator=cpu",
-    "--pictures.kinds=[]",
-]
+FIT = [*SHORT, "--trainer.max_epochs=1", "--pictures.kinds=[]"]
 MOMENTS = [
     (training, "loggers"),
     (Digits, "setup"),

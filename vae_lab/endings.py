@@ -13,12 +13,13 @@ from pathlib import Path
 from textwrap import shorten
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab.errors import LabError
 from vae_lab.run_folder import first_process
 
-__all__ = ["disk", "quiet_board", "quieten", "sentences", "stopping"]
+__all__ = ["EndingLoop", "disk", "quiet_board", "quieten", "sentences", "stopping"]
 
 QUIET = (
     "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
@@ -115,3 +116,22 @@ def sentences() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise LabError(shorten(str(error).partition(" HINT")[0], 300)) from error
+
+
+class EndingLoop(_FitLoop):
+    """Lightning's loop, except that a run with nothing left to train comes to its end once more.
+
+    Lightning leaves out the end too, and with it the last pictures and the record of a run that was
+    stopped while those were made.
+    """
+
+    def run(self) -> None:
+        """Train what is left, and end."""
+        self.setup_data()
+        if not self.skip:
+            super().run()
+            return
+        # A checkpoint is written before its epoch is counted, one of the epoch's middle too.
+        self.epoch_progress.current.completed = self.epoch_progress.current.ready
+        self.on_run_start()
+        self.on_run_end()

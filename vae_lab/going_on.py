@@ -1,18 +1,16 @@
-"""What a run must agree with to go on, what keeps it from being trained twice, and its end."""
+"""What a run must agree with to go on, and what keeps it from being trained twice at once."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loops.fit_loop import _FitLoop
-
 from vae_lab.errors import LabError
 from vae_lab.files import locked
 from vae_lab.run_folder import first_process
 from vae_lab.runs import Run
 
-__all__ = ["EndingLoop", "check_same", "held"]
+__all__ = ["check_same", "held"]
 
 # What decides what is learned and which weights are best. Where, in how many processes and for how
 # long a run goes on, and what is shown of it, may change.
@@ -72,22 +70,3 @@ def held(folder: Path) -> Iterator[None]:
         for part in folder.glob("checkpoints/.*.part"):
             part.unlink(missing_ok=True)
         yield
-
-
-class EndingLoop(_FitLoop):
-    """Lightning's loop, except that a run with nothing left to train comes to its end once more.
-
-    Lightning leaves out the end too, and with it the last pictures and the record of a run that was
-    stopped while those were made.
-    """
-
-    def run(self) -> None:
-        """Train what is left, and end."""
-        self.setup_data()
-        if not self.skip:
-            super().run()
-            return
-        # A checkpoint is written before its epoch is counted, one of the epoch's middle too.
-        self.epoch_progress.current.completed = self.epoch_progress.current.ready
-        self.on_run_start()
-        self.on_run_end()

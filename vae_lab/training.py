@@ -31,11 +31,11 @@ from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import folder_of, read
 from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
-from vae_lab.endings import disk, quiet_board, quieten, sentences, stopping
+from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.evaluations import forget_outdated
 from vae_lab.files import atomic, expanded
-from vae_lab.going_on import EndingLoop, check_same, held
+from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
 from vae_lab.parsing import LabParser, parameters
