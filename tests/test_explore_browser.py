@@ -269,6 +269,22 @@ def test_another_cluster_is_never_the_same(pages):
     look(visit, Explorer)
 
 
+def test_the_numbers_that_lists_and_sliders_steer_are_counted(pages):
+    """A list steers as many numbers as it has values."""
+
+    wanted = {"groups": "", "clusters": "", "codes": "42 numbers, 33 of them shown, "}
+    wanted["colours"] = "30 numbers, 24 of them shown, "
+
+    async def visit(tab):
+        for kind, words in wanted.items():
+            await tab.open(pages / kind)
+            await tab.wait_for("document.getElementById('read').textContent")
+            read = await tab.ask("document.getElementById('read').textContent")
+            assert read.partition("decoded")[0] == words
+
+    look(visit, Explorer)
+
+
 def test_codes_of_the_chosen_class_are_dark_whatever_its_colour(pages):
     async def visit(tab):
         await tab.open(pages / "classes", "#z=0,0&y=1")
