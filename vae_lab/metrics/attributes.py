@@ -9,6 +9,7 @@ from torch import Tensor
 from vae_lab.contracts import Batch, Classifies, Encodes
 from vae_lab.errors import LabError
 from vae_lab.metrics import strokes
+from vae_lab.metrics.codes import linear_probe
 from vae_lab.metrics.inversion import decoded
 from vae_lab.metrics.measures import Measure, batches, encode
 
@@ -82,18 +83,12 @@ class Labelled:
     """
 
     def __init__(self, name: str, column: int, judge: Encodes, known: Batch, others: Batch) -> None:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
         self.column, self.judge = column, judge
         self.middle = _middle(name, known.y[:, column].cpu())
-        truth = self.of(known)
-        self.probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        self.probe.fit(encode(judge, known).numpy(), truth.numpy())
+        self.probe = linear_probe(encode(judge, known), self.of(known))
         missed = (self.seen(others.x) != self.of(others)).double().mean().item()
         self.about = f"{name} by the labels; of edits by a logistic regression on a judge's "
-        self.about += f"features, learned from {len(truth)} training images, which errs on "
+        self.about += f"features, learned from {len(known.y)} training images, which errs on "
         self.about += f"{missed:.4f} of {len(others.x)} others"
 
     def of(self, images: Batch) -> Tensor:

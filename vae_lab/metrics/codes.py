@@ -1,17 +1,22 @@
 """What is left of an image in its code: squared error, neighbours, and a linear probe."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
+from vae_lab.metrics.measures import batches
 from vae_lab.precision import doubled
 
 __all__ = [
     "knn_accuracy",
+    "linear_probe",
     "linear_probe_accuracy",
     "pca_reconstruction",
+    "restoration_errors",
     "squared_error_per_image",
 ]
 
@@ -39,6 +44,18 @@ def squared_error_per_image(x: Tensor, x_hat: Tensor) -> Tensor:
             f"{tuple(x_hat.shape)}."
         )
     return doubled((x - x_hat).flatten(1).square()).sum(1)
+
+
+def restoration_errors(
+    model: Any, images: Batch, see: Callable[[Tensor], Tensor] = lambda x: x
+) -> Tensor:
+    """Return what reconstructions lose in pixels, or in what `see` sees of images, shape (N,)."""
+    with torch.inference_mode():
+        parts = [
+            squared_error_per_image(see(x), see(model.decode(model.encode(x, y), y))).cpu()
+            for x, y in batches(model, images)
+        ]
+    return torch.cat(parts)
 
 
 def pca_reconstruction(train: Tensor, test: Tensor, k: int) -> Tensor:
@@ -114,15 +131,20 @@ def linear_probe_accuracy(
     Raises:
         LabError: If the training labels name a single class.
     """
+    if len(torch.unique(train_labels)) < 2:
+        raise LabError("A linear probe needs training labels of at least two classes.")
+    probe = linear_probe(train_codes, train_labels)
+    return float(probe.score(_array(test_codes), _array(test_labels)))
+
+
+def linear_probe(codes: Tensor, labels: Tensor) -> Any:
+    """Return scikit-learn's logistic regression, fitted to standardised codes (N, D)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if len(torch.unique(train_labels)) < 2:
-        raise LabError("A linear probe needs training labels of at least two classes.")
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    probe.fit(_array(train_codes), _array(train_labels))
-    return float(probe.score(_array(test_codes), _array(test_labels)))
+    return probe.fit(_array(codes), _array(labels))
 
 
 def _array(tensor: Tensor) -> Any:

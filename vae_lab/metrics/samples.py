@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_lab.contracts import Batch, Classifies, Conditional, Density, Encodes, Samples
 from vae_lab.errors import LabError
-from vae_lab.metrics.codes import squared_error_per_image
+from vae_lab.metrics.codes import restoration_errors
 from vae_lab.metrics.distances import frechet_distance, kernel_distance
 from vae_lab.metrics.measures import Measure, batches, encode, seeded
 from vae_lab.metrics.modes import modes
@@ -107,15 +107,9 @@ def restoration(model: Any, judge: Encodes, images: Batch, about: str) -> dict[s
         images: What to restore.
         about: How the images are prepared and whose features compare them.
     """
-    with torch.inference_mode():
-        parts = [
-            squared_error_per_image(
-                judge.encode(x), judge.encode(model.decode(model.encode(x, y), y))
-            )
-            for x, y in batches(model, images)
-        ]
+    errors = restoration_errors(model, images, judge.encode)
     note = f"sum over {judge.latent_dim} features, {about}"
-    return {"judge_feature_error": Measure.mean(torch.cat(parts).cpu(), "squared distance", note)}
+    return {"judge_feature_error": Measure.mean(errors, "squared distance", note)}
 
 
 def variety(judge: Classifies, samples: Drawn, real: Tensor, about: str) -> dict[str, Measure]:

@@ -25,10 +25,11 @@ from vae_lab.metrics.codes import (
     knn_accuracy,
     linear_probe_accuracy,
     pca_reconstruction,
+    restoration_errors,
     squared_error_per_image,
 )
 from vae_lab.metrics.evidence import bounds, density
-from vae_lab.metrics.measures import Measure, batches, encode, finite
+from vae_lab.metrics.measures import Measure, encode, finite
 
 __all__ = ["codes", "measure", "perceived", "reconstructions"]
 
@@ -83,14 +84,7 @@ def measure(
 
 def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
     """Measure the squared error, beside that of PCA where the code is a deterministic one."""
-    with torch.inference_mode():
-        errors = torch.cat(
-            [
-                squared_error_per_image(x.cpu(), model.decode(model.encode(x, y), y).cpu())
-                for x, y in batches(model, images)
-            ]
-        )
-    unit = "squared error"
+    errors, unit = restoration_errors(model, images), "squared error"
     found = {"squared_error": Measure.mean(errors, unit, "sum over pixels, not clipped")}
     if not isinstance(model, Bounds):
         reference = train().x.cpu()
@@ -105,15 +99,9 @@ def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> di
 
 def perceived(model: Any, images: Batch) -> Measure:
     """Measure what reconstructions lose in the eyes of the model itself, which no other has."""
-    with torch.inference_mode():
-        errors = torch.cat(
-            [
-                squared_error_per_image(*map(model.perceive, (x, model.decode(model.encode(x)))))
-                for x, _ in batches(model, images)
-            ]
-        )
+    errors = restoration_errors(model, images, model.perceive)
     note = "sum over the features that the model itself learns by: to be compared with no other's"
-    return Measure.mean(errors.cpu(), "squared error", note)
+    return Measure.mean(errors, "squared error", note)
 
 
 def codes(
