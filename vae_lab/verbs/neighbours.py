@@ -1,6 +1,7 @@
 """`lab neighbours`: samples beside the training images that they may be copies of."""
 
 from vae_lab.verbs.options import at_least
+from vae_lab.verbs.picture import save
 
 __all__ = ["neighbours"]
 
@@ -40,5 +41,4 @@ def neighbours(
         reseed(seed)
         images = model.sample(n, label)
         picture = pictures.neighbours(images, nearest(images, (batch.x for batch in train)))
-    pictures.save_png(picture, output)
-    print(output)
+    save(picture, output)
