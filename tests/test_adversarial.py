@@ -342,7 +342,7 @@ def test_waiting_for_a_loss_that_never_falls_is_refused():
         ({"critic_steps": 0}, "critic_steps"),
         ({"accumulate": 0}, "accumulate"),
         ({"clip": 0.0}, "clip"),
-        ({"critic_lr": math.nan}, "Learning rates"),
+        ({"critic_lr": math.nan}, "critic_lr is a finite number above 0; got nan"),
         ({"betas": (0.5, 1.0)}, "betas"),
         ({"average": 1.0}, "average"),
         ({"latent_dim": 0}, "latent_dim"),

@@ -257,7 +257,7 @@ def test_what_cannot_be_annealed_is_refused():
     }
     with pytest.raises(LabError, match="discrete"):
         check_annealing(VAE((1, 4, 4), 4, **choices))
-    with pytest.raises(LabError, match="at least one temperature"):
+    with pytest.raises(LabError, match="temperatures is at least 1"):
         sigmoid_schedule(0)
 
 

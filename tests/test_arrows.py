@@ -12,6 +12,7 @@ HOUSE = Path(vae_lab.__file__).parent
 FLOORS = (
     {"errors"},
     {
+        "arguments",
         "checkpoints",
         "contracts",
         "described",

@@ -231,7 +231,7 @@ def test_images_that_are_moved_are_grey(run, monkeypatch):
 def test_what_cannot_be_moved_is_refused(run, monkeypatch):
     for options, why in (
         ({"attribute": "smile"}, "no attribute 'smile'; strokes have .* no others"),
-        ({"strength": 0.0}, "--strength is above 0"),
+        ({"strength": 0.0}, "--strength is a finite number above 0"),
         ({"judge": "inception"}, "Inception knows no class"),
         ({"steps": 1}, "--steps is odd and at least 3"),
         ({"steps": 4}, "--steps is odd and at least 3"),

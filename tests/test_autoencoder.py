@@ -214,7 +214,7 @@ def test_a_contraction_is_measured_where_gradients_are_switched_off():
 
 
 def test_no_probe_is_refused():
-    with pytest.raises(LabError, match="at least one probe"):
+    with pytest.raises(LabError, match="probes is at least 1"):
         Contraction(probes=0)
 
 

@@ -353,8 +353,8 @@ def test_a_finished_run_that_goes_on_has_nothing_to_do(tmp_path):
         (lambda: GaussianMixture(SHAPE, 2, 40), "pca_dim is between 1 and the number of images"),
         (lambda: GaussianMixture(SHAPE, 2, 65), "pca_dim is between 1 and the number of pixels"),
         (lambda: GaussianMixture(SHAPE, 0), "at least 1"),
-        (lambda: GaussianMixture(SHAPE, floor=0.0), "floor is above 0"),
-        (lambda: GaussianMixture(SHAPE, covariance="tied"), "is full or diag, not 'tied'"),
+        (lambda: GaussianMixture(SHAPE, floor=0.0), "floor is a finite number above 0"),
+        (lambda: GaussianMixture(SHAPE, covariance="tied"), "is one of full, diag, not 'tied'"),
     ],
 )
 def test_more_than_there_is_is_refused_in_one_sentence(make, reason):

@@ -249,8 +249,8 @@ def test_other_classes_than_the_datas_are_refused_before_training(classes):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"classes": 1}, "at least two classes"),
-        ({"weights": "best"}, "weights are trained or random, not 'best'"),
+        ({"classes": 1}, "classes is at least 2"),
+        ({"weights": "best"}, "weights is one of trained, random, not 'best'"),
         ({"encoder": "nowhere.ckpt"}, "Cannot read nowhere.ckpt: No such file"),
     ],
     ids=str,

@@ -134,7 +134,7 @@ def test_a_command_without_what_it_needs(refused, words, message):
         ("--data.batch_size=5000", "only 64 training images"),
         ("--data.val_size=5000", "only 1500 images"),
         ("--data.val_size=0", "no validation images"),
-        ("--data.resize=0", "resize must be 1 or more"),
+        ("--data.resize=0", "resize is at least 1"),
         ("--pictures.kinds=[cats]", "No picture is called 'cats'"),
         ("--pictures.every=0", "every >= 1"),
         ("--last.minutes=0", "above 0"),

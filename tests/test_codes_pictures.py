@@ -167,7 +167,7 @@ def test_runs_are_traversed_side_by_side_under_their_names(plain, here, monkeypa
 
 @pytest.mark.parametrize("span", [0.0, -2.0, float("nan"), float("inf")])
 def test_codes_are_moved_some_way(span):
-    with pytest.raises(LabError, match=f"--span is a number above 0; got {span:g}"):
+    with pytest.raises(LabError, match=f"--span is a finite number above 0; got {span}"):
         traverse(["no run is looked for"], span=span)
 
 

@@ -373,11 +373,11 @@ def test_a_unit_that_says_no_more_than_the_condition_is_not_active(linear):
             "moves real codes",
         ),
         (lambda: build(condition=PartialCondition, likelihood=Gaussian), "Bernoulli; this is Gau"),
-        (lambda: build(condition=partial(ClassCondition, classes=1)), "at least two"),
-        (lambda: build(condition=partial(AttributeCondition, attributes=0)), "at least one"),
-        (lambda: build(condition=partial(ImageCondition, channels=0)), "both at least 1"),
+        (lambda: build(condition=partial(ClassCondition, classes=1)), "classes is at least 2"),
+        (lambda: build(condition=partial(AttributeCondition, attributes=0)), "attributes is at"),
+        (lambda: build(condition=partial(ImageCondition, channels=0)), "channels is at least 1"),
         (lambda: Digits(quadrants=1), "black and white"),
-        (lambda: Digits(quadrants=4, binarize="dynamic"), "quadrants must be one of"),
+        (lambda: Digits(quadrants=4, binarize="dynamic"), "quadrants is one of"),
     ],
 )
 def test_parts_that_have_no_meaning_together_are_refused(make, says):

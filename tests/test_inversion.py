@@ -263,7 +263,7 @@ def test_files_are_prepared_as_the_images_trained_on(tmp_path, how):
         (["--data", "0"], "--data is at least 1"),
         (["--data", "1", "--images", "a.png"], "not both"),
         (["--y", "3", "--data", "1"], "can be given a condition"),
-        (["--penalty", "-1", "--data", "1"], "penalty is not negative"),
+        (["--penalty", "-1", "--data", "1"], "penalty is finite and not negative"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(run, words, why, capfd, monkeypatch):

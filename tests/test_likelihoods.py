@@ -386,7 +386,7 @@ def test_outputs_are_counted_as_in_the_paper():
 
 
 def test_a_mixture_of_nothing_is_refused():
-    with pytest.raises(LabError, match="at least one component"):
+    with pytest.raises(LabError, match="components is at least 1"):
         DiscretizedLogisticMixture(0)
 
 

@@ -172,5 +172,5 @@ def test_what_is_no_judge_or_draws_nothing_is_refused(lab, judge, folder, capfd)
         with pytest.raises(SystemExit):
             lab(*words, *model)
         assert message in capfd.readouterr().err
-    with pytest.raises(LabError, match="every >= 1"):
+    with pytest.raises(LabError, match="every is at least 1"):
         Likeness(judge, every=0)

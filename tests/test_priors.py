@@ -175,8 +175,8 @@ def test_divergence_from_uniform_is_that_of_torch():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"prior": partial(MixtureOfGaussians, components=0)}, "at least one component"),
-        ({"prior": partial(VampPrior, pseudo_inputs=0)}, "at least one pseudo-input"),
+        ({"prior": partial(MixtureOfGaussians, components=0)}, "components is at least 1"),
+        ({"prior": partial(VampPrior, pseudo_inputs=0)}, "pseudo_inputs is at least 1"),
         ({"prior": partial(TopDown, top=6)}, "leave the lower none"),
         ({"prior": partial(TopDown, top=0)}, "leave the lower none"),
         ({"prior": partial(TopDown, top=2, hidden=(0,))}, "at least one unit"),

@@ -135,7 +135,7 @@ def test_codes_know_their_entropy_and_density(code):
 
 @pytest.mark.parametrize(
     ("codes", "why"),
-    [((), "needs a code"), ((partial(Uniform, name="c2"), Uniform), "same name")],
+    [((), "codes is at least 1"), ((partial(Uniform, name="c2"), Uniform), "same name")],
 )
 def test_codes_that_cannot_be_told_apart_are_refused(codes, why):
     with pytest.raises(LabError, match=why):
@@ -145,7 +145,7 @@ def test_codes_that_cannot_be_told_apart_are_refused(codes, why):
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: Categorical(1), "two values"),
+        (lambda: Categorical(1), "values is at least 2"),
         (lambda: Uniform(weight=0), "above 0"),
         (lambda: Normal(name="my code"), "word of letters"),
     ],

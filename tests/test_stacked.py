@@ -176,7 +176,7 @@ def test_noise_is_for_a_layer_that_learns_by_itself_alone():
     ids=str,
 )
 def test_a_plan_that_does_not_match_is_refused(settings):
-    with pytest.raises(LabError, match=r"match|negative"):
+    with pytest.raises(LabError, match=r"match|at least 0"):
         build(**settings)
 
 

@@ -301,13 +301,13 @@ class NoChain(Encoder):
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"gamma": 0.0}, "gamma is above 0; got 0"),
-        ({"gamma": -1e-3}, "gamma is above 0"),
-        ({"gamma": math.nan}, "gamma is above 0"),
+        ({"gamma": 0.0}, "gamma is a finite number above 0; got 0"),
+        ({"gamma": -1e-3}, "gamma is a finite number above 0"),
+        ({"gamma": math.nan}, "gamma is a finite number above 0"),
         ({"layer": 5}, "no layer 5 .* 0 Flatten, 1 Linear, 2 LeakyReLU, 3 Linear, 4 LeakyReLU"),
         ({"layer": -1}, "no layer -1"),
         ({"critic": NoChain}, "NoChain is no nn.Sequential"),
-        ({"gate": partial(Gate, margin=0.0)}, "equilibrium and margin"),
+        ({"gate": partial(Gate, margin=0.0)}, "margin is a finite number above 0"),
         ({"latent_dim": 0}, "latent_dim"),
     ],
 )

@@ -4,7 +4,6 @@ A critic's score of an image is any real number, higher for an image that it tak
 losses are one number an image.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from vae_lab.errors import LabError
+from vae_lab.arguments import above_zero
 
 __all__ = [
     "R1",
@@ -172,8 +171,7 @@ class CriticPenalty(ABC):
     """
 
     def __init__(self, weight: float = 10.0) -> None:
-        if not 0 < weight < math.inf:
-            raise LabError(f"The weight of a {type(self).__name__} is above 0; got {weight}.")
+        above_zero(weight=weight)
         self.weight = weight
 
     def differentiates_twice(self, model: object) -> bool:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from vae_lab.arguments import above_zero, at_least
 from vae_lab.errors import LabError
 from vae_lab.precision import at_least_single
 
@@ -42,8 +43,7 @@ class Code(ABC):
         return self.extent is None
 
     def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
-        if not 0 < weight < math.inf:
-            raise LabError(f"The weight of a {type(self).__name__} code is above 0; got {weight}.")
+        above_zero(weight=weight)
         if name is not None and not name.isidentifier():
             raise LabError(f"A code's name is a word of letters and digits, not {name!r}.")
         self.weight = weight
@@ -81,8 +81,7 @@ class Categorical(Code):
     def __init__(self, values: int = 10, weight: float = 1.0, name: str | None = None) -> None:
         super().__init__(weight, name)
 
-        if values < 2:
-            raise LabError(f"A Categorical code has at least two values; got {values}.")
+        at_least(2, values=values)
         self.size = self.outputs = values
         self.entropy = math.log(values)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Likelihood
@@ -99,8 +100,7 @@ class ClassCondition(Condition):
     """
 
     def __init__(self, shape: Shape, classes: int = 10) -> None:
-        if classes < 2:
-            raise LabError(f"A class is one of at least two; got classes {classes}.")
+        at_least(2, classes=classes)
         super().__init__(shape)
 
         self.features = classes
@@ -133,8 +133,7 @@ class AttributeCondition(Condition):
     """
 
     def __init__(self, shape: Shape, attributes: int) -> None:
-        if attributes < 1:
-            raise LabError(f"There is at least one attribute; got attributes {attributes}.")
+        at_least(1, attributes=attributes)
         super().__init__(shape)
 
         self.features = attributes
@@ -168,8 +167,7 @@ class ImageCondition(Condition):
         features: int = 50,
         encoder: Callable[[Shape, int], Encoder] = MLPEncoder,
     ) -> None:
-        if min(channels, features) < 1:
-            raise LabError("A condition's channels and features are both at least 1.")
+        at_least(1, channels=channels, features=features)
         super().__init__(shape)
 
         self.planes = channels

@@ -1,11 +1,11 @@
 """Penalties on an autoencoder's code, added to what it loses in restoring images."""
 
-import math
 from abc import ABC, abstractmethod
 from typing import Protocol
 
 from torch import Tensor, nn
 
+from vae_lab.arguments import at_least, not_negative
 from vae_lab.errors import LabError
 from vae_lab.losses import bernoulli_kl, hutchinson_norm, sigmoid_jacobian_norm
 from vae_lab.precision import at_least_single
@@ -44,8 +44,7 @@ class Penalty(ABC):
     of_probabilities = False
 
     def __init__(self, weight: float) -> None:
-        if not 0 <= weight < math.inf:
-            raise LabError(f"A penalty's weight is finite and not negative; got {weight}.")
+        not_negative(weight=weight)
         self.weight = weight
 
     def __call__(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
@@ -158,8 +157,7 @@ class Contraction(Penalty):
     def __init__(self, weight: float = 0.1, probes: int = 1) -> None:
         super().__init__(weight)
 
-        if probes < 1:
-            raise LabError(f"Hutchinson's estimate takes at least one probe; got {probes}.")
+        at_least(1, probes=probes)
         self.probes = probes
 
     def differentiates_twice(self, model: Penalised) -> bool:

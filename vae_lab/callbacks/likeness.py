@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from vae_lab.arguments import at_least
 from vae_lab.callbacks.last import ending
 from vae_lab.contracts import Batch, Images, Samples, require
 from vae_lab.errors import LabError
@@ -39,8 +40,7 @@ class Likeness(Callback):
     """
 
     def __init__(self, judge: str, every: int = 1, samples: int = 10_000, seed: int = 0) -> None:
-        if min(every, samples) < 1:
-            raise LabError("Likeness needs every >= 1 epoch and at least one sample.")
+        at_least(1, every=every, samples=samples)
         self.path, self.every, self.samples, self.seed = judge, every, samples, seed
         self._found = math.inf
 

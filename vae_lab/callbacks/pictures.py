@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Batch
 from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
@@ -52,8 +53,8 @@ class Pictures(Callback):
             raise LabError(
                 f"No picture is called {unknown.pop()!r}; there are {', '.join(DRAWINGS)}."
             )
-        if every < 1 or images < 2:
-            raise LabError("Pictures need every >= 1 epoch and at least 2 images.")
+        at_least(1, every=every)
+        at_least(2, images=images)
         self.kinds = kinds
         self._asked = (
             [kind for kind in DRAWINGS if not DRAWINGS[kind].costly] if kinds is None else kinds

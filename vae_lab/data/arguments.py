@@ -1,40 +1,15 @@
 """Checks of what a user gives, each refused with its own name."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 
-__all__ = ["at_least", "one_of", "readable", "sides", "together", "trainable"]
-
-T = TypeVar("T")
-
-
-def at_least(least: int, **argument: int) -> int:
-    """Return the one keyword argument if it is `least` or more.
-
-    Raises:
-        LabError: If it is less.
-    """
-    ((name, value),) = argument.items()
-    if value < least:
-        raise LabError(f"{name} must be {least} or more; it is {value}.")
-    return value
-
-
-def one_of(choices: tuple[T, ...], **argument: T) -> T:
-    """Return the one keyword argument if it is among `choices`.
-
-    Raises:
-        LabError: If it is not.
-    """
-    ((name, value),) = argument.items()
-    if value not in choices:
-        raise LabError(f"{name} must be one of {', '.join(map(str, choices))}; it is {value}.")
-    return value
+__all__ = ["readable", "sides", "together", "trainable"]
 
 
 def sides(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -46,7 +21,8 @@ def sides(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if resize is None:
         return None
     height, width = (resize, resize) if isinstance(resize, int) else resize
-    return at_least(1, resize=height), at_least(1, resize=width)
+    at_least(1, resize=min(height, width))
+    return height, width
 
 
 def together(

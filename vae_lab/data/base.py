@@ -13,8 +13,9 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
+from vae_lab.arguments import at_least, one_of
 from vae_lab.contracts import Batch, Shape
-from vae_lab.data.arguments import at_least, one_of, readable, sides, together, trainable
+from vae_lab.data.arguments import readable, sides, together, trainable
 from vae_lab.data.loader import Batches
 from vae_lab.data.pixels import generator, prepare
 from vae_lab.data.quadrants import quadrants as shown
@@ -88,20 +89,19 @@ class ImageData(Described, LightningDataModule, ABC):
         if root:  # Whoever reads the checkpoint may stand in another folder.
             self.hparams["root"] = str(expanded(root).absolute())
         self.root = expanded(root or os.environ.get("VAE_LAB_DATA") or "data")
-        self.batch_size = at_least(1, batch_size=batch_size)
-        self.eval_batch_size = at_least(1, eval_batch_size=eval_batch_size)
-        self.val_size = val_size if val_size is None else at_least(0, val_size=val_size)
-        self.split_seed = at_least(0, split_seed=split_seed)
-        self.binarize = one_of(get_args(Binarize), binarize=binarize)
-        self.channels = one_of((None, 1, 3), channels=channels)
-        self.resize = sides(resize)
-        self.pad = at_least(0, pad=pad)
-        self.shift = at_least(0, shift=shift)
-        self.quadrants = one_of((None, 1, 2, 3), quadrants=quadrants)
-        self._given = partial(shown, known=quadrants) if quadrants else None  # makes y of x
-        self.limit = limit if limit is None else at_least(1, limit=limit)
-        self.limit_seed = limit_seed if limit_seed is None else at_least(0, limit_seed=limit_seed)
+        at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size, limit=limit)
+        at_least(0, val_size=val_size, split_seed=split_seed, limit_seed=limit_seed)
+        at_least(0, pad=pad, shift=shift)
+        one_of(get_args(Binarize), binarize=binarize)
+        one_of((None, 1, 3), channels=channels)
+        one_of((None, 1, 2, 3), quadrants=quadrants)
         together(binarize, quadrants, limit, limit_seed)
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.val_size, self.split_seed = val_size, split_seed
+        self.binarize, self.channels = binarize, channels
+        self.resize, self.pad, self.shift = sides(resize), pad, shift
+        self.quadrants, self.limit, self.limit_seed = quadrants, limit, limit_seed
+        self._given = partial(shown, known=quadrants) if quadrants else None  # makes y of x
         self._splits: dict[str, Split] = {}
 
     @abstractmethod

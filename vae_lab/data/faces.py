@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vae_lab.data.arguments import at_least
+from vae_lab.arguments import at_least
 from vae_lab.data.base import ImageData
 from vae_lab.data.decode import decode
 from vae_lab.data.store import cut
@@ -96,7 +96,8 @@ class CelebA(VisionData):
 
     def __init__(self, root: str | None = None, *, crop: int = 148, **kwargs: Any) -> None:
         super().__init__(root, **kwargs)
-        self.crop = at_least(1, crop=crop)
+        at_least(1, crop=crop)
+        self.crop = crop
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
         """Decode one of the official parts, or read it from the cache."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from vae_lab.errors import LabError
+from vae_lab.arguments import at_least
 from vae_lab.likelihoods.base import Likelihood
 from vae_lab.precision import at_least_single
 
@@ -49,8 +49,7 @@ class DiscretizedLogisticMixture(Likelihood):
     def __init__(self, components: int = 10) -> None:
         super().__init__()
 
-        if components < 1:
-            raise LabError(f"A mixture needs at least one component, not {components}.")
+        at_least(1, components=components)
         self.components = components
 
     def outputs(self, channels: int) -> int:

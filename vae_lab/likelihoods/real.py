@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from vae_lab.arguments import one_of
 from vae_lab.errors import LabError
 from vae_lab.likelihoods.base import Likelihood
 from vae_lab.precision import at_least_single
@@ -27,8 +28,7 @@ class _LocationScale(Likelihood):
         if not self.floor < scale < math.inf:
             name = type(self).__name__
             raise LabError(f"A {name}'s scale must exceed {self.floor:.4f}; it is {scale}.")
-        if learned not in get_args(Learned):
-            raise LabError(f"learned is one of {', '.join(get_args(Learned))}, not {learned!r}.")
+        one_of(get_args(Learned), learned=learned)
         self.per_pixel = learned == "pixel"
         start = torch.tensor(math.log(scale - self.floor))
         self.log_scale = nn.Parameter(start, requires_grad=learned == "shared")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Batch, Generates, group_size, require
 from vae_lab.errors import LabError
 from vae_lab.losses import importance_bound
@@ -156,8 +157,7 @@ def sigmoid_schedule(temperatures: int) -> list[float]:
     Raises:
         LabError: If there is no temperature.
     """
-    if temperatures < 1:
-        raise LabError(f"Annealing needs at least one temperature, not {temperatures}.")
+    at_least(1, temperatures=temperatures)
     path = torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64).sigmoid()
     betas: list[float] = ((path - path[0]) / (path[-1] - path[0])).tolist()
     return betas

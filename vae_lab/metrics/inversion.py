@@ -1,6 +1,5 @@
 """Back from an image to a code: the one whose decoded image is nearest, found by gradients."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from vae_lab.arguments import above_zero, at_least, not_negative
 from vae_lab.contracts import (
     Batch,
     Decodes,
@@ -219,10 +219,6 @@ def _still(model: Any) -> Iterator[None]:
 
 
 def _check(how: Search) -> None:
-    if min(how.steps, how.restarts) < 1:
-        raise LabError(f"steps and restarts are at least 1; got {how.steps} and {how.restarts}.")
-    if not 0 <= how.penalty < math.inf or not 0 < how.lr < math.inf:
-        raise LabError(
-            "The penalty is not negative and the learning rate above 0; "
-            f"got {how.penalty} and {how.lr}."
-        )
+    at_least(1, steps=how.steps, restarts=how.restarts)
+    not_negative(penalty=how.penalty)
+    above_zero(lr=how.lr)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 
@@ -46,8 +47,7 @@ def importance_nll(
     References:
         Burda et al., Importance Weighted Autoencoders, 2016. https://arxiv.org/abs/1509.00519
     """
-    if samples < 1 or rows < 1:
-        raise LabError(f"Importance sampling needs samples and rows, not {samples} and {rows}.")
+    at_least(1, samples=samples, rows=rows)
     nats = []
     with torch.inference_mode():
         for x in torch.split(images, max(1, rows // samples)):

@@ -1,6 +1,5 @@
 """The training step of models whose networks play against each other."""
 
-import math
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from vae_lab.arguments import above_zero, at_least, below_one
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import Model, Schedule
@@ -80,12 +80,10 @@ class Adversarial(Model):
     ) -> None:
         super().__init__(shape)
 
-        _check_rates((lr, critic_lr), betas)
-        if min(critic_steps, accumulate) < 1 or (clip is not None and not clip > 0):
-            raise LabError(
-                "critic_steps and accumulate are at least 1 and clip is above 0; "
-                f"got {critic_steps}, {accumulate} and {clip}."
-            )
+        at_least(1, critic_steps=critic_steps, accumulate=accumulate)
+        above_zero(clip=clip, lr=lr, critic_lr=critic_lr)
+        for beta in betas:
+            below_one(betas=beta)
         self.automatic_optimization = False
         self.critic_steps = critic_steps
         self.clip = clip
@@ -290,13 +288,6 @@ def _check_trainer(trainer: Trainer, name: str) -> None:
         raise LabError(
             f"A {name} has no val/loss that falls: let EarlyStopping monitor something else."
         )
-
-
-def _check_rates(rates: tuple[float, float], betas: tuple[float, float]) -> None:
-    if not all(0 < rate < math.inf for rate in rates):
-        raise LabError(f"Learning rates are positive; got {rates[0]} and {rates[1]}.")
-    if not all(0 <= beta < 1 for beta in betas):
-        raise LabError(f"betas lie between 0 and 1, 1 excluded; got {tuple(betas)}.")
 
 
 def _average(tensors: list[Tensor], strategy: Strategy) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Batch, Shape
 from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
@@ -76,8 +77,7 @@ class Autoencoder(SingleObjective):
     ) -> None:
         super().__init__(shape, lr, schedule)
 
-        if latent_dim < 1:
-            raise LabError(f"latent_dim is the size of the code, at least 1; got {latent_dim}.")
+        at_least(1, latent_dim=latent_dim)
         if top_k is not None and not 1 <= top_k <= latent_dim:
             raise LabError(f"top_k keeps between 1 and all {latent_dim} units; got {top_k}.")
         self.latent_dim = latent_dim

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import SGD, Optimizer
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.losses import squared_distance
@@ -170,8 +171,7 @@ class KMeans(Classical):
     def __init__(self, shape: Shape, clusters: int = 10, restarts: int = 10) -> None:
         super().__init__(shape)
 
-        if min(clusters, restarts) < 1:
-            raise LabError(f"clusters and restarts are at least 1; got {clusters} and {restarts}.")
+        at_least(1, clusters=clusters, restarts=restarts)
         self.latent_dim = clusters
         self.restarts = restarts
         self.centroids = frozen(torch.zeros(clusters, math.prod(shape)))

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from vae_lab.arguments import at_least, one_of
 from vae_lab.checkpoints import anew
 from vae_lab.conditions import check_classes
 from vae_lab.contracts import Batch, Encodes, Shape, require
@@ -71,10 +72,8 @@ class Classifier(SingleObjective):
     ) -> None:
         super().__init__(shape, lr, schedule)
 
-        if classes < 2:
-            raise LabError(f"A classifier tells at least two classes apart; got {classes}.")
-        if weights not in get_args(Weights):
-            raise LabError(f"weights are {' or '.join(get_args(Weights))}, not {weights!r}.")
+        at_least(2, classes=classes)
+        one_of(get_args(Weights), weights=weights)
         if isinstance(encoder, str):
             model = _started(encoder, shape, weights)
             self.hparams["encoder"] = described(model, Classifier, "encoder")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from vae_lab.adversarial_losses import AdversarialLoss, CriticPenalty, NonSaturating
+from vae_lab.arguments import at_least, below_one
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.adversarial import Adversarial, Made
@@ -83,11 +84,8 @@ class GAN(Adversarial):
     ) -> None:
         super().__init__(shape, critic_steps, clip, accumulate, lr, critic_lr, betas, schedule)
 
-        if latent_dim < 1 or not 0 <= average < 1:
-            raise LabError(
-                "latent_dim is at least 1 and average between 0 and 1, 1 excluded; "
-                f"got {latent_dim} and {average}."
-            )
+        at_least(1, latent_dim=latent_dim)
+        below_one(average=average)
         self.latent_dim = latent_dim
         self.average = average
         self.loss = loss()

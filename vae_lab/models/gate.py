@@ -1,8 +1,6 @@
 """Who rests while the other side catches up."""
 
-import math
-
-from vae_lab.errors import LabError
+from vae_lab.arguments import above_zero
 
 __all__ = ["Gate"]
 
@@ -28,10 +26,7 @@ class Gate:
     """
 
     def __init__(self, equilibrium: float = 0.68, margin: float = 0.35) -> None:
-        if not (0 < equilibrium < math.inf and 0 < margin < math.inf):
-            raise LabError(
-                f"A Gate's equilibrium and margin are above 0; got {equilibrium} and {margin}."
-            )
+        above_zero(equilibrium=equilibrium, margin=margin)
         self.equilibrium = equilibrium
         self.margin = margin
 

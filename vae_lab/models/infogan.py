@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab.adversarial_losses import AdversarialLoss, NonSaturating
+from vae_lab.arguments import at_least
 from vae_lab.codes import Categorical, Code, Uniform
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
@@ -81,8 +82,7 @@ class InfoGAN(GAN):
         schedule: Schedule | None = None,
     ) -> None:
         made = [code() for code in codes]
-        if not made or noise < 1 or min(features, hidden) < 1:
-            raise LabError("An InfoGAN needs a code, and noise, features and hidden of at least 1.")
+        at_least(1, codes=len(made), noise=noise, features=features, hidden=hidden)
         super().__init__(
             shape,
             noise + sum(code.size for code in made),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from vae_lab.arguments import above_zero, at_least, one_of
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.losses import squared_distance
@@ -68,15 +69,9 @@ class GaussianMixture(Classical):
     ) -> None:
         super().__init__(shape)
 
-        if min(components, iterations) < 1 or not floor > 0:
-            raise LabError(
-                "components and iterations are at least 1 and floor is above 0; "
-                f"got {components}, {iterations} and {floor}."
-            )
-        if covariance not in get_args(Covariance):
-            raise LabError(
-                f"covariance is {' or '.join(get_args(Covariance))}, not {covariance!r}."
-            )
+        at_least(1, components=components, iterations=iterations)
+        above_zero(floor=floor)
+        one_of(get_args(Covariance), covariance=covariance)
         pixels = math.prod(shape)
         check("pca_dim", pca_dim, pixels, "pixels")
         self.latent_dim = components

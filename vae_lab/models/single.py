@@ -1,6 +1,5 @@
 """The training step that all models with one objective share."""
 
-import math
 from typing import Any
 
 from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
@@ -8,6 +7,7 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from vae_lab.arguments import above_zero
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import Model, Schedule
@@ -33,8 +33,7 @@ class SingleObjective(Model):
     def __init__(self, shape: Shape, lr: float = 1e-3, schedule: Schedule | None = None) -> None:
         super().__init__(shape)
 
-        if not 0 < lr < math.inf:
-            raise LabError(f"The learning rate is positive; got {lr}.")
+        above_zero(lr=lr)
         self.lr = lr
         self.schedule = schedule
 

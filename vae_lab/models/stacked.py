@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Batch, Shape
 from vae_lab.corruptions import Corruption
 from vae_lab.errors import LabError
@@ -77,8 +78,7 @@ class StackedAutoencoder(SingleObjective):
                 f"{len(widths)} widths and {len(layers)} layers do not match: "
                 "give one layer for each width, or one for all."
             )
-        if pretrain_epochs < 0:
-            raise LabError(f"pretrain_epochs is not negative; got {pretrain_epochs}.")
+        at_least(0, pretrain_epochs=pretrain_epochs)
         self.pretrain_epochs = pretrain_epochs
         self._epoch = 0  # of the checkpoint that was loaded
         self.latent_dim = widths[-1]

@@ -1,10 +1,10 @@
 """Variational autoencoders."""
 
-import math
 from collections.abc import Callable
 
 from torch import Tensor
 
+from vae_lab.arguments import at_least, not_negative
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
@@ -98,21 +98,9 @@ class VAE(SingleObjective):
     ) -> None:
         super().__init__(shape, lr, schedule)
 
-        if min(latent_dim, samples, importance_samples) < 1:
-            raise LabError(
-                "latent_dim, samples and importance_samples are all at least 1; got "
-                f"{latent_dim}, {samples} and {importance_samples}."
-            )
-        weights = {
-            "beta": beta,
-            "free_bits": free_bits,
-            "capacity": capacity,
-            "total_correlation": total_correlation,
-            "warmup": warmup,
-        }
-        for name, weight in weights.items():
-            if not 0 <= weight < math.inf:
-                raise LabError(f"{name} is finite and not negative; got {weight}.")
+        at_least(1, latent_dim=latent_dim, samples=samples, importance_samples=importance_samples)
+        not_negative(beta=beta, free_bits=free_bits, capacity=capacity, warmup=warmup)
+        not_negative(total_correlation=total_correlation)
         self.latent_dim = latent_dim
         self.beta = beta
         self.free_bits = free_bits

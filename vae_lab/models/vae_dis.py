@@ -1,10 +1,9 @@
 """VAE_Dis_l: a VAE whose errors are measured by the critic of a GAN that was trained before."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from vae_lab.arguments import at_least, not_negative
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.losses import gaussian_kl, squared_distance
@@ -67,11 +66,8 @@ class VAEDis(SingleObjective):
     ) -> None:
         super().__init__(shape, lr, schedule)
 
-        if latent_dim < 1 or not 0 <= beta < math.inf:
-            raise LabError(
-                "latent_dim is at least 1 and beta finite and not negative; "
-                f"got {latent_dim} and {beta}."
-            )
+        at_least(1, latent_dim=latent_dim)
+        not_negative(beta=beta)
         if isinstance(gan, str):
             source = started(gan, shape)
             self.hparams["gan"] = described(source, VAEDis, "gan")

@@ -1,6 +1,5 @@
 """VAE/GAN: an autoencoder whose errors are measured in the eyes of a critic."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -8,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from vae_lab.arguments import above_zero
 from vae_lab.contracts import Batch, Shape
-from vae_lab.errors import LabError
 from vae_lab.losses import gaussian_kl, squared_distance
 from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
@@ -137,8 +136,7 @@ class VAEGAN(GAN):
             betas=betas,
             schedule=schedule,
         )
-        if not 0 < gamma < math.inf:
-            raise LabError(f"gamma is above 0; got {gamma}.")
+        above_zero(gamma=gamma)
         check_layer(self.critic, layer)
         self.layer = layer
         self.gamma = gamma

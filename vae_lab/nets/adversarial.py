@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from vae_lab.arguments import below_one
 from vae_lab.contracts import Shape
-from vae_lab.errors import LabError
 from vae_lab.nets.base import Decoder, Encoder, Weighted, initialise
 from vae_lab.nets.conv import doubling, halvings
 from vae_lab.nets.mlp import check_widths
@@ -69,8 +69,7 @@ class MLPCritic(nn.Sequential, Encoder):
     ) -> None:
         widths = [math.prod(shape), *hidden]
         check_widths(*widths, features)
-        if not 0 <= dropout < 1:
-            raise LabError(f"dropout is a share, from 0 to less than 1; got {dropout}.")
+        below_one(dropout=dropout)
         layers: list[nn.Module] = [nn.Flatten()]
         for inner, outer in pairwise(widths):
             layers += _layer(nn.Linear(inner, outer))
@@ -152,8 +151,7 @@ class ConvCritic(nn.Sequential, Encoder):
         slope: float = 0.2,
     ) -> None:
         check_widths(shape[0], *channels, *linear, features)
-        if not 0 <= slope < 1:
-            raise LabError(f"slope lies between 0 and 1, 1 excluded; got {slope}.")
+        below_one(slope=slope)
         height, width = halvings(shape, len(channels))[-1]
         layers: list[nn.Module] = []
         for i, (inner, outer) in enumerate(pairwise([shape[0], *channels])):

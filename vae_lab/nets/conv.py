@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from vae_lab.arguments import one_of
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.nets.base import Decoder, Encoder, initialise
@@ -47,8 +48,7 @@ def halving(inner: int, outer: int, activation: str, pooling: Pooling) -> list[n
     Raises:
         LabError: If `activation` or `pooling` is unknown.
     """
-    if pooling not in get_args(Pooling):
-        raise LabError(f"pooling is one of {', '.join(get_args(Pooling))}, not {pooling!r}.")
+    one_of(get_args(Pooling), pooling=pooling)
     if pooling == "none":
         return [nn.Conv2d(inner, outer, 4, stride=2, padding=1), make_activation(activation)]
     pool = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn.functional import gumbel_softmax
 
+from vae_lab.arguments import above_zero, not_negative
 from vae_lab.errors import LabError
 from vae_lab.posteriors.base import Family
 from vae_lab.precision import at_least_single
@@ -95,8 +96,8 @@ class GumbelSoftmax(Family):
         super().__init__(latent_dim)
 
         self.groups = group_count(latent_dim, classes)
-        if not (0 < tau_min < math.inf and 0 <= rate < math.inf):
-            raise LabError(f"tau_min is above 0 and rate not below; got {tau_min} and {rate}.")
+        above_zero(tau_min=tau_min)
+        not_negative(rate=rate)
         self.features = latent_dim
         self.classes: int = classes
         self.tau_min = tau_min

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from vae_lab.arguments import at_least
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.posteriors import LOG_VARIANCE_BOUND, DiagonalGaussian, Family, Gaussian, Posterior
@@ -66,8 +67,7 @@ class MixtureOfGaussians(Prior):
     def __init__(self, latent_dim: int, shape: Shape | None = None, components: int = 10) -> None:
         super().__init__(latent_dim, shape)
 
-        if components < 1:
-            raise LabError(f"A mixture has at least one component, not {components}.")
+        at_least(1, components=components)
         self.logits = nn.Parameter(torch.zeros(components))
         # Apart from the start: equal components would get equal gradients, and stay so.
         self.means = nn.Parameter(torch.randn(components, latent_dim))
@@ -101,8 +101,7 @@ class VampPrior(Prior):
     def __init__(self, latent_dim: int, shape: Shape, pseudo_inputs: int = 500) -> None:
         super().__init__(latent_dim, shape)
 
-        if pseudo_inputs < 1:
-            raise LabError(f"A VampPrior has at least one pseudo-input, not {pseudo_inputs}.")
+        at_least(1, pseudo_inputs=pseudo_inputs)
         self.logits = nn.Parameter(torch.randn(pseudo_inputs, *shape))
 
     def check(self, family: Family) -> None:

@@ -1,13 +1,12 @@
 """`lab attribute`: images with more and with less of an attribute, and how often that succeeds."""
 
 import json
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
 from vae_lab.files import digest, write_text
 from vae_lab.runs import checkpoint_of, load_data, load_model
-from vae_lab.verbs.options import at_least
+from vae_lab.verbs.options import above_zero, at_least
 from vae_lab.verbs.picture import save
 
 if TYPE_CHECKING:
@@ -68,8 +67,7 @@ def attribute(
     from vae_lab.contracts import Batch
     from vae_lab.metrics.attributes import attribute_vector, moved
 
-    if not 0 < strength < math.inf:
-        raise LabError(f"--strength is above 0; got {strength}.")
+    above_zero(strength=strength)
     if steps < 3 or steps % 2 == 0:
         raise LabError(f"--steps is odd and at least 3, as many to either side; got {steps}.")
     at_least(1, n=n, limit=limit)

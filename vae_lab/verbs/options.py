@@ -1,8 +1,8 @@
 """What verbs refuse of their options, each by its name."""
 
-import math
 from pathlib import Path
 
+from vae_lab import arguments
 from vae_lab.errors import LabError
 
 __all__ = ["above_zero", "at_least", "ends_in"]
@@ -14,9 +14,7 @@ def at_least(least: int, **options: int | None) -> None:
     Raises:
         LabError: If one is.
     """
-    for name, value in options.items():
-        if value is not None and value < least:
-            raise LabError(f"--{name} is at least {least}; got {value}.")
+    arguments.at_least(least, **{f"--{name}": value for name, value in options.items()})
 
 
 def above_zero(**options: float | None) -> None:
@@ -25,9 +23,7 @@ def above_zero(**options: float | None) -> None:
     Raises:
         LabError: If one is.
     """
-    for name, value in options.items():
-        if value is not None and not 0 < value < math.inf:
-            raise LabError(f"--{name} is a number above 0; got {value:g}.")
+    arguments.above_zero(**{f"--{name}": value for name, value in options.items()})
 
 
 def ends_in(ending: str, **outputs: str | None) -> None:
