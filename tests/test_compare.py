@@ -198,14 +198,16 @@ def test_what_is_restored_of_unequal_damage_has_no_best(tmp_path):
         scores = {f"test/{name}_squared_error": error for name, error in errors.items()}
         scores["test/restored_squared_error"] += version
         make_run(
-            tmp_path / "dae" / f"version_{version}", "Autoencoder", {"val/loss": [9.0]}, scores,
+            tmp_path / "dae" / f"version_{version}", "Autoencoder",
+            {"val/restored_squared_error": [errors["restored"] + version]}, scores,
             corruption=corruption,
         )  # fmt: skip
-    runs = find_all(tmp_path)
+    runs, keys = find_all(tmp_path), ("test/restored_squared_error",)
+    keys += tuple(f"val/restored_squared_error ({when})" for when in ("best", "last"))
     columns = {c.key: c for c in Comparison(runs).columns}
-    assert columns["test/restored_squared_error"].best is None
+    assert [columns[key].best for key in keys] == [None] * 3
     columns = {c.key: c for c in Comparison(runs[:2]).columns}
-    assert columns["test/restored_squared_error"].best == 30.5
+    assert [columns[key].best for key in keys] == [30.5] * 3
     assert columns["test/corrupted_squared_error"].best is None
     assert columns["test/pca_squared_error"].best is None
 

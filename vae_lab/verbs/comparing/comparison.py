@@ -179,7 +179,14 @@ def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
     if _name(key) in JUDGED:
         callbacks = {k: v for k, v in known.items() if k.startswith("trainer.callbacks.")}
         found += [v for k, v in callbacks.items() if k.endswith(_JUDGED_BY)]
-    return found
+    return found + _damage(known, key)
+
+
+def _damage(known: Mapping[str, str], key: str) -> list[str | None]:
+    """Return by what settings images were damaged: the more they are, the less is restored."""
+    if not key.endswith("/restored_squared_error"):
+        return []
+    return [f"{k} {v}" for k, v in known.items() if f"{k}.".startswith("model.corruption.")]
 
 
 def _column(
@@ -197,11 +204,7 @@ def _subject(run: Run, key: str) -> list[str | None]:
         found.append(known.get("judge"))
     if _name(key) in _LIKELIHOODS:
         found.append(known.get("likelihood"))
-    if key.endswith("/restored_squared_error"):
-        # The more that an image is damaged, the less of it can be restored.
-        damage = "model.corruption"
-        found += [f"{k} {v}" for k, v in flatten(run.config) if f"{k}.".startswith(f"{damage}.")]
-    return found
+    return found + _damage(dict(flatten(run.config)), key)
 
 
 def _estimated(run: Run, key: str) -> str | None:
