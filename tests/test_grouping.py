@@ -82,6 +82,15 @@ def test_numbers_of_another_protocol_are_not_averaged(draws):
     assert set(groups.settings["evaluation.test.images"]) == {"5", "9"}
 
 
+def test_the_best_are_rows_and_not_the_luckier_runs_of_each(draws, capsys):
+    folder, numbers = draws
+    for best in (1, 2):
+        compare([str(folder)], metric="val/error", over=",".join(OVER), best=best)
+        rows = [line for line in capsys.readouterr().out.splitlines() if "few" in line]
+        assert [row.split()[1] for row in rows] == ["4"] * best
+        assert f"{numbers.mean(1).min():.4f}" in rows[0]
+
+
 def test_a_mean_has_the_digits_of_its_spread():
     means = (0.01234, 98.7654, 3.0, 2.5, None, 7.0)
     deviations = (0.00042, 1.26, 0.0, None, None, math.nan)

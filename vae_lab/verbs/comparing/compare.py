@@ -45,7 +45,7 @@ def compare(
             coordinates, curves, and pictures at the same step.
         metric: What to sort by, such as val/elbo, best first; by default the first metric but a
             loss that all runs have and that was measured on the same images.
-        best: Keep only so many runs, the best by that metric.
+        best: Keep only so many runs, the best by that metric; with `over` so many rows.
         over: Settings such as seed_everything or data.limit_seed, with commas between. Runs that
             differ in nothing else share a row: mean ± standard deviation over the runs.
         curves: Also draw the ELBO of training and validation, or every run's loss where one has no
@@ -62,7 +62,7 @@ def compare(
         raise LabError("No run is left to compare.")
     comparison = Comparison(found, metric)
     if best is not None:
-        found = _best(comparison, best, found)
+        found = _best(comparison, best, found, over)
         comparison = Comparison(found, metric or comparison.sorted_by)
     groups = None if over is None else Groups(comparison, over.split(","))
     # All made before any is written: a refusal leaves no file behind.
@@ -109,8 +109,11 @@ def _leave_outdated(run: Run) -> None:
         )
 
 
-def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:
-    """Return the `n` best runs, in the order given."""
+def _best(comparison: Comparison, n: int, order: Sequence[Run], over: str | None) -> list[Run]:
+    """Return the runs of the `n` best rows, in the order given.
+
+    Of a row all runs stay: the mean of the luckier ones would be another number.
+    """
     at_least(1, best=n)
     key = comparison.sorted_by
     if key is None:
@@ -121,7 +124,10 @@ def _best(comparison: Comparison, n: int, order: Sequence[Run]) -> list[Run]:
     if not (column.direction and column.comparable):
         why = "was not measured alike for all" if column.direction else "ranks nobody"
         raise LabError(f"No run is the best by {key}, which {why}; name another --metric.")
-    kept = {run.path for run in comparison.runs[:n]}
+    rows = [[run] for run in comparison.runs]
+    if over is not None:
+        rows = Groups(comparison, over.split(",")).runs
+    kept = {run.path for row in rows[:n] for run in row}
     return [run for run in order if run.path in kept]
 
 

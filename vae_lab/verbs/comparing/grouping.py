@@ -40,6 +40,7 @@ class Groups:
     """Runs that differ in nothing but the settings `over`, in one row.
 
     Attributes:
+        runs: Those of each group, with those that repeat another one.
         names: Of each group, the experiments of its runs.
         sorted_by: The metric by the mean of which the groups are ordered, if there is one.
         settings: How many runs each group has, those apart that repeat another one, and the
@@ -63,6 +64,7 @@ class Groups:
         sorts = next((c for c in comparison.columns if c.key == self.sorted_by), None)
         places = order(sorts and _spread(sorts, groups), len(groups))
         found, groups = [found[i] for i in places], [groups[i] for i in places]
+        self.runs = [[runs[i] for i in group] for group in found]
         self.columns = [_spread(column, groups) for column in comparison.columns]
         self.names = [_name(runs[i] for i in group) for group in groups]
         counts = [_count(len(g), len(f) - len(g)) for g, f in zip(groups, found, strict=True)]
