@@ -241,12 +241,14 @@ def test_which_way_is_better(key, way):
     assert direction(key) == way
 
 
-def test_numbers_of_two_judges_are_not_ranked(staged, tmp_path):
+def test_numbers_of_two_judges_or_of_fewer_samples_are_not_ranked(staged, tmp_path):
     folder, judge, loaded = staged
     runs = []
-    for k, digits in enumerate(([1, 2], range(10), range(10))):
+    for k, digits in enumerate(([1, 2], range(10), range(10), range(10))):
         loaded["model"] = Generator(digits=digits)
-        if k == 2:
+        # No more samples are compared than there are training images.
+        loaded["data"] = Digits(limit=80 if k == 2 else None)
+        if k == 3:
             Path(judge, "checkpoints/best.ckpt").write_text("another")
         evaluate(str(folder), judge=judge, samples=100)
         runs.append(Run(tmp_path / f"run_{k}"))
@@ -259,6 +261,7 @@ def test_numbers_of_two_judges_are_not_ranked(staged, tmp_path):
 
     assert best(*runs[:2]) == runs[1].scores["test/frechet_distance"]
     assert best(runs[0], runs[2]) is None
+    assert best(runs[0], runs[3]) is None
 
 
 def test_what_fewer_samples_cannot_give_is_not_kept_of_more(staged):

@@ -12,11 +12,13 @@ import yaml
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
+from tests.test_compare import make_run
 from vae_lab import runs
 from vae_lab.callbacks import Likeness
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
 from vae_lab.models import VAE
+from vae_lab.verbs.comparing.comparison import Comparison
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"
@@ -174,3 +176,17 @@ def test_what_is_no_judge_or_draws_nothing_is_refused(lab, judge, folder, capfd)
         assert message in capfd.readouterr().err
     with pytest.raises(LabError, match="every is at least 1"):
         Likeness(judge, every=0)
+
+
+@pytest.mark.parametrize(("limit", "best"), [(7, None), (8, 70.0)])
+def test_curves_of_fewer_training_images_than_samples_have_no_best(tmp_path, limit, best):
+    for version in range(2):
+        curve = {"val/frechet_distance": [70.0 + version]}
+        make_run(tmp_path / "gan" / f"version_{version}", "GAN", curve)
+    found = runs.find_all(tmp_path)
+    for run, given in zip(found, (None, limit), strict=True):
+        likeness = {"class_path": "a.Likeness", "init_args": {"judge": "a", "samples": 8}}
+        run.config["trainer"]["callbacks"].append(likeness)
+        run.config["data"] = {"class_path": "a.MNIST", "init_args": {"limit": given}}
+    columns = {c.key: c for c in Comparison(found).columns}
+    assert columns["val/frechet_distance (best)"].best == best

@@ -25,6 +25,9 @@ _LEARNED_BY = ("batch_size", "eval_batch_size", "shift", "limit", "limit_seed")
 # What tells apart, in a callback's settings, by whom and by which samples a curve was measured.
 _JUDGED_BY = (".judge", ".samples", ".seed")
 
+# How many samples a note counts: no more are compared than there are images to learn from.
+_COUNTED = re.compile(r"\d+ samples")
+
 # Logarithms of a probability, or of a density, which are of one kind of pixels or of another.
 _LIKELIHOODS = ("elbo", "reconstruction", "nll", "mc_nll", "ais_nll", "log_density")
 
@@ -179,6 +182,8 @@ def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
     if _name(key) in JUDGED:
         callbacks = {k: v for k, v in known.items() if k.startswith("trainer.callbacks.")}
         found += [v for k, v in callbacks.items() if k.endswith(_JUDGED_BY)]
+        drawn = [v for k, v in callbacks.items() if k.endswith(".samples")]
+        found.append(min([*drawn, known.get("data.limit", "")], key=_number))
     return found + _damage(known, key)
 
 
@@ -201,7 +206,7 @@ def _subject(run: Run, key: str) -> list[str | None]:
     known = protocol(run, key.partition("/")[0])
     found = [known.get(name) for name in _MEASURED_ON]
     if _name(key) in JUDGED:
-        found.append(known.get("judge"))
+        found += [known.get("judge"), *_COUNTED.findall(_note(run, key))[:1]]
     if _name(key) in _LIKELIHOODS:
         found.append(known.get("likelihood"))
     return found + _damage(dict(flatten(run.config)), key)
@@ -211,8 +216,18 @@ def _estimated(run: Run, key: str) -> str | None:
     """Return how a metric was estimated, if it was: what is exact compares with every estimate."""
     if _name(key) not in _ESTIMATES or key not in run.scores:
         return None
-    note = str(run.evaluation["metrics"][key].get("protocol")).partition("; data ")[0]
+    note = _note(run, key)
     return None if "exact" in note else _CHOSEN.sub("", note)
+
+
+def _note(run: Run, key: str) -> str:
+    """Return how a metric of an evaluation says that it was measured, but for the images."""
+    entry = run.evaluation["metrics"].get(key, {})
+    return str(entry.get("protocol")).partition("; data ")[0]
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else math.inf
 
 
 def _name(key: str) -> str:
