@@ -370,7 +370,7 @@ def test_a_class_is_named_among_its_own_points_though_others_are_absent(monkeypa
     (axes,) = figures[0].axes
     said = {text.get_text(): text.get_position() for text in axes.texts}
     assert said == {"b": (0, -1), "d": (30, 3)}
-    assert axes.get_legend_handles_labels()[1] == ["b", "d"]
+    assert [name.strip() for name in axes.get_legend_handles_labels()[1]] == ["b", "d"]
     points, *keys = axes.collections
     colours = points.get_facecolors()
     assert [key.get_facecolors()[0].tolist() for key in keys] == colours[[1, 0]].tolist()

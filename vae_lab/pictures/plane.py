@@ -221,6 +221,7 @@ def rasterise(figure: "Figure") -> Tensor:
 
     # Straight from the renderer's memory: a PNG in between would take as long as the drawing.
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives it no types
+    _take_literally(figure)
     # Laid out once; it takes as long as the drawing, which would do it again.
     if layout := figure.get_layout_engine():
         layout.execute(figure)
@@ -230,6 +231,16 @@ def rasterise(figure: "Figure") -> Tensor:
     part_names(figure)
     canvas.draw()
     return from_bytes(np.array(canvas.buffer_rgba())[..., :3])
+
+
+def _take_literally(figure: "Figure") -> None:
+    """Write names as they are: between two dollars matplotlib reads mathematics."""
+    written = [*figure.texts]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        written += [axes.title, *axes.texts, *(legend.get_texts() if legend else ())]
+    for text in written:
+        text.set_parse_math(False)
 
 
 def draw_points(
@@ -253,7 +264,8 @@ def draw_points(
     if len(present) > 1:
         written = [names[k] if names else str(k) for k in present]
         for k, name in zip(present, written, strict=True):
-            axes.scatter([], [], s=30, color=colours[k], label=name)
+            # A legend leaves out what begins with an underscore, as a folder's name may.
+            axes.scatter([], [], s=30, color=colours[k], label=f" {name}")
         medians = torch.stack([points[classes == k].median(0).values for k in present])
         write_names(axes, written, medians)
 
