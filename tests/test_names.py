@@ -30,3 +30,16 @@ def test_runs_are_named_above_all_figures_by_any_letters():
     name = r"costs $\much$"
     assert pictures.panels([pictures.Panel(name, {"a": [(1, 2.0), (90, 3.0)]})], "n", "x").ndim == 3
     assert pictures.beside_prior(torch.randn(9, 2), torch.randn(9, 2), title=name).ndim == 3
+
+
+@pytest.mark.parametrize("name", ["é", "Ü", "ß", "Ж", "λ"])
+def test_letters_beyond_ascii_are_no_boxes(name):
+    missing = pictures.captioned(torch.ones(3, 40, 40), rows=["\N{CJK UNIFIED IDEOGRAPH-732B}"])
+    written = pictures.captioned(torch.ones(3, 40, 40), rows=[name])
+    assert not torch.equal(ink(written), ink(missing))
+
+
+def ink(image):
+    """Cut a picture down to where it is not white."""
+    rows, columns = (image.amin(0) < 1).nonzero(as_tuple=True)
+    return image[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]

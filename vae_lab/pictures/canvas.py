@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch.nn.functional import pad
 
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
 
 __all__ = ["WIDTH", "beside", "captioned", "from_bytes", "grid", "save_png", "stacked", "to_png"]
 
@@ -70,18 +74,18 @@ def captioned(
     Args:
         image: Image, shape (3, H, W), in [0, 1], whose rows are of one height and columns of one
             width.
-        title: One line of Latin letters; the image is widened where the line is longer.
+        title: One line; the image is widened where the line is longer.
         rows: One label a row, thinned out evenly where they would touch.
         columns: One label a column, thinned out likewise.
 
     Returns:
         The larger image, shape (3, H', W'), in [0, 1].
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     height, width = image.shape[-2:]
     size = max(16, min(24, width // 45))
-    font = ImageFont.load_default(size)
+    font = _font(size, [title, *rows, *columns])
     left = math.ceil(max((font.getlength(r) + size for r in rows), default=0))
     line = math.ceil(1.5 * size)
     top = line * (bool(title) + bool(columns))
@@ -96,6 +100,17 @@ def captioned(
     for x, label in _spread(columns, width, widest):
         draw.text((left + x, top - line // 2), label, "black", font, anchor="mm")
     return from_bytes(np.array(canvas))
+
+
+def _font(size: int, words: Sequence[str]) -> "FreeTypeFont":
+    """Return PIL's own font, or, as that knows ASCII alone, the one that matplotlib comes with."""
+    from PIL import ImageFont
+
+    if all(word.isascii() for word in words):
+        return cast("FreeTypeFont", ImageFont.load_default(size))
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
