@@ -322,13 +322,14 @@ def test_weights_alone_are_nothing_to_go_on_from(lab, capfd):
     assert not Path("runs/run/version_1").exists()
 
 
-def test_a_schedule_may_wait_for_a_plateau_of_the_validation_loss(lab, here):
+@pytest.mark.parametrize("until", ["--trainer.max_epochs=2", "--trainer.max_steps=6"])
+def test_a_schedule_may_wait_for_a_plateau_of_the_validation_loss(lab, here, until):
     never = {"patience": 0, "threshold": 1e9, "mode": "max"}
     words = [f"--model.schedule.{name}={value}" for name, value in never.items()]
     schedule = "--model.schedule=torch.optim.lr_scheduler.ReduceLROnPlateau"
     lab(*FIT, "--trainer.max_epochs=4", schedule, *words)
     assert last()["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-3
-    lab(*FIT, "--trainer.max_epochs=2", schedule, *words, "--name=parts")
+    lab(*FIT, until, schedule, *words, "--name=parts")
     lab(*FIT, "--trainer.max_epochs=4", schedule, *words, "--name=parts", "--ckpt_path=last")
     assert same(last("parts")["lr_schedulers"], last()["lr_schedulers"])
     assert same(last("parts")["state_dict"], last()["state_dict"])

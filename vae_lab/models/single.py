@@ -54,7 +54,7 @@ class SingleObjective(Model):
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         loop = self.trainer.fit_loop
-        if not loop.restarting and loop.epoch_loop._num_ready_batches_reached():
+        if not loop.restarted_on_epoch_end and loop.epoch_loop._num_ready_batches_reached():
             self._tell_schedules()
 
     def _tell_schedules(self) -> None:
