@@ -19,6 +19,7 @@ FLOORS = (
         "fetch",
         "files",
         "image_files",
+        "outputs",
         "precision",
     }
     | {"process", "provenance", "randomness", "words"},

@@ -94,3 +94,13 @@ def test_an_output_that_is_closed_or_full_costs_no_traceback(
     assert ended.returncode == status
     assert ended.stderr.startswith(says)
     assert ended.stderr.count("\n") == bool(says)
+
+
+def test_a_training_whose_words_find_no_room_does_not_blame_its_folder(here):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, which refuses every write as a full disk does: Linux has it")
+    words = " ".join([sys.executable, "-m", "vae_lab", *FIT]).replace("[]", "'[]'")
+    ended = subprocess.run(f"{words} >/dev/full", shell=True, capture_output=True, text=True)
+    said = "lab fit: what it prints could not be written: No space left on device.\n"
+    assert (ended.returncode, ended.stderr) == (2, said)
+    assert not Path("runs").exists()

@@ -1,17 +1,15 @@
 """The front door: `lab VERB ...`. Nothing heavy is imported before it is known to be wanted."""
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from vae_lab import __version__, process, runs
+from vae_lab import __version__, outputs, process, runs
 from vae_lab.errors import LabError
 from vae_lab.verbs import VERBS
 from vae_lab.verbs.options import ends_in
@@ -69,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; exits with status 2 on bad input."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = argv[0] if argv else "--help"
-    _ready_outputs()
+    outputs.ready()
     if "" not in sys.path:
         # The folder that one is in, for one's own classes; last, as no file in it is a library.
         sys.path.append("")
@@ -79,44 +77,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        _silence(sys.stdout, sys.stderr)  # whoever read the output has seen enough
+        outputs.silence(sys.stdout, sys.stderr)  # whoever read the output has seen enough
         sys.exit(141)  # what a shell says of a command that a closed pipe ended
     except Exception as error:
-        if (cause := _users(error) or _outputs(error)) is None:
+        if (cause := _users(error) or outputs.unwritable(error)) is None:
             raise
         print(f"lab {verb}: {cause}", file=sys.stderr)
         sys.exit(2)
-
-
-def _ready_outputs() -> None:
-    """Let what a shell has closed take all and keep nothing: who prints does not ask for it."""
-    sys.stdout = sys.stdout or os.fdopen(_nowhere(), "w")
-    sys.stderr = sys.stderr or os.fdopen(_nowhere(), "w")
-    if isinstance(sys.stdout, TextIOWrapper):
-        # A folder's name need not be text: it is printed as the bytes that it is.
-        sys.stdout.reconfigure(errors="surrogateescape")
-
-
-def _silence(*streams: TextIO) -> None:
-    """Throw away what a stream is left with; Python would complain of it once more at its exit."""
-    for stream in streams:
-        os.dup2(_nowhere(), stream.fileno())
-
-
-def _nowhere() -> int:
-    return os.open(os.devnull, os.O_WRONLY)
-
-
-def _outputs(error: Exception) -> LabError | None:
-    """Return why nothing can be printed any more, if that is what an error is about."""
-    if not isinstance(error, OSError):
-        return None
-    try:
-        print(flush=True)  # an error of something else leaves room for a line
-    except OSError as reason:
-        _silence(sys.stdout)
-        return LabError(f"what it prints could not be written: {reason.strerror}.")
-    return None
 
 
 def _users(error: BaseException | None) -> LabError | None:

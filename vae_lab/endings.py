@@ -17,6 +17,7 @@ from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab.errors import LabError
+from vae_lab.outputs import unwritable
 from vae_lab.run_folder import first_process
 
 __all__ = ["EndingLoop", "disk", "quiet_board", "quieten", "sentences", "stopping"]
@@ -89,6 +90,8 @@ def disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise  # of no file: a connection's, or a pipe's
+        if not error.filename and (printed := unwritable(error)):
+            raise printed from error
         where = os.fsdecode(error.filename or folder)
         raise LabError(f"{where} could not be used: {error.strerror}.") from error
 

@@ -1,0 +1,41 @@
+"""What a command prints: to whom nobody listens, and where there is no room for it."""
+
+import os
+import sys
+from io import TextIOWrapper
+from typing import TextIO
+
+from vae_lab.errors import LabError
+
+__all__ = ["ready", "silence", "unwritable"]
+
+
+def ready() -> None:
+    """Let what a shell has closed take all and keep nothing: who prints does not ask for it."""
+    sys.stdout = sys.stdout or os.fdopen(_nowhere(), "w")
+    sys.stderr = sys.stderr or os.fdopen(_nowhere(), "w")
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A folder's name need not be text: it is printed as the bytes that it is.
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def silence(*streams: TextIO) -> None:
+    """Throw away what a stream is left with; Python would complain of it once more at its exit."""
+    for stream in streams:
+        os.dup2(_nowhere(), stream.fileno())
+
+
+def unwritable(error: Exception) -> LabError | None:
+    """Return why nothing can be printed any more, if that is what an error is about."""
+    if not isinstance(error, OSError):
+        return None
+    try:
+        print(flush=True)  # an error of something else leaves room for a line
+    except OSError as reason:
+        silence(sys.stdout)
+        return LabError(f"what it prints could not be written: {reason.strerror}.")
+    return None
+
+
+def _nowhere() -> int:
+    return os.open(os.devnull, os.O_WRONLY)
