@@ -16,8 +16,10 @@ from vae_lab import runs
 from vae_lab.callbacks import Pictures, record
 from vae_lab.errors import LabError
 from vae_lab.going_on import check_same, held
+from vae_lab.models import VAE
 from vae_lab.models.meter import Meter
 from vae_lab.run_folder import run_folder
+from vae_lab.training import Parser
 
 FIT = [
     "fit",
@@ -347,3 +349,17 @@ def test_what_was_being_written_at_a_kill_is_removed(run, lab):
     part.touch()
     lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
     assert not part.exists()
+
+
+def test_settings_stay_while_those_of_a_run_that_goes_on_are_put_in_words(run, lab, monkeypatch):
+    def stop(*given, **options):
+        raise KeyboardInterrupt
+
+    def begin(self):
+        monkeypatch.setattr(Parser, "dump", stop)
+
+    before = (run / "config.yaml").read_text()
+    monkeypatch.setattr(VAE, "on_fit_start", begin)
+    with pytest.raises(SystemExit):
+        lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert (run / "config.yaml").read_text() == before

@@ -34,7 +34,7 @@ from vae_lab.data import ImageData
 from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.evaluations import forget_outdated
-from vae_lab.files import atomic, expanded
+from vae_lab.files import atomic, expanded, write_text
 from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
@@ -67,9 +67,12 @@ class SaveConfig(SaveConfigCallback):
         """Wait: what a run that goes on has saved is not yet to be replaced."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Without loggers there is no run, and the folder is the user's own.
-        if trainer.loggers:
-            super().setup(trainer, pl_module, "fit")
+        # Without loggers there is no run, and the folder is the user's own. To ask for a run's
+        # folder is a collective call, so every rank has to ask.
+        folder = trainer.log_dir if trainer.loggers else None
+        if folder is not None and trainer.is_global_zero:
+            # Lightning empties the file before it knows what to write.
+            write_text(Path(folder, "config.yaml"), self.parser.dump(self.config, skip_none=False))
 
 
 class LabCLI(LightningCLI):
@@ -237,7 +240,6 @@ def run(argv: list[str]) -> None:
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lab",
