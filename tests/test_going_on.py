@@ -344,11 +344,21 @@ def test_what_a_checkpoint_goes_on_after_is_in_the_curves_on_disk(stopped):
     assert found == rows() != []  # nothing waited for the end
 
 
-def test_what_was_being_written_at_a_kill_is_removed(run, lab):
-    part = run / "checkpoints/.last.ckpt.123.part"
-    part.touch()
-    lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
-    assert not part.exists()
+@pytest.mark.parametrize(
+    ("file", "kept"),
+    [
+        ("checkpoints/.last.ckpt.123.part", False),
+        ("pictures/.samples_0003.png.123.part", False),
+        (".config.yaml.123.part", False),
+        (".run.json.123.part", False),
+        (".metrics.json.123.part", True),  # an evaluation's, which may be writing it
+    ],
+)
+def test_what_was_being_written_at_a_kill_is_removed(run, file, kept):
+    (run / file).parent.mkdir(exist_ok=True)
+    (run / file).touch()
+    with held(run):
+        assert (run / file).exists() is kept
 
 
 def test_settings_stay_while_those_of_a_run_that_goes_on_are_put_in_words(run, lab, monkeypatch):

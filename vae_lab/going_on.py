@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ _KEPT = (
 # Where images lie changes no number; the others are refused by whom they concern, with a word on
 # why.
 _FREE = ("data.root", "model.lr", "model.pretrain_epochs")
+# What training writes wholly or not at all; of an evaluation, one may be written this instant.
+_PARTS = (
+    *("checkpoints/.*.part", "pictures/.*.part"),
+    *(".config.yaml.*.part", ".metrics.csv.*.part", ".run.json.*.part"),
+)
 
 
 def check_same(folder: Path, config: Mapping[str, Any]) -> None:
@@ -67,6 +73,6 @@ def held(folder: Path) -> Iterator[None]:
         if not free:
             raise LabError(f"{folder} is being trained by another process: wait for it, or end it.")
         # What a process was writing when it was killed.
-        for part in folder.glob("checkpoints/.*.part"):
+        for part in chain.from_iterable(map(folder.glob, _PARTS)):
             part.unlink(missing_ok=True)
         yield

@@ -137,7 +137,7 @@ def _linked(trainer: Trainer, path: Path) -> bool:
         return False
     for best in trainer.checkpoint_callbacks:
         if isinstance(best, Best) and (written := best.written_at(trainer.global_step)):
-            part = path.with_name(f".{path.name}.link")
+            part = path.with_name(f".{path.name}.link.part")
             with suppress(OSError):  # not every file system knows links
                 part.unlink(missing_ok=True)
                 os.link(written, part)
