@@ -9,8 +9,10 @@ import pytest
 from going_on import last, rows, same
 
 from vae_lab.callbacks import Pictures
+from vae_lab.models import VAE
 from vae_lab.runs import Run
 
+pytestmark = pytest.mark.usefixtures("interruptible")
 FIT = [
     "fit",
     "--data=Digits",
@@ -25,6 +27,15 @@ FIT = [
 ]
 
 
+EARLY = [  # stops after two epochs
+    "--trainer.max_epochs=6",
+    "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping",
+    "--trainer.callbacks.monitor=val/loss",
+    "--trainer.callbacks.min_delta=1000",
+    "--trainer.callbacks.patience=1",
+]
+
+
 def interrupt(*_):
     signal.raise_signal(signal.SIGINT)
 
@@ -33,7 +44,6 @@ def fill(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("action", "status", "words"),
     [
@@ -41,6 +51,7 @@ def fill(*_):
         (fill, 2, []),
         (interrupt, 130, ["--trainer.max_steps=8"]),
         (interrupt, 130, ["--trainer.max_steps=6"]),  # in the middle of an epoch
+        (interrupt, 130, EARLY),
     ],
 )
 def test_what_was_stopped_at_its_end_ends_once_more(lab, monkeypatch, action, status, words):
@@ -70,3 +81,23 @@ def test_what_came_to_its_end_does_not_end_once_more(lab, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Pictures, "on_train_end", fill)
         lab(*FIT, "--ckpt_path=last")
+
+
+def test_what_asked_for_the_end_is_remembered_until_enough_epochs_are_trained(lab, monkeypatch):
+    # The second epoch is better than the first by 6.5, and the fourth by 8.4.
+    words = [*FIT, *EARLY, "--trainer.callbacks.min_delta=8", "--trainer.min_epochs=4"]
+    lab(*words, "--name=whole")
+    train = VAE.training_step
+
+    def step(self, *given):
+        if self.current_epoch == 3:
+            interrupt()
+        return train(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VAE, "training_step", step)
+        with pytest.raises(SystemExit):
+            lab(*words)
+    lab(*words, "--ckpt_path=last")
+    assert rows() == rows("whole")
+    assert same(last()["state_dict"], last("whole")["state_dict"])

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 
+from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -128,8 +129,22 @@ class EndingLoop(_FitLoop):
     stopped while those were made.
     """
 
+    stopped: bool
+
+    @classmethod
+    def replace(cls, trainer: Trainer, stopped: bool) -> None:
+        """Run a trainer's training, which something such as EarlyStopping may have stopped before.
+
+        Lightning's Trainer makes its loop itself, and takes none.
+        """
+        loop = trainer.fit_loop
+        loop.__class__ = cls
+        assert isinstance(loop, cls)
+        loop.stopped = stopped
+
     def run(self) -> None:
         """Train what is left, and end."""
+        self.trainer.should_stop |= self.stopped
         self.setup_data()
         if not self.skip:
             super().run()

@@ -163,7 +163,7 @@ class LabCLI(LightningCLI):
         if config.trainer.fast_dev_run or config.trainer.logger is False:
             self.trainer.fit(**kwargs)
             return
-        before = self._begun_at()
+        before, stopped = self._begun_at()
         if 0 in (config.trainer.max_epochs, config.trainer.max_steps):
             raise LabError("there is nothing to train in 0 epochs or steps: give 1 or more.")
         folder, made = run_folder(self.experiment, self.checkpoint)
@@ -173,8 +173,8 @@ class LabCLI(LightningCLI):
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = runs.Run(folder).config.get("ckpt_path")
             if not runs.Run(folder).finished:
-                # Lightning's Trainer makes its loop itself, and takes none.
-                self.trainer.fit_loop.__class__ = EndingLoop
+                # A time limit speaks for itself, and may be another one by now.
+                EndingLoop.replace(self.trainer, stopped and config.trainer.max_time is None)
         refused = removed_if_refused(folder) if made else nullcontext()
         with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             # A user's own log beside those of the run.
@@ -191,14 +191,16 @@ class LabCLI(LightningCLI):
             _say_idle(self.checkpoint)
         _report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
 
-    def _begun_at(self) -> int | None:
-        """Return the step of the checkpoint to go on from; it is refused before files are written.
+    def _begun_at(self) -> tuple[int | None, bool]:
+        """Return the step of the checkpoint to go on from, and whether training was to stop there.
+
+        It is refused before files are written.
 
         Raises:
             LabError: If no training goes on from it, or its weights do not fit.
         """
         if self.checkpoint is None:
-            return None
+            return None, False
         saved = read(self.checkpoint)
         if "optimizer_states" not in saved:
             raise LabError(
@@ -206,8 +208,7 @@ class LabCLI(LightningCLI):
                 "name the run's last.ckpt."
             )
         self.model.on_load_checkpoint(saved)
-        step: int = saved["global_step"]
-        return step
+        return saved["global_step"], saved.get("should_stop", False)
 
     @rank_zero_only
     def after_validate(self) -> None:

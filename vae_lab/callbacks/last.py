@@ -83,6 +83,12 @@ class Last(ModelCheckpoint):
         if urgency == _TOLD:
             raise SIGTERMException
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # Lightning forgets that EarlyStopping, or whoever, has asked for the end.
+        checkpoint["should_stop"] = trainer.should_stop
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self._saved_step:
             with rightly_counted(trainer):
