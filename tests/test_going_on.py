@@ -337,6 +337,14 @@ def test_a_schedule_may_wait_for_a_plateau_of_the_validation_loss(lab, here, unt
     assert same(last("parts")["state_dict"], last()["state_dict"])
 
 
+def test_a_plateau_is_one_of_validations_however_rare_they_are(lab, here):
+    schedule = "--model.schedule=torch.optim.lr_scheduler.ReduceLROnPlateau"
+    words = [schedule, "--model.schedule.patience=1", "--trainer.check_val_every_n_epoch=2"]
+    lab(*FIT, "--trainer.max_epochs=5", *words)
+    (seen,) = last()["lr_schedulers"]
+    assert (seen["last_epoch"], seen["num_bad_epochs"]) == (2, 0)
+
+
 def test_what_a_checkpoint_goes_on_after_is_in_the_curves_on_disk(stopped):
     found = []
     words = ["--trainer.max_epochs=2"]

@@ -46,9 +46,12 @@ class SingleObjective(Model):
         # What waits for a plateau looks at the validation loss; Lightning's class of it can be told
         # of something else.
         monitor = getattr(scheduler, "monitor", "val/loss")
+        # Between two validations it would see nothing new.
+        looks = isinstance(scheduler, ReduceLROnPlateau) and monitor.startswith("val/")
+        every = (looks and self.trainer.check_val_every_n_epoch) or 1
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "monitor": monitor},
+            "lr_scheduler": {"scheduler": scheduler, "monitor": monitor, "frequency": every},
         }
 
     def on_train_epoch_end(self) -> None:
@@ -64,7 +67,8 @@ class SingleObjective(Model):
         """
         for config in self.trainer.lr_scheduler_configs:
             value = self.trainer.callback_metrics.get(config.monitor or "")
-            if isinstance(config.scheduler, ReduceLROnPlateau) and value is not None:
+            due = (self.current_epoch + 1) % config.frequency == 0
+            if due and isinstance(config.scheduler, ReduceLROnPlateau) and value is not None:
                 config.scheduler.step(float(value))
 
     def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
