@@ -157,6 +157,15 @@ def test_names_stand_on_one_line(pages):
     look(visit, Explorer)
 
 
+def test_a_long_name_of_a_class_keeps_to_the_page(pages):
+    async def visit(tab):
+        await tab.open(pages / "styles")
+        await tab.ask(f"{CLASS}.options[0].textContent = 'a class of many words '.repeat(20)")
+        assert await tab.ask("document.documentElement.scrollWidth <= window.innerWidth")
+
+    look(visit, Explorer)
+
+
 def test_a_mlp_is_decoded_thirty_times_a_second(pages):
     async def visit(tab):
         await tab.open(pages / "plane")
