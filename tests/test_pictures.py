@@ -310,16 +310,18 @@ def test_pictures_of_other_sizes_stand_beside_and_below_one_another():
 def test_a_short_curve_is_seen_and_its_axis_can_be_read(monkeypatch):
     drawn = []
     monkeypatch.setattr(sys.modules["vae_lab.pictures.curve"], "rasterise", drawn.append)
-    one, short, long = [(1350, -30.0)], [(1350, -3.0), (2700, -2.0)], [(10, -3.0), (5000, -2.0)]
-    for curve in (one, short, long):
+    one, short = [(1350, -30.0)], [(1350, -3.0), (2700, -2.0)]
+    long = [(0, -4.0), (10, -3.0), (5000, -2.0)]
+    decade = [(5e4, -3.0), (5e5, -2.0)]  # of ten epochs
+    for curve in (one, short, decade, long):
         pictures.panels([pictures.Panel("run", {"validation": curve})], "elbo", "images seen")
     axes = [figure.axes[0] for figure in drawn]
-    assert [a.lines[0].get_marker() for a in axes] == ["o", "None", "None"]
+    assert [a.lines[0].get_marker() for a in axes] == ["o", "None", "None", "None"]
     for figure in drawn:
         figure.draw_without_rendering()
     labels = [[t.get_text() for t in a.get_xticklabels(which="both") if t.get_text()] for a in axes]
-    assert labels[:2] == [["1,350"], ["1,350", "2,700"]]
-    assert len(labels[2]) > 2
+    assert labels[:3] == [["1,350"], ["1,350", "2,700"], ["50,000", "500,000"]]
+    assert len(labels[3]) > 2
 
 
 @pytest.fixture

@@ -115,12 +115,13 @@ def _panel(axes: "Axes", run: Panel) -> None:
 
 
 def _few_ticks(axes: "Axes", runs: Iterable[Panel]) -> None:
-    """Name the ends alone where there is no power of ten between them: labels would collide."""
+    """Name the ends alone where there are not two powers of ten between: labels would collide."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    positions = [x for run in runs for curve in run.curves.values() for x, _ in curve]
+    # No logarithm shows where nothing was seen yet.
+    positions = [x for run in runs for curve in run.curves.values() for x, _ in curve if x > 0]
     low, high = min(positions, default=1), max(positions, default=10)
-    if low * 10 > high:
+    if math.ceil(math.log10(low)) >= math.floor(math.log10(high)):
         axes.set_xticks(sorted({low, high}))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
