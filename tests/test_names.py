@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from vae_lab import pictures
+from vae_lab.data import Digits
+from vae_lab.models import VAE
+from vae_lab.verbs.explore_view import Codes, view
 
 
 @pytest.fixture
@@ -30,6 +33,12 @@ def test_runs_are_named_above_all_figures_by_any_letters():
     name = r"costs $\much$"
     assert pictures.panels([pictures.Panel(name, {"a": [(1, 2.0), (90, 3.0)]})], "n", "x").ndim == 3
     assert pictures.beside_prior(torch.randn(9, 2), torch.randn(9, 2), title=name).ndim == 3
+
+
+def test_long_names_do_not_cover_the_explorers_points():
+    codes = Codes(torch.randn(9, 2), torch.arange(9) % 2, ("short", "a name of many words"))
+    about = view(VAE((1, 8, 8), latent_dim=2), Digits(), codes)
+    assert about["plane"]["names"] == ["short", "a name of many …"]
 
 
 @pytest.mark.parametrize("name", ["é", "Ü", "ß", "Ж", "λ"])

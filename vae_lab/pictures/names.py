@@ -11,21 +11,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["apart", "part_names", "write_names"]
+__all__ = ["apart", "part_names", "shortened", "write_names"]
 
 _GAP = 4.0
 """Pixels between two names, for the plates beneath them."""
 
 
 def write_names(axes: "Axes", names: Sequence[str], places: Tensor) -> None:
-    """Write each name at its place, one of shape (K, 2); `part_names` moves those that collide.
-
-    What is long is cut: it would cover the points, and the legend has it whole.
-    """
+    """Write each name at its place, one of shape (K, 2); `part_names` moves those that collide."""
     plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
     for name, (x, y) in zip(names, places.tolist(), strict=True):
-        short = name if len(name) <= 16 else f"{name[:15]}…"
+        short = shortened(name)
         axes.text(x, y, short, ha="center", va="center", fontsize=13, bbox=plate, gid="class")
+
+
+def shortened(name: str) -> str:
+    """Cut what is long: among points it would cover them, and a legend has it whole."""
+    return name if len(name) <= 16 else f"{name[:15]}…"
 
 
 def part_names(figure: "Figure") -> None:

@@ -176,6 +176,7 @@ def _names(classes: int, codes: Codes | None) -> list[str]:
 
 def _plane(low: "Tensor", high: "Tensor", codes: Codes | None) -> dict[str, Any]:
     """Describe a square of the plane, its axes to one scale, with the codes that lie there."""
+    from vae_lab.pictures.names import shortened
     from vae_lab.pictures.plane import palette
 
     half, middle = (high - low).max() / 2, (high + low) / 2
@@ -189,7 +190,7 @@ def _plane(low: "Tensor", high: "Tensor", codes: Codes | None) -> dict[str, Any]
         "points": _rounded(codes.z),
         "labels": None if labels is None else labels.tolist(),
         "colours": list(palette(count))[:count],
-        "names": _names(count, codes),
+        "names": [shortened(name) for name in _names(count, codes)],
     }
 
 
