@@ -324,6 +324,15 @@ def test_a_short_curve_is_seen_and_its_axis_can_be_read(monkeypatch):
     assert len(labels[3]) > 2
 
 
+def test_iterations_are_whole(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(sys.modules["vae_lab.pictures.curve"], "rasterise", drawn.append)
+    pictures.curve(torch.tensor([3.0, 4.0]), "mean log p(x), nats")
+    ticks = drawn[0].axes[0].get_xticks()
+    assert len(ticks) > 1
+    assert (ticks == ticks.round()).all()
+
+
 @pytest.fixture
 def written(monkeypatch):
     """Catch what is written beside a sheet."""

@@ -62,6 +62,7 @@ def curve(values: Tensor, name: str, title: str = "") -> Tensor:
     axes.plot(range(1, len(points) + 1), points, color="#332288", marker=".")
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
+    axes.locator_params("x", integer=True)
     # Below the point, since a curve that rises leaves the room there.
     end = len(points), points[-1]
     axes.annotate(f"{points[-1]:.2f}", end, (0, -18), textcoords="offset points", ha="right")
