@@ -53,7 +53,7 @@ def test_the_loss_is_the_divergence_and_half_the_distance_of_features():
     torch.testing.assert_close(terms["loss"], 0.5 * error + 0.5 * kl)
     torch.testing.assert_close(terms["feature_error"], error)
     pixels = (batch.x - restored).square().flatten(1).sum(1)
-    torch.testing.assert_close(terms["squared_error"], pixels)
+    torch.testing.assert_close(terms["pixel_error"], pixels)
 
 
 @pytest.mark.parametrize("make", [lambda: vae_dis(), lambda: build("conv")])

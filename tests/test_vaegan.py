@@ -145,10 +145,10 @@ def test_terms_are_named_and_reconstructions_are_what_the_pixel_error_is_of():
     model, batch = build().eval(), images()
     drawn = model.draw(batch)
     terms = model.critic_terms(batch, fake := model.fake(batch, drawn), drawn)
-    assert {"kl", "feature_error", "squared_error", "real", "fake", "reconstructed"} <= set(terms)
+    assert {"kl", "feature_error", "pixel_error", "real", "fake", "reconstructed"} <= set(terms)
     restored = 0.5 + 0.5 * fake.restored
     expected = (restored - batch.x).square().flatten(1).sum(1)
-    torch.testing.assert_close(terms["squared_error"], expected)
+    torch.testing.assert_close(terms["pixel_error"], expected)
     means = torch.zeros_like(drawn)
     torch.testing.assert_close(0.5 + 0.5 * model.fake(batch, means).restored, model(batch.x))
 

@@ -28,7 +28,9 @@ class VAEDis(SingleObjective):
 
     The second term, half of what is logged as `feature_error`, is the negative log-likelihood of a
     Gaussian of variance one, summed over the features of the critic's l-th layer, but for a
-    constant: a bound in features, to be compared with none in pixels. `squared_error` is of pixels.
+    constant: a bound in features, to be compared with none in pixels. `pixel_error` is the
+    squared error of the same reconstructions: of codes drawn, and not of their means as in an
+    evaluation.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
@@ -125,7 +127,7 @@ class VAEDis(SingleObjective):
             "loss": 0.5 * error + self.beta * kl,
             "kl": kl,
             "feature_error": error,
-            "squared_error": squared_distance(batch.x, restored),
+            "pixel_error": squared_distance(batch.x, restored),
         }
 
 

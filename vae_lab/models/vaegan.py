@@ -58,10 +58,11 @@ class VAEGAN(GAN):
     samples, each kind counts half against the real images, so that a critic that cannot tell
     says 0.5 of all.
 
-    As the critic learns, its features grow, and with them `feature_error`; `squared_error`, of the
-    pixels, tells whether the reconstructions get worse too. Both are logged, with what the critic
-    says of `real`, `fake` and `reconstructed` images and, under a gate, the share of steps at which
-    each side moved.
+    As the critic learns, its features grow, and with them `feature_error`; `pixel_error`, the
+    squared error of the same reconstructions, tells whether they get worse too: of codes
+    drawn, and not of their means as in an evaluation. Both are logged, with what the critic says of
+    `real`, `fake` and `reconstructed` images and, under a gate, the share of steps at which each
+    side moved.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
@@ -203,7 +204,7 @@ class VAEGAN(GAN):
             "generator_loss": _mean([self.loss.generator(score) for score in fakes]),
             "kl": gaussian_kl(*fake.posterior).sum(1),
             "feature_error": squared_distance(features, restored_features),
-            "squared_error": squared_distance(batch.x, 0.5 + 0.5 * fake.restored),
+            "pixel_error": squared_distance(batch.x, 0.5 + 0.5 * fake.restored),
             "real": self.loss.output(real),
             "fake": self.loss.output(sampled),
             "reconstructed": self.loss.output(restored),
