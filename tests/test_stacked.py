@@ -192,6 +192,9 @@ def test_training_that_ends_before_the_last_layer_is_refused():
         fit(build(), 2)
     with pytest.raises(LabError, match=r"take 3 epochs of 4 steps, more than"):
         fit(build(), 3, max_steps=11)
+    with pytest.raises(LabError, match=r"take 3 epochs of 2 steps, more than"):
+        fit(build(), 3, max_steps=5, accumulate_grad_batches=2)
+    fit(build(), 3, max_steps=6, accumulate_grad_batches=2)
 
 
 def test_a_layer_has_no_learning_rate_of_its_own():

@@ -1,5 +1,6 @@
 """Deep autoencoders, trained layer by layer."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from inspect import signature
@@ -134,7 +135,8 @@ class StackedAutoencoder(SingleObjective):
     def on_train_start(self) -> None:
         if getattr(self.trainer, "fast_dev_run", False):
             return
-        wanted, steps = self.pretrain_epochs * len(self.layers), self.trainer.num_training_batches
+        wanted, batches = self.pretrain_epochs * len(self.layers), self.trainer.num_training_batches
+        steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
         short = -1 < (self.trainer.max_epochs or -1) < wanted
         if wanted and any(c.monitor == "val/loss" for c in self.trainer.early_stopping_callbacks):
             raise LabError(
