@@ -80,7 +80,7 @@ def test_fewer_images_than_were_asked_for_are_told(run, capfd):
     main(["gallery", str(run), "--n=300"])
     said = [line for line in capfd.readouterr().err.splitlines() if "asked for" in line]
     wanted = ("2,000", "300")
-    assert said == [f"There are 100 val images; {n} were asked for." for n in wanted]
+    assert said == [f"{n} val images were asked for; there are no more than 100." for n in wanted]
     # Nobody asked for the thousand that say how far codes go.
     main(["traverse", str(run)])
     assert "asked for" not in capfd.readouterr().err

@@ -112,7 +112,8 @@ def check_once(paths: Iterable[Path]) -> None:
 def say_if_fewer(batch: "Batch", asked: int, split: str) -> None:
     """Say that fewer images are drawn than were asked for, as there are no more."""
     if (found := len(batch.x)) < asked:
-        print(f"There are {found:,} {split} images; {asked:,} were asked for.", file=sys.stderr)
+        wanted = f"{asked:,} {split} images were asked for"
+        print(f"{wanted}; there are no more than {found:,}.", file=sys.stderr)
 
 
 def _possible(drawings: Sequence[str], model: Any) -> str:
