@@ -1,5 +1,7 @@
 """Paths as people write them: with a tilde, a variable, an equals sign, a link."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,24 @@ def test_a_folder_of_links_is_a_folder(tmp_path):
     listing = data.listing
     (tmp_path / "disk/dogs/more/9.png").unlink()
     assert None is not listing != ImageFolder(str(tmp_path / "pets")).listing
+
+
+@pytest.mark.parametrize("verb", ["sample", "compare"])
+def test_what_the_system_refuses_to_look_up_is_named(lab, here, capfd, verb):
+    name = 300 * "n"
+    with pytest.raises(SystemExit) as stop:
+        lab(verb, name)
+    assert stop.value.code == 2
+    assert f"{name} could not be used: File name too long." in capfd.readouterr().err
+
+
+def test_a_folder_that_may_not_be_searched_is_named(lab, here, capfd, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)  # root, who runs tests, may search all
+    with pytest.raises(SystemExit) as stop:
+        lab("compare", "theirs/run")
+    assert stop.value.code == 2
+    said = "lab compare: theirs/run could not be used: Permission denied.\n"
+    assert capfd.readouterr().err == said

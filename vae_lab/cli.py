@@ -1,5 +1,6 @@
 """The front door: `lab VERB ...`. Nothing heavy is imported before it is known to be wanted."""
 
+import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -56,6 +57,9 @@ TORCHLESS = ("compare", "sweep", "dashboard", "results")
 # Where an experiment's folder stands for all of its runs, not for the newest.
 EVERY_VERSION = ("filters",)
 
+# What no check in a program foresees: even to ask whether a file exists may be forbidden.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO, errno.ENAMETOOLONG)
+
 # How many words an annotation takes, and what they are.
 _COUNTS: dict[object, tuple[str, str]] = {
     list[str]: ("+", "Run folders, experiments or globs."),
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs.silence(sys.stdout, sys.stderr)  # whoever read the output has seen enough
         sys.exit(141)  # what a shell says of a command that a closed pipe ended
     except Exception as error:
-        if (cause := _users(error) or outputs.unwritable(error)) is None:
+        if (cause := _users(error) or _refused(error) or outputs.unwritable(error)) is None:
             raise
         print(f"lab {verb}: {cause}", file=sys.stderr)
         sys.exit(2)
@@ -91,6 +95,13 @@ def _users(error: BaseException | None) -> LabError | None:
     while error is not None and not isinstance(error, LabError):
         error = error.__cause__
     return error
+
+
+def _refused(error: Exception) -> LabError | None:
+    """Return which file the system keeps from a user, whatever it was wanted for, if one is."""
+    if isinstance(error, OSError) and error.filename and error.errno in _REFUSALS:
+        return LabError(f"{error.filename} could not be used: {error.strerror}.")
+    return None
 
 
 def _dispatch(verb: str, argv: list[str]) -> None:
