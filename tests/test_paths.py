@@ -9,6 +9,8 @@ from conftest import FIT
 from PIL import Image
 
 from vae_lab.data import Digits, ImageFolder
+from vae_lab.errors import LabError
+from vae_lab.files import user_cache
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,10 @@ def test_a_folder_that_may_not_be_searched_is_named(lab, here, capfd, monkeypatc
     assert stop.value.code == 2
     said = "lab compare: theirs/run could not be used: Permission denied.\n"
     assert capfd.readouterr().err == said
+
+
+def test_who_has_no_home_is_told_to_name_a_cache(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where nobody has that number
+    with pytest.raises(LabError, match="set XDG_CACHE_HOME or HOME"):
+        user_cache()

@@ -75,9 +75,17 @@ def read_yaml(path: Path) -> object:
 
 
 def user_cache() -> Path:
-    """Return the user's folder for what can be fetched or made again."""
-    # An empty variable is an unset one, says the XDG specification.
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae_lab"
+    """Return the user's folder for what can be fetched or made again.
+
+    Raises:
+        LabError: If the user has none, as in a container that knows nobody of this number.
+    """
+    try:
+        # An empty variable is an unset one, says the XDG specification.
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise LabError("You have no home folder here: set XDG_CACHE_HOME or HOME.") from error
+    return Path(cache) / "vae_lab"
 
 
 def digest(path: Path) -> str:
