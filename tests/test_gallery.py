@@ -92,7 +92,7 @@ def test_the_seed_decides_on_the_samples(lab, run):
 
 def test_grey_images_stand_over_what_is_restored_of_them(run, monkeypatch):
     drawn = []
-    monkeypatch.setattr(runs, "load_data", lambda run: Digits(binarize="static"))
+    monkeypatch.setattr("vae_lab.verbs.gallery.load_data", lambda run: Digits(binarize="static"))
     monkeypatch.setattr(pictures, "gallery", lambda *a: drawn.extend(a) or torch.zeros(3, 2, 2))
     gallery([str(run)], n=3)
     x, restored, _ = drawn
@@ -119,7 +119,8 @@ def test_what_cannot_stand_side_by_side_is_refused(lab, two, capfd, monkeypatch)
     Path(two[1], "metrics.json").unlink()
 
     others = type(data)(split_seed=3, val_size=100)
-    monkeypatch.setattr(runs, "load_data", lambda path: others if "other" in path else data)
+    loads = "vae_lab.verbs.gallery.load_data"
+    monkeypatch.setattr(loads, lambda path: others if "other" in path else data)
     with pytest.raises(SystemExit):
         lab("gallery", *two)
     assert "different images: split_seed is 0 and 3" in capfd.readouterr().err

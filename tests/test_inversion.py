@@ -8,7 +8,7 @@ import torch
 from conftest import FIT
 from PIL import Image
 
-from vae_lab import pictures, runs
+from vae_lab import pictures
 from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.errors import LabError
@@ -229,7 +229,7 @@ def test_runs_of_other_images_are_not_set_side_by_side(lab, run, capfd):
 
 def test_several_runs_are_given_grey_images(run, monkeypatch):
     targets = []
-    monkeypatch.setattr(runs, "load_data", lambda run: Digits(binarize="static"))
+    monkeypatch.setattr("vae_lab.verbs.invert.load_data", lambda run: Digits(binarize="static"))
     monkeypatch.setattr(
         pictures, "inversions", lambda x, made: targets.append(x) or torch.zeros(3, 9, 9)
     )

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.nets.base import Decoder, Encoder, initialise
+from vae_lab.nets.conv import Size
 from vae_lab.nets.mlp import check_widths, make_activation
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
-
-Size = tuple[int, int]
 
 
 class Residual(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 
 from vae_lab.errors import LabError
 from vae_lab.files import digest, write_text
-from vae_lab.runs import Run, checkpoint_of, find
+from vae_lab.runs import Run, checkpoint_of, find, load_data, load_model
 from vae_lab.verbs.comparing.comparison import Column, columns_of, names_of
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, check_once, each, say_if_fewer
@@ -58,7 +58,6 @@ def gallery(
 
     from vae_lab import pictures
     from vae_lab.randomness import reseed
-    from vae_lab.runs import load_data
 
     at_least(1, n=n)
     found = [find(run) for run in runs]
@@ -94,7 +93,6 @@ def _loaded(run: str) -> tuple[Any, set[str]]:
         LabError: If it is none.
     """
     from vae_lab.drawings import DRAWINGS
-    from vae_lab.runs import load_model
 
     model = load_model(run)
     able = set()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
-from vae_lab.runs import checkpoint_of
+from vae_lab.runs import checkpoint_of, load_data, load_model
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, check_once, each, one_name, save
@@ -79,7 +79,6 @@ def invert(
             first, its codes cannot be found by gradients, or an option is out of its range.
     """
     from vae_lab.metrics.inversion import Search
-    from vae_lab.runs import load_data
 
     at_least(1, steps=steps, restarts=restarts, data=data)
     how = Search(steps, restarts, penalty)
@@ -105,7 +104,6 @@ def _invertible(run: str) -> tuple[str, Any]:
     """Load a model, with its weights' digest; refuse one whose codes gradients cannot find."""
     from vae_lab.files import digest
     from vae_lab.metrics.inversion import check_invertible
-    from vae_lab.runs import load_model
 
     known, model = digest(checkpoint_of(run)), load_model(run)
     check_invertible(model, "`lab invert`")
@@ -158,7 +156,7 @@ def _targets(
         if conditional and y is None:
             raise LabError(f"A {name} decodes under a condition: give files a --y.")
         x = source.from_files([Path(file) for file in files])
-        found, about = Batch(x, x.new_zeros(len(x))), "files"
+        found, about = Batch.unlabelled(x), "files"
     else:
         found = source.images(split, 20 if n is None else n)
         about = f"{split} images, binarize {source.protocol(split)['binarize']}"

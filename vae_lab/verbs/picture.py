@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from vae_lab import runs
 from vae_lab.errors import LabError
-from vae_lab.runs import find
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,6 @@ def picture(
     """
     import torch
 
-    from vae_lab import runs
     from vae_lab.contracts import Batch, Samples
     from vae_lab.drawings import DRAWINGS
 
@@ -77,7 +76,6 @@ def picture(
 
 def _class_names(run: str | Path, drawing: str) -> tuple[str, ...]:
     """Return the names that a drawing writes, unless the run's data are gone."""
-    from vae_lab import runs
     from vae_lab.drawings import DRAWINGS
 
     with suppress(LabError):
@@ -150,4 +148,4 @@ def check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> N
 
 def one_name(run: str) -> str:
     """Return what a run, or a checkpoint, is called among others."""
-    return Path(run).name if Path(run).is_file() else find(run).name
+    return Path(run).name if Path(run).is_file() else runs.find(run).name

@@ -166,7 +166,7 @@ def _allowed(
     from vae_lab.metrics.suite import measure
 
     total = passes(model) * len(images.x) if samples else 0
-    with bar(total, total > 0, unit="images") as done:
+    with bar(total, unit="images") as done:
         return measure(model, images, partial(_learned, data, split), samples, seed, done.update)
 
 
