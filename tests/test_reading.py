@@ -135,7 +135,7 @@ def test_codes_know_their_entropy_and_density(code):
 
 @pytest.mark.parametrize(
     ("codes", "why"),
-    [((), "codes is at least 1"), ((partial(Uniform, name="c2"), Uniform), "same name")],
+    [((), "needs a code"), ((partial(Uniform, name="c2"), Uniform), "same name")],
 )
 def test_codes_that_cannot_be_told_apart_are_refused(codes, why):
     with pytest.raises(LabError, match=why):

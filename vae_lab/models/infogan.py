@@ -82,7 +82,9 @@ class InfoGAN(GAN):
         schedule: Schedule | None = None,
     ) -> None:
         made = [code() for code in codes]
-        at_least(1, codes=len(made), noise=noise, features=features, hidden=hidden)
+        if not made:
+            raise LabError("An InfoGAN needs a code.")
+        at_least(1, noise=noise, features=features, hidden=hidden)
         super().__init__(
             shape,
             noise + sum(code.size for code in made),
