@@ -6,13 +6,13 @@ import pytest
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model.latent_dim=3"], "model: there is no class yet to have a latent_dim: name one"),
-        (["--model.prior.help=VampPrior"], "there is no class yet to have a prior.help"),
-        (["--model.latent_dim=3", "--model=VAE"], "no class yet to have a latent_dim"),
-        (["--model=VAE", "--data.limit=3"], "data: there is no class yet to have a limit"),
+        (["--model.latent_dim=3"], "model: there is no class yet to take latent_dim: name one"),
+        (["--model.prior.help=VampPrior"], "there is no class yet to take prior.help"),
+        (["--model.latent_dim=3", "--model=VAE"], "no class yet to take latent_dim"),
+        (["--model=VAE", "--data.limit=3"], "data: there is no class yet to take limit"),
         (
             ["--data=Digits", "--model=Classifier", "--model.encoder.latent_dim=3"],
-            "model.encoder: there is no class yet to have a latent_dim",
+            "model.encoder: there is no class yet to take latent_dim",
         ),
         (["--data=Digits", "--model=Model"], "model: Model is abstract: name a class made of it."),
     ],
@@ -51,6 +51,31 @@ def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
     with pytest.raises(SystemExit):
         lab("fit", "--data=Digits", "--model=CVAE", word)
     assert said in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--lr=0.1", "no setting 'lr'; did you mean 'model.lr'?"),
+        ("--batch_size=64", "no setting 'batch_size'; did you mean 'data.batch_size'?"),
+        ("--epochs=5", "no setting 'epochs'; did you mean 'trainer.max_epochs'?"),
+        ("--trainer.gpus=1", "no setting 'trainer.gpus'; `lab fit --help` lists them."),
+        ("--model.latent-dim=2", "no setting 'latent-dim'; did you mean 'latent_dim'?"),
+        ("--model.latent_dim", "--model, or a setting behind it, lacks its value."),
+        ("--model=vae", "no class 'vae'; did you mean 'VAE'?"),
+    ],
+)
+def test_what_beginners_type_is_set_right(lab, capfd, word, said):
+    with pytest.raises(SystemExit) as stop:
+        lab("fit", "--data=Digits", "--model=VAE", word)
+    assert stop.value.code == 2
+    assert said in capfd.readouterr().err
+
+
+def test_a_verb_is_known_by_what_it_does(lab, capfd):
+    with pytest.raises(SystemExit):
+        lab("train")
+    assert "did you mean 'fit'?" in capfd.readouterr().err
 
 
 def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):

@@ -2,8 +2,8 @@
 
 import re
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
 from inspect import getdoc, isabstract, isclass, signature
 from textwrap import shorten
@@ -15,7 +15,8 @@ from vae_lab.errors import LabError
 
 __all__ = ["LabParser", "brief", "parameters"]
 
-OPTION = re.compile(r"(?:[Oo]ption '|unrecognized arguments: --)([\w.]+)")
+OPTION = re.compile(r"(?:accept option '|unrecognized arguments: --)([\w.-]+)")
+SETTING = re.compile(r"[Oo]ption '([\w.-]+)")
 FILE = re.compile(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)")
 KEY = re.compile(r'Parser key "([\w.]+)"')
 CLASS = re.compile(r"Expected a dot import path string: (\S+)")
@@ -34,6 +35,7 @@ EXPECTED = re.compile(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\
 GIVEN = re.compile(r"(?:Got value|Given value): (.*?)(?:\. Got value|$)", re.MULTILINE)
 MISSING = re.compile(r"arguments are required: ([\w., ]+)")
 ARGUMENTS = re.compile(r"Args:\n(?: .*\n|\n)*")
+VALUELESS = re.compile(r"argument (--\S+): expected one argument")
 YAML = re.compile(r"Problems parsing config: .*line (\d+), column (\d+)", re.DOTALL)
 
 
@@ -75,27 +77,33 @@ class LabParser(ArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         known = [action.dest for action in parser._actions]
         rest = f"; `{parser.prog.replace(' [options]', '')} --help` lists them."
-        raise LabError(brief(message, [*known, *self.nested()], rest)) from ex
+        raise LabError(brief(message, known, self.nested(), rest)) from ex
 
     def nested(self) -> Iterable[str]:
-        """Return the settings that a command has beneath its options."""
+        """Return the settings that a command has beneath its options, as `model.lr`."""
         return ()
 
 
-def brief(message: str, options: Iterable[str] = (), rest: str = ".") -> str:
+def brief(
+    message: str, options: Iterable[str] = (), nested: Iterable[str] = (), rest: str = "."
+) -> str:
     """Boil a message of jsonargparse down to what was wrong and what was meant.
 
     Args:
         message: The message, of several lines and all the types that were tried.
         options: Names that would have been accepted.
+        nested: Settings of classes, each behind the option that the class is given by, if one is.
         rest: What is said of a name that none of them is like.
     """
     if file := FILE.search(message):
         return f"{file[1]} stands alone; did you mean --config {file[1]}?"
     if wrong := OPTION.search(message):
-        known = {*options}
-        hint = _nearest(wrong[1], known, rest)
-        if wrong[1].rpartition(".")[2] in known:
+        whole = [*options, *(name for name in nested if not name.startswith("."))]
+        return f"there is no setting {wrong[1]!r}{_nearest_option(wrong[1], whole, rest)}"
+    if wrong := SETTING.search(message):
+        others = {name.rpartition(".")[2] for name in nested}
+        hint = _nearest(wrong[1], {*options, *others}, rest)
+        if wrong[1] in others:
             hint = " of the class that is chosen there, though others have one."
         return f"there is no setting {wrong[1]!r}{hint}"
     keys = ".".join(dict.fromkeys(KEY.findall(message)))
@@ -105,7 +113,7 @@ def brief(message: str, options: Iterable[str] = (), rest: str = ".") -> str:
 def _wrong(message: str) -> str:
     given = GIVEN.search(message)
     if early := CLASSLESS.search(message):
-        return f"there is no class yet to have a {early[1]}: name one before, or a --config FILE."
+        return f"there is no class yet to take {early[1]}: name one before, or a --config FILE."
     if given and "is abstract" in message:
         return f"{given[1]} is abstract: name a class made of it."
     if wrong := CLASS.search(message) or MODULE.search(message):
@@ -128,6 +136,8 @@ def _wrong(message: str) -> str:
         return f"expected {' or '.join(wanted)}, not {given[1]!r}."
     if unusable := UNUSABLE.search(message):
         return f"{unusable[2]} cannot be used: {unusable[1]}."
+    if bare := VALUELESS.search(message):
+        return f"{bare[1]}, or a setting behind it, lacks its value."
     if place := YAML.search(message):
         return f"the configuration is not YAML at line {place[1]}, column {place[2]}."
     if message.startswith("Unexpected config:"):
@@ -136,16 +146,31 @@ def _wrong(message: str) -> str:
 
 
 def _plain(name: str, literals: str) -> str:
+    if name.endswith(".Sequence"):
+        return "a list in brackets"
     return name.rsplit(".", 1)[-1] if name else f"one of {literals}"
 
 
 def _nearest(wrong: str, known: Iterable[str], rest: str = ".") -> str:
-    names = set(known) - {wrong}
+    names = {name.lower(): name for name in {*known} - {wrong}}
     # A wrong first or last part hides how near the rest is.
-    for part in (wrong, wrong.partition(".")[0], wrong.rpartition(".")[2]):
-        if near := get_close_matches(part, names, 1):
-            return f"; did you mean {near[0]!r}?"
+    for part in (wrong, wrong.rpartition(".")[2], wrong.partition(".")[0]):
+        if near := get_close_matches(part.lower(), names, 1):
+            return f"; did you mean {names[near[0]]!r}?"
     return rest
+
+
+def _nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
+    """Name the group of options that is meant, or else the option that ends nearest."""
+    group, _, name = wrong.partition(".")
+    groups = {option for option in options if "." not in option}
+    if name and group not in groups and (hint := _nearest(group, groups, "")):
+        return hint
+    # Of equals the first: `epochs` is as near to `min_epochs` as to `max_epochs`.
+    ends = {option.rpartition(".")[2]: option for option in reversed(options)}
+    nearness = {end: SequenceMatcher(None, name or group, end).ratio() for end in reversed(ends)}
+    end = max(nearness, key=nearness.__getitem__, default="")
+    return f"; did you mean {ends[end]!r}?" if nearness.get(end, 0) >= 0.6 else rest
 
 
 def _class_names() -> Iterator[str]:
@@ -170,7 +195,12 @@ def _classes() -> Iterator[type]:
         yield from (part for part in map(vars(module).get, module.__all__) if isclass(part))
 
 
-def parameters() -> Iterator[str]:
-    """Return what the classes that a configuration may name can be told."""
+def parameters(groups: Mapping[type, str]) -> Iterator[str]:
+    """Return what the classes that a configuration may name can be told, as `model.lr`.
+
+    Args:
+        groups: The options that take classes, by the base of these; others stand behind no name.
+    """
     for kind in _classes():
-        yield from signature(kind).parameters
+        group = next((name for base, name in groups.items() if issubclass(kind, base)), "")
+        yield from (f"{group}.{name}" for name in signature(kind).parameters)

@@ -57,7 +57,7 @@ class Parser(LabParser, LightningArgumentParser):
     """Lightning's parser with our errors."""
 
     def nested(self) -> Iterable[str]:
-        return parameters()
+        return parameters({Model: "model", ImageData: "data"})
 
 
 class SaveConfig(SaveConfigCallback):
