@@ -136,7 +136,7 @@ def serve_folder(folder: Path, port: int) -> None:
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=folder))
     except (OSError, OverflowError) as error:
-        raise LabError(f"Port {port} cannot be served at: {error}.") from error
+        raise LabError(f"Port {port} cannot be served at: {str(error).rstrip('.')}.") from error
     with server:
         print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", flush=True)
         server.serve_forever()
