@@ -62,6 +62,7 @@ def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
         ("--trainer.gpus=1", "no setting 'trainer.gpus'; `lab fit --help` lists them."),
         ("--model.latent-dim=2", "no setting 'latent-dim'; did you mean 'latent_dim'?"),
         ("--model.latent_dim", "--model, or a setting behind it, lacks its value."),
+        ("--seed_everything=-1", "--seed_everything is from 0 to 4294967295; got -1."),
         ("--model=vae", "no class 'vae'; did you mean 'VAE'?"),
     ],
 )

@@ -106,6 +106,12 @@ class LabCLI(LightningCLI):
         parser.add_lightning_class_args(Pictures, "pictures")
         parser.link_arguments("data.shape", "model.init_args.shape", apply_on="instantiate")
 
+    def _set_seed(self) -> None:
+        seed = self.config[self.subcommand].seed_everything
+        if not 0 <= seed < 2**32:
+            raise LabError(f"--seed_everything is from 0 to {2**32 - 1}; got {seed}.")
+        super()._set_seed()
+
     def _parse_ckpt_path(self) -> None:
         """Keep what the files and the command line say of the model.
 
