@@ -282,11 +282,11 @@ def test_a_name_that_is_no_folder_s_is_refused(lab, here, capfd, name):
     assert not [*here.iterdir()]
 
 
-@pytest.mark.parametrize("none", ["--trainer.max_epochs=0", "--trainer.max_steps=0"])
-def test_no_epochs_and_no_steps_are_refused(lab, here, capfd, none):
+@pytest.mark.parametrize("none", ["max_epochs", "max_steps", "limit_train_batches"])
+def test_no_epochs_steps_or_batches_are_refused(lab, here, capfd, none):
     with pytest.raises(SystemExit):
-        lab(*FIT, none)
-    assert "nothing to train in 0 epochs or steps: give 1 or more" in capfd.readouterr().err
+        lab(*FIT, f"--trainer.{none}=0")
+    assert "nothing to train in 0 epochs, steps or batches: give more" in capfd.readouterr().err
     assert not (here / "runs").exists()
 
 

@@ -170,8 +170,9 @@ class LabCLI(LightningCLI):
             self.trainer.fit(**kwargs)
             return
         before, stopped = self._begun_at()
-        if 0 in (config.trainer.max_epochs, config.trainer.max_steps):
-            raise LabError("there is nothing to train in 0 epochs or steps: give 1 or more.")
+        asked = config.trainer
+        if 0 in (asked.max_epochs, asked.max_steps, asked.limit_train_batches):
+            raise LabError("there is nothing to train in 0 epochs, steps or batches: give more.")
         folder, made = run_folder(self.experiment, self.checkpoint)
         if not made:
             parser = self._parser(self.subcommand)
@@ -180,7 +181,7 @@ class LabCLI(LightningCLI):
             config.ckpt_path = runs.Run(folder).config.get("ckpt_path")
             if not runs.Run(folder).finished:
                 # A time limit speaks for itself, and may be another one by now.
-                EndingLoop.replace(self.trainer, stopped and config.trainer.max_time is None)
+                EndingLoop.replace(self.trainer, stopped and asked.max_time is None)
         refused = removed_if_refused(folder) if made else nullcontext()
         with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             # A user's own log beside those of the run.
