@@ -17,6 +17,7 @@ __all__ = ["LabParser", "brief", "parameters"]
 
 OPTION = re.compile(r"(?:accept option '|unrecognized arguments: --)([\w.-]+)")
 SETTING = re.compile(r"[Oo]ption '([\w.-]+)")
+STRAY = re.compile(r"unrecognized arguments: ([-–—]?)([A-Za-z][\w.]*)")
 FILE = re.compile(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)")
 KEY = re.compile(r'Parser key "([\w.]+)"')
 CLASS = re.compile(r"Expected a dot import path string: (\S+)")
@@ -35,7 +36,7 @@ EXPECTED = re.compile(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\
 GIVEN = re.compile(r"(?:Got value|Given value): (.*?)(?:\. Got value|$)", re.MULTILINE)
 MISSING = re.compile(r"arguments are required: ([\w., ]+)")
 ARGUMENTS = re.compile(r"Args:\n(?: .*\n|\n)*")
-VALUELESS = re.compile(r"argument (--\S+): expected one argument")
+VALUELESS = re.compile(r"argument --(\S+): expected one argument")
 YAML = re.compile(r"Problems parsing config: .*line (\d+), column (\d+)", re.DOTALL)
 
 
@@ -97,8 +98,14 @@ def brief(
     """
     if file := FILE.search(message):
         return f"{file[1]} stands alone; did you mean --config {file[1]}?"
+    nested = [*nested]
+    whole = [*options, *(name for name in nested if not name.startswith("."))]
+    if (stray := STRAY.search(message)) and stray[2] in whole:
+        return f"{stray[1]}{stray[2]} is no option; did you mean --{stray[2]}?"
+    if bare := VALUELESS.search(message):
+        behind = any(name.startswith(f"{bare[1]}.") for name in whole)
+        return f"--{bare[1]}{', or a setting behind it,' * behind} lacks its value."
     if wrong := OPTION.search(message):
-        whole = [*options, *(name for name in nested if not name.startswith("."))]
         return f"there is no setting {wrong[1]!r}{_nearest_option(wrong[1], whole, rest)}"
     if wrong := SETTING.search(message):
         others = {name.rpartition(".")[2] for name in nested}
@@ -136,8 +143,6 @@ def _wrong(message: str) -> str:
         return f"expected {' or '.join(wanted)}, not {given[1]!r}."
     if unusable := UNUSABLE.search(message):
         return f"{unusable[2]} cannot be used: {unusable[1]}."
-    if bare := VALUELESS.search(message):
-        return f"{bare[1]}, or a setting behind it, lacks its value."
     if place := YAML.search(message):
         return f"the configuration is not YAML at line {place[1]}, column {place[2]}."
     if message.startswith("Unexpected config:"):
@@ -152,11 +157,13 @@ def _plain(name: str, literals: str) -> str:
 
 
 def _nearest(wrong: str, known: Iterable[str], rest: str = ".") -> str:
-    names = {name.lower(): name for name in {*known} - {wrong}}
+    names = {*known} - {wrong}
+    if same := next((name for name in names if name.lower() == wrong.lower()), None):
+        return f"; did you mean {same!r}?"
     # A wrong first or last part hides how near the rest is.
-    for part in (wrong, wrong.rpartition(".")[2], wrong.partition(".")[0]):
-        if near := get_close_matches(part.lower(), names, 1):
-            return f"; did you mean {names[near[0]]!r}?"
+    for part in (wrong, wrong.partition(".")[0], wrong.rpartition(".")[2]):
+        if near := get_close_matches(part, names, 1):
+            return f"; did you mean {near[0]!r}?"
     return rest
 
 
