@@ -76,6 +76,25 @@ def test_what_beginners_type_is_set_right(lab, capfd, word, said):
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: Digits\nmodel: VAE\ndata: MNIST", "data stands there twice, again in line 3."),
+        (
+            "model: {class_path: VAE, init_args: {beta: 1,\n latent_dim: 2, beta: 4}}",
+            "beta stands there twice, again in line 2.",
+        ),
+        ("trainer: {callbacks: [{a: 1, a: 2}]}", "a stands there twice, again in line 1."),
+    ],
+)
+def test_a_setting_stands_in_a_file_once(lab, here, capfd, text, said):
+    (here / "x.yaml").write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        lab("fit", "--config=x.yaml", "--trainer.max_epochs=0")
+    assert stop.value.code == 2
+    assert f"x.yaml: {said}" in capfd.readouterr().err
+
+
 def test_a_verb_is_known_by_what_it_does(lab, capfd):
     with pytest.raises(SystemExit):
         lab("train")

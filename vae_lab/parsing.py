@@ -3,12 +3,15 @@
 import re
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
 from inspect import getdoc, isabstract, isclass, signature
+from pathlib import Path
 from textwrap import shorten
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from vae_lab.errors import LabError
@@ -60,6 +63,7 @@ class LabParser(ArgumentParser):
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         try:
+            _check_once(Path(path).read_text(encoding="utf-8"))
             parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except UnicodeDecodeError as error:
             raise LabError(f"{path} is not text, so it is no configuration.") from error
@@ -83,6 +87,31 @@ class LabParser(ArgumentParser):
     def nested(self) -> Iterable[str]:
         """Return the settings that a command has beneath its options, as `model.lr`."""
         return ()
+
+
+def _check_once(text: str) -> None:
+    """Refuse a name that stands twice, of which YAML would take the latter without a word.
+
+    Raises:
+        LabError: If there is one.
+    """
+    with suppress(yaml.YAMLError):  # the parser says where
+        for mapping in _mappings(yaml.compose(text, yaml.SafeLoader)):
+            seen = []
+            for name, _ in mapping.value:
+                if name.value in seen:
+                    line = name.start_mark.line + 1
+                    raise LabError(f"{name.value} stands there twice, again in line {line}.")
+                seen.append(name.value)
+
+
+def _mappings(node: yaml.Node | None) -> Iterator[yaml.MappingNode]:
+    inner = node.value if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        yield node
+        inner = [value for _, value in node.value]
+    for part in inner:
+        yield from _mappings(part)
 
 
 def brief(
