@@ -1,6 +1,7 @@
 """What the command line says of classes: in an error, and in their help."""
 
 import pytest
+from conftest import FIT
 
 
 @pytest.mark.parametrize(
@@ -112,3 +113,11 @@ def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):
     # Arguments are told by jsonargparse, with their types and defaults.
     assert "Args:" not in said
     assert said.count("--prior.pseudo_inputs PSEUDO_INPUTS\n") == 1
+
+
+@pytest.mark.parametrize("width", ["1000000000", "10000000000000"])
+def test_a_model_that_no_memory_holds_is_refused(lab, capfd, width):
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--model=VAE", f"--model.latent_dim={width}")
+    assert stop.value.code == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith("lab fit: there is no memory for")

@@ -59,6 +59,8 @@ EVERY_VERSION = ("filters",)
 
 # What no check in a program foresees: even to ask whether a file exists may be forbidden.
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO, errno.ENAMETOOLONG)
+# Neither torch on a CPU nor jsonargparse, which wraps it, has a class for it.
+_OUT_OF_MEMORY = re.compile(r"out of memory|(?:can't|[Uu]nable to) allocate")
 
 # How many words an annotation takes, and what they are.
 _COUNTS: dict[object, tuple[str, str]] = {
@@ -84,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs.silence(sys.stdout, sys.stderr)  # whoever read the output has seen enough
         sys.exit(141)  # what a shell says of a command that a closed pipe ended
     except Exception as error:
-        if (cause := _users(error) or _refused(error) or outputs.unwritable(error)) is None:
+        known = _users(error) or _refused(error) or _outgrown(error)
+        if (cause := known or outputs.unwritable(error)) is None:
             raise
         print(f"lab {verb}: {cause}", file=sys.stderr)
         sys.exit(2)
@@ -101,6 +104,13 @@ def _refused(error: Exception) -> LabError | None:
     """Return which file the system keeps from a user, whatever it was wanted for, if one is."""
     if isinstance(error, OSError) and error.filename and error.errno in _REFUSALS:
         return LabError(f"{error.filename} could not be used: {error.strerror}.")
+    return None
+
+
+def _outgrown(error: Exception) -> LabError | None:
+    """Return that the machine's memory, or a GPU's, is too small, if it is."""
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+        return LabError("there is no memory for that: a smaller model, or fewer at once, may fit.")
     return None
 
 
