@@ -52,7 +52,7 @@ def test_a_gate_decides_for_all_processes_and_its_decisions_are_logged(tmp_path)
     curves = Run(tmp_path / "runs/run/version_0").curves()
     for who, moves in (("critic", 0), ("generator", 1)):
         assert {value for _, value in curves[f"train/{who}_moves"]} == {moves}
-    for key in ("real", "fake", "reconstructed", "feature_error", "squared_error"):
+    for key in ("real", "fake", "reconstructed", "feature_error", "pixel_error"):
         assert curves[f"train/{key}"]
         assert curves[f"val/{key}"]
 
