@@ -254,7 +254,7 @@ def test_codes_stand_beside_the_components_of_the_same_images(monkeypatch):
     assert left.get_title().startswith("codes\n5-NN accuracy 1.000, each of 60 points")
     assert right.get_title().startswith("principal components of the pixels\n5-NN accuracy 0.")
     assert left.get_legend() is None
-    assert [t.get_text() for t in right.get_legend().get_texts()] == ["0", "1", "2"]
+    assert [t.get_text() for t in right.get_legend().get_texts()] == [" 0", " 1", " 2"]
 
 
 def test_a_point_is_not_its_own_neighbour():
