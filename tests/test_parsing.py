@@ -96,6 +96,13 @@ def test_a_setting_stands_in_a_file_once(lab, here, capfd, text, said):
     assert f"x.yaml: {said}" in capfd.readouterr().err
 
 
+def test_settings_in_a_files_place_stand_there_once_too(lab, capfd):
+    with pytest.raises(SystemExit) as stop:
+        lab("fit", "--config", "{data: Digits, model: VAE, data: MNIST}", "--trainer.max_epochs=0")
+    assert stop.value.code == 2
+    assert "data stands there twice, again in line 1." in capfd.readouterr().err
+
+
 def test_a_verb_is_known_by_what_it_does(lab, capfd):
     with pytest.raises(SystemExit):
         lab("train")

@@ -36,6 +36,15 @@ def test_a_home_is_found_where_no_shell_looked_for_it(lab, run, here, monkeypatc
     assert not Path("~").exists()
 
 
+def test_a_configuration_at_home_is_found(lab, here, monkeypatch, capfd):
+    monkeypatch.setenv("HOME", str(here))
+    (here / "x.yaml").write_text("data: Digits\nmodel: VAE\n")
+    with pytest.raises(SystemExit) as stop:
+        lab("fit", "--config=~/x.yaml", "--trainer.max_epochs=0")
+    assert stop.value.code == 2
+    assert "there is nothing to train" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("root", ["~/data", "$DISK/data"])
 def test_a_root_of_a_file_is_where_it_says(here, monkeypatch, root):
     monkeypatch.setenv("HOME", str(here))

@@ -7,7 +7,6 @@ from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
 from inspect import getdoc, isabstract, isclass, signature
-from pathlib import Path
 from textwrap import shorten
 from typing import Any, NoReturn
 
@@ -63,12 +62,17 @@ class LabParser(ArgumentParser):
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         try:
-            _check_once(Path(path).read_text(encoding="utf-8"))
             parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except UnicodeDecodeError as error:
             raise LabError(f"{path} is not text, so it is no configuration.") from error
         except LabError as error:  # of several files one is to blame
             raise LabError(f"{path}: {error}") from error
+        return parsed
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse what a file holds, or what stands in its place."""
+        _check_once(content)
+        parsed: Namespace = super().parse_string(content, *args, **kwargs)
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -95,7 +99,7 @@ def _check_once(text: str) -> None:
     Raises:
         LabError: If there is one.
     """
-    with suppress(yaml.YAMLError):  # the parser says where
+    with suppress(yaml.YAMLError, RecursionError):  # the parser says where
         for mapping in _mappings(yaml.compose(text, yaml.SafeLoader)):
             seen = []
             for name, _ in mapping.value:
