@@ -68,6 +68,7 @@ def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
         ("--wandb", "lab fit: --wandb lacks its value."),
         ("--seed_everything=-1", "--seed_everything is from 0 to 4294967295; got -1."),
         ("--model=vae", "no class 'vae'; did you mean 'VAE'?"),
+        ("--model.lr=null", "lab fit: lr is a finite number above 0; got None."),
     ],
 )
 def test_what_beginners_type_is_set_right(lab, capfd, word, said):

@@ -1,7 +1,4 @@
-"""Checks of what a class or a verb is given, each refused by its own name in a LabError.
-
-A number that is None was not given.
-"""
+"""Checks of what a class or a verb is given, each refused by its own name in a LabError."""
 
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -9,37 +6,43 @@ from typing import Any
 
 from vae_lab.errors import LabError
 
-__all__ = ["above_zero", "at_least", "below_one", "not_negative", "one_of"]
+__all__ = ["above_zero", "at_least", "below_one", "given", "not_negative", "one_of"]
 
 
-def at_least(least: int, **given: float | None) -> None:
+def given(**numbers: float | None) -> dict[str, float]:
+    """Return those that are not None, for the checks of what may be left out."""
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def at_least(least: int, **numbers: float) -> None:
     """Refuse what is below `least`."""
-    _check(given, f"at least {least}", lambda value: value >= least)
+    _check(numbers, f"at least {least}", lambda value: value >= least)
 
 
-def above_zero(**given: float | None) -> None:
+def above_zero(**numbers: float) -> None:
     """Refuse what is no finite number above 0."""
-    _check(given, "a finite number above 0", lambda value: 0 < value < math.inf)
+    _check(numbers, "a finite number above 0", lambda value: 0 < value < math.inf)
 
 
-def not_negative(**given: float | None) -> None:
+def not_negative(**numbers: float) -> None:
     """Refuse what is negative or not finite."""
-    _check(given, "finite and not negative", lambda value: 0 <= value < math.inf)
+    _check(numbers, "finite and not negative", lambda value: 0 <= value < math.inf)
 
 
-def below_one(**given: float | None) -> None:
+def below_one(**numbers: float) -> None:
     """Refuse what is no share of less than all."""
-    _check(given, "between 0 and 1, 1 excluded", lambda value: 0 <= value < 1)
+    _check(numbers, "between 0 and 1, 1 excluded", lambda value: 0 <= value < 1)
 
 
-def one_of(choices: Collection[object], **given: object) -> None:
+def one_of(choices: Collection[object], **chosen: object) -> None:
     """Refuse what is not among the choices, of which None may be one."""
-    for name, value in given.items():
+    for name, value in chosen.items():
         if value not in choices:
             raise LabError(f"{name} is one of {', '.join(map(str, choices))}, not {value!r}.")
 
 
-def _check(given: Mapping[str, Any], wanted: str, holds: Callable[[Any], bool]) -> None:
-    for name, value in given.items():
-        if value is not None and not holds(value):
+def _check(numbers: Mapping[str, Any], wanted: str, holds: Callable[[Any], bool]) -> None:
+    for name, value in numbers.items():
+        # jsonargparse lets null pass for any setting of a class.
+        if value is None or not holds(value):
             raise LabError(f"{name} is {wanted}; got {value}.")

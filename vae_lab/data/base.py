@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
-from vae_lab.arguments import at_least, one_of
+from vae_lab.arguments import at_least, given, one_of
 from vae_lab.contracts import Batch, Shape
 from vae_lab.data.arguments import readable, sides, together, trainable
 from vae_lab.data.loader import Batches
@@ -89,8 +89,8 @@ class ImageData(Described, LightningDataModule, ABC):
         if root:  # Whoever reads the checkpoint may stand in another folder.
             self.hparams["root"] = str(expanded(root).absolute())
         self.root = expanded(root or os.environ.get("VAE_LAB_DATA") or "data")
-        at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size, limit=limit)
-        at_least(0, val_size=val_size, split_seed=split_seed, limit_seed=limit_seed)
+        at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size, **given(limit=limit))
+        at_least(0, split_seed=split_seed, **given(val_size=val_size, limit_seed=limit_seed))
         at_least(0, pad=pad, shift=shift)
         one_of(get_args(Binarize), binarize=binarize)
         one_of((None, 1, 3), channels=channels)

@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from vae_lab.arguments import above_zero, at_least, below_one
+from vae_lab.arguments import above_zero, at_least, below_one, given
 from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import Model, Schedule
@@ -81,7 +81,7 @@ class Adversarial(Model):
         super().__init__(shape)
 
         at_least(1, critic_steps=critic_steps, accumulate=accumulate)
-        above_zero(clip=clip, lr=lr, critic_lr=critic_lr)
+        above_zero(lr=lr, critic_lr=critic_lr, **given(clip=clip))
         for beta in betas:
             below_one(betas=beta)
         self.automatic_optimization = False

@@ -1,5 +1,6 @@
 """What verbs refuse of their options, each by its name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from vae_lab import arguments
@@ -14,7 +15,7 @@ def at_least(least: int, **options: int | None) -> None:
     Raises:
         LabError: If one is.
     """
-    arguments.at_least(least, **{f"--{name}": value for name, value in options.items()})
+    arguments.at_least(least, **_given(options))
 
 
 def above_zero(**options: float | None) -> None:
@@ -23,7 +24,7 @@ def above_zero(**options: float | None) -> None:
     Raises:
         LabError: If one is.
     """
-    arguments.above_zero(**{f"--{name}": value for name, value in options.items()})
+    arguments.above_zero(**_given(options))
 
 
 def ends_in(ending: str, **outputs: str | None) -> None:
@@ -35,3 +36,7 @@ def ends_in(ending: str, **outputs: str | None) -> None:
     for name, path in outputs.items():
         if path is not None and Path(path).suffix.lower() != ending:
             raise LabError(f"--{name} ends in {ending}; got {path!r}.")
+
+
+def _given(options: Mapping[str, float | None]) -> dict[str, float]:
+    return {f"--{name}": value for name, value in arguments.given(**options).items()}
