@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from going_on import last, rows, same
+from lightning.pytorch.callbacks import Timer
 
 from vae_lab.callbacks import Pictures
 from vae_lab.models import VAE
@@ -81,6 +82,17 @@ def test_what_came_to_its_end_does_not_end_once_more(lab, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Pictures, "on_train_end", fill)
         lab(*FIT, "--ckpt_path=last")
+
+
+def test_what_its_time_ended_trains_on_without_a_limit(lab, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Timer, "on_fit_start", lambda *_: None)  # so it ends by its first step
+        patch.setattr(Pictures, "on_train_end", interrupt)
+        with pytest.raises(SystemExit):
+            lab(*FIT, "--trainer.max_time=00:00:00:00")
+    before = last()["global_step"]
+    lab(*FIT, "--ckpt_path=last")
+    assert last()["global_step"] > before
 
 
 def test_what_asked_for_the_end_is_remembered_until_enough_epochs_are_trained(lab, monkeypatch):

@@ -180,8 +180,7 @@ class LabCLI(LightningCLI):
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = runs.Run(folder).config.get("ckpt_path")
             if not runs.Run(folder).finished:
-                # A time limit speaks for itself, and may be another one by now.
-                EndingLoop.replace(self.trainer, stopped and asked.max_time is None)
+                EndingLoop.replace(self.trainer, stopped)
         refused = removed_if_refused(folder) if made else nullcontext()
         with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             # A user's own log beside those of the run.

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vae_lab.callbacks.best import Best
@@ -86,8 +86,9 @@ class Last(ModelCheckpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # Lightning forgets that EarlyStopping, or whoever, has asked for the end.
-        checkpoint["should_stop"] = trainer.should_stop
+        # Lightning forgets that EarlyStopping, or whoever, has asked for the end. A limit of time
+        # speaks for itself, and may be another one when the run goes on.
+        checkpoint["should_stop"] = trainer.should_stop and not _out_of_time(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self._saved_step:
@@ -128,6 +129,13 @@ def ending(trainer: Trainer) -> bool:
     # Lightning trains on for as many epochs as are wanted at least.
     stops = trainer.should_stop and trainer.fit_loop._can_stop_early
     return stops or trainer.global_step == trainer.max_steps
+
+
+def _out_of_time(trainer: Trainer) -> bool:
+    # mypy knows of no `callbacks`, which Lightning's callback connector sets.
+    timers = [c for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
+    left = [timer.time_remaining() for timer in timers]
+    return any(seconds is not None and seconds <= 0 for seconds in left)
 
 
 def _validates(trainer: Trainer) -> bool:
