@@ -45,6 +45,21 @@ def test_a_configuration_at_home_is_found(lab, here, monkeypatch, capfd):
     assert "there is nothing to train" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--config=~no_such_user/x.yaml", "There is no ~no_such_user/x.yaml"),
+        ("--data.root=~no_such_user/data", "there is nothing to train"),  # it is looked for later
+        ("--name=~trial", "there is nothing to train"),
+    ],
+)
+def test_a_tilde_may_be_of_no_home(lab, capfd, word, said):
+    with pytest.raises(SystemExit) as stop:
+        lab("fit", "--data=Digits", "--model=VAE", "--trainer.max_epochs=0", word)
+    assert stop.value.code == 2
+    assert said in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("root", ["~/data", "$DISK/data"])
 def test_a_root_of_a_file_is_where_it_says(here, monkeypatch, root):
     monkeypatch.setenv("HOME", str(here))

@@ -1,6 +1,7 @@
 """The front door: `lab VERB ...`. Nothing heavy is imported before it is known to be wanted."""
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -136,7 +137,7 @@ def _dispatch(verb: str, argv: list[str]) -> None:
 def _check_files(argv: list[str]) -> None:
     """Refuse a file that is not there, for which Lightning would first be waited."""
     for option, value in followed(argv):
-        path = Path(value).expanduser()
+        path = Path(os.path.expanduser(value))  # pathlib's raises where it knows of no such home
         if option in ("--config", "--ckpt_path") and path.suffix in (".yaml", ".ckpt"):
             runs.check_exists(str(path))
         # Settings themselves may be given as well, which no name looks like.
