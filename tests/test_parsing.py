@@ -104,10 +104,14 @@ def test_settings_in_a_files_place_stand_there_once_too(lab, capfd):
     assert "data stands there twice, again in line 1." in capfd.readouterr().err
 
 
-def test_a_verb_is_known_by_what_it_does(lab, capfd):
+@pytest.mark.parametrize(
+    ("word", "verb"),
+    [("train", "fit"), ("draw", "sample"), ("encoder", "encode"), ("eval", "evaluate")],
+)
+def test_a_verb_is_known_by_its_name_and_by_what_it_does(lab, capfd, word, verb):
     with pytest.raises(SystemExit):
-        lab("train")
-    assert "did you mean 'fit'?" in capfd.readouterr().err
+        lab(word)
+    assert f"did you mean '{verb}'?" in capfd.readouterr().err
 
 
 def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):

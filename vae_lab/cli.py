@@ -127,9 +127,10 @@ def _dispatch(verb: str, argv: list[str]) -> None:
     elif verb in VERBS:
         _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
     else:
-        # What a verb is said to do may be taken for its name: `lab train`.
-        told = re.findall(rf"^  lab (\w+).*\b{re.escape(verb)}\b", HELP, re.MULTILINE)
-        near = told or get_close_matches(verb, ["--help", "--version", *LIGHTNING, *VERBS], 1)
+        names = ["--help", "--version", *LIGHTNING, *VERBS]
+        # What a verb is said to do may be taken for its name, `lab train`, if that is no slip.
+        told = re.findall(rf"^  lab (\w+).* {re.escape(verb)}\b", HELP, re.MULTILINE)
+        near = get_close_matches(verb, names, 1, 0.8) or told or get_close_matches(verb, names, 1)
         hint = f"did you mean {near[0]!r}?" if near else "`lab --help` lists the verbs."
         raise LabError(f"there is no such verb; {hint}")
 
