@@ -66,6 +66,7 @@ def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
         ("model.latent_dim=2", "model.latent_dim is no option; did you mean --model.latent_dim?"),
         ("–model.latent_dim=2", "–model.latent_dim is no option; did you mean --model.latent"),
         ("--wandb", "lab fit: --wandb lacks its value."),
+        ("--config", "lab fit: --config lacks its value."),
         ("--seed_everything=-1", "--seed_everything is from 0 to 4294967295; got -1."),
         ("--model=vae", "no class 'vae'; did you mean 'VAE'?"),
         ("--model.lr=null", "lab fit: lr is a finite number above 0; got None."),
