@@ -91,6 +91,16 @@ def test_the_best_are_rows_and_not_the_luckier_runs_of_each(draws, capsys):
         assert f"{numbers.mean(1).min():.4f}" in rows[0]
 
 
+def test_the_best_rows_need_not_have_the_settings_that_others_differ_by(tmp_path, capsys):
+    make_run(tmp_path / "a" / "version_0", "Autoencoder", {"val/error": [1.0]})
+    for version in (1, 2):
+        path = tmp_path / "a" / f"version_{version}"
+        make_run(path, "VAE", {"val/error": [2.0]}, beta=version)
+    compare([str(tmp_path)], metric="val/error", over="beta", best=1)
+    said = capsys.readouterr().out.split()
+    assert ("1" in said, "2" in said) == (True, False)
+
+
 def test_a_mean_has_the_digits_of_its_spread():
     means = (0.01234, 98.7654, 3.0, 2.5, None, 7.0)
     deviations = (0.00042, 1.26, 0.0, None, None, math.nan)

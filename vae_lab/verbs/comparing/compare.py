@@ -14,7 +14,7 @@ from vae_lab.evaluations import drop_outdated
 from vae_lab.files import write_text
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import Comparison
-from vae_lab.verbs.comparing.grouping import Groups
+from vae_lab.verbs.comparing.grouping import Groups, check_over
 from vae_lab.verbs.options import at_least, ends_in
 from vae_lab.verbs.terminal import Terminal
 
@@ -60,11 +60,13 @@ def compare(
     found = list(_sound(expand(runs)))
     if not found:
         raise LabError("No run is left to compare.")
+    apart = None if over is None else over.split(",")
+    check_over(apart or (), found)
     comparison = Comparison(found, metric)
     if best is not None:
-        found = _best(comparison, best, found, over)
+        found = _best(comparison, best, found, apart)
         comparison = Comparison(found, metric or comparison.sorted_by)
-    groups = None if over is None else Groups(comparison, over.split(","))
+    groups = None if apart is None else Groups(comparison, apart)
     # All made before any is written: a refusal leaves no file behind.
     writes: list[Callable[[], None]] = []
     if html is not None:
@@ -109,7 +111,9 @@ def _leave_outdated(run: Run) -> None:
         )
 
 
-def _best(comparison: Comparison, n: int, order: Sequence[Run], over: str | None) -> list[Run]:
+def _best(
+    comparison: Comparison, n: int, order: Sequence[Run], over: Sequence[str] | None
+) -> list[Run]:
     """Return the runs of the `n` best rows, in the order given.
 
     Of a row all runs stay: the mean of the luckier ones would be another number.
@@ -126,7 +130,7 @@ def _best(comparison: Comparison, n: int, order: Sequence[Run], over: str | None
         raise LabError(f"No run is the best by {key}, which {why}; name another --metric.")
     rows = [[run] for run in comparison.runs]
     if over is not None:
-        rows = Groups(comparison, over.split(",")).runs
+        rows = Groups(comparison, over).runs
     kept = {run.path for row in rows[:n] for run in row}
     return [run for run in order if run.path in kept]
 

@@ -12,7 +12,7 @@ from vae_lab.runs import Run
 from vae_lab.verbs.comparing.comparison import Column, Comparison, order
 from vae_lab.verbs.comparing.settings import differences, protocols, settings, stopped
 
-__all__ = ["Groups", "Spread", "deviation", "plus_minus"]
+__all__ = ["Groups", "Spread", "check_over", "deviation", "plus_minus"]
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,10 @@ class Groups:
     Args:
         comparison: The runs.
         over: Settings that may differ within a group, by their dotted names or the ends of those.
-
-    Raises:
-        LabError: If no run has such a setting.
     """
 
     def __init__(self, comparison: Comparison, over: Sequence[str]) -> None:
         runs = comparison.runs
-        _check(over, runs)
         found = _grouped(runs, over)
         groups = [_distinct(runs, group) for group in found]
         self.sorted_by = comparison.sorted_by
@@ -71,7 +67,12 @@ class Groups:
         self.settings = {"runs": counts} | differences([runs[group[0]] for group in groups], over)
 
 
-def _check(over: Sequence[str], runs: Sequence[Run]) -> None:
+def check_over(over: Sequence[str], runs: Sequence[Run]) -> None:
+    """Refuse to take runs together over what is a setting of none.
+
+    Raises:
+        LabError: If one of `over` is.
+    """
     known = {key for run in runs for key in settings(run)}
     for name in over:
         if not any(f".{key}".endswith(f".{name}") for key in known):
