@@ -1,7 +1,12 @@
 """What the command line says of classes: in an error, and in their help."""
 
+import errno
+import os
+
 import pytest
 from conftest import FIT
+
+from vae_lab.data import Digits
 
 
 @pytest.mark.parametrize(
@@ -132,5 +137,16 @@ def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):
 def test_a_model_that_no_memory_holds_is_refused(lab, capfd, width):
     with pytest.raises(SystemExit) as stop:
         lab(*FIT, "--model=VAE", f"--model.latent_dim={width}")
+    assert stop.value.code == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith("lab fit: there is no memory for")
+
+
+def test_files_that_no_memory_maps_are_refused(lab, capfd, monkeypatch):
+    def fill(*_):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # as numpy's memmap does
+
+    monkeypatch.setattr(Digits, "read", fill)
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, "--model=VAE")
     assert stop.value.code == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith("lab fit: there is no memory for")

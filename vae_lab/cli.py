@@ -61,7 +61,7 @@ EVERY_VERSION = ("filters",)
 # What no check in a program foresees: even to ask whether a file exists may be forbidden.
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO, errno.ENAMETOOLONG)
 # Neither torch on a CPU nor jsonargparse, which wraps it, has a class for it.
-_OUT_OF_MEMORY = re.compile(r"out of memory|(?:can't|[Uu]nable to) allocate")
+_OUT_OF_MEMORY = re.compile(r"out of memory|(?:can't|[Cc]annot|[Uu]nable to) allocate")
 
 # How many words an annotation takes, and what they are.
 _COUNTS: dict[object, tuple[str, str]] = {
