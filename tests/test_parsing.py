@@ -4,9 +4,11 @@ import errno
 import os
 
 import pytest
+import torch
 from conftest import FIT
 
 from vae_lab.data import Digits
+from vae_lab.models import VAE
 
 
 @pytest.mark.parametrize(
@@ -133,12 +135,26 @@ def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):
     assert said.count("--prior.pseudo_inputs PSEUDO_INPUTS\n") == 1
 
 
-@pytest.mark.parametrize("width", ["1000000000", "10000000000000"])
-def test_a_model_that_no_memory_holds_is_refused(lab, capfd, width):
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ("_check_parts", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")),
+        ("terms", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")),
+    ],
+    ids=["a model", "a step"],
+)
+def test_what_no_memory_holds_is_refused_and_leaves_no_run(
+    lab, here, capfd, monkeypatch, part, error
+):
+    def fill(*_):
+        raise error
+
+    monkeypatch.setattr(VAE, part, fill)
     with pytest.raises(SystemExit) as stop:
-        lab(*FIT, "--model=VAE", f"--model.latent_dim={width}")
+        lab(*FIT, "--model=VAE")
     assert stop.value.code == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith("lab fit: there is no memory for")
+    assert not (here / "runs").exists()
 
 
 def test_files_that_no_memory_maps_are_refused(lab, capfd, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab import __version__, outputs, process, runs
-from vae_lab.errors import LabError
+from vae_lab.errors import LabError, outgrown
 from vae_lab.verbs import VERBS
 from vae_lab.verbs.options import ends_in
 from vae_lab.words import followed
@@ -60,9 +60,6 @@ EVERY_VERSION = ("filters",)
 
 # What no check in a program foresees: even to ask whether a file exists may be forbidden.
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO, errno.ENAMETOOLONG)
-# Neither torch on a CPU nor jsonargparse, which wraps it, has a class for it.
-_OUT_OF_MEMORY = re.compile(r"out of memory|(?:can't|[Cc]annot|[Uu]nable to) allocate")
-
 # How many words an annotation takes, and what they are.
 _COUNTS: dict[object, tuple[str, str]] = {
     list[str]: ("+", "Run folders, experiments or globs."),
@@ -87,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs.silence(sys.stdout, sys.stderr)  # whoever read the output has seen enough
         sys.exit(141)  # what a shell says of a command that a closed pipe ended
     except Exception as error:
-        known = _users(error) or _refused(error) or _outgrown(error)
+        known = _users(error) or _refused(error) or outgrown(error)
         if (cause := known or outputs.unwritable(error)) is None:
             raise
         print(f"lab {verb}: {cause}", file=sys.stderr)
@@ -105,13 +102,6 @@ def _refused(error: Exception) -> LabError | None:
     """Return which file the system keeps from a user, whatever it was wanted for, if one is."""
     if isinstance(error, OSError) and error.filename and error.errno in _REFUSALS:
         return LabError(f"{error.filename} could not be used: {error.strerror}.")
-    return None
-
-
-def _outgrown(error: Exception) -> LabError | None:
-    """Return that the machine's memory, or a GPU's, is too small, if it is."""
-    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
-        return LabError("there is no memory for that: a smaller model, or fewer at once, may fit.")
     return None
 
 

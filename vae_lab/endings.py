@@ -17,11 +17,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from vae_lab.errors import LabError
+from vae_lab.errors import LabError, outgrown
 from vae_lab.outputs import unwritable
 from vae_lab.run_folder import first_process
 
-__all__ = ["EndingLoop", "disk", "quiet_board", "quieten", "sentences", "stopping"]
+__all__ = ["EndingLoop", "disk", "memory", "quiet_board", "quieten", "sentences", "stopping"]
 
 QUIET = (
     "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
@@ -81,6 +81,17 @@ def _terminable() -> Iterator[None]:
 
 def _terminate(*_: object) -> None:
     raise SIGTERMException
+
+
+@contextmanager
+def memory() -> Iterator[None]:
+    """Refuse what outgrows the memory as any other setting that does not fit."""
+    try:
+        yield
+    except Exception as error:
+        if refusal := outgrown(error):
+            raise refusal from error
+        raise
 
 
 @contextmanager

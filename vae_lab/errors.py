@@ -1,6 +1,11 @@
 """The one exception a user is meant to read."""
 
-__all__ = ["Diverged", "LabError"]
+import re
+
+__all__ = ["Diverged", "LabError", "outgrown"]
+
+# Neither torch on a CPU nor jsonargparse, which wraps it, has a class for it.
+_OUT_OF_MEMORY = re.compile(r"out of memory|(?:can't|[Cc]annot|[Uu]nable to) allocate")
 
 
 class LabError(ValueError):
@@ -13,3 +18,10 @@ class LabError(ValueError):
 
 class Diverged(LabError):
     """Training left the finite numbers; what it wrote until then is there to be looked at."""
+
+
+def outgrown(error: Exception) -> LabError | None:
+    """Return that the machine's memory, or a GPU's, is too small, if that is what an error says."""
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+        return LabError("there is no memory for that: a smaller model, or fewer at once, may fit.")
+    return None

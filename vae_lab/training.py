@@ -31,7 +31,7 @@ from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import folder_of, read
 from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
-from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, sentences, stopping
+from vae_lab.endings import EndingLoop, disk, memory, quiet_board, quieten, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.evaluations import forget_outdated
 from vae_lab.files import atomic, expanded, write_text
@@ -182,7 +182,7 @@ class LabCLI(LightningCLI):
             if not runs.Run(folder).finished:
                 EndingLoop.replace(self.trainer, stopped)
         refused = removed_if_refused(folder) if made else nullcontext()
-        with held(folder), refused, stopping(folder), disk(folder), quiet_board():
+        with held(folder), refused, stopping(folder), disk(folder), memory(), quiet_board():
             # A user's own log beside those of the run.
             self.trainer.loggers = [*loggers(folder, config.wandb), *self.trainer.loggers]
             try:
