@@ -172,6 +172,12 @@ def test_a_wrong_file_is_refused_in_a_sentence(write, changes, message):
     assert len(str(error.value)) < 300
 
 
+def test_a_name_that_stands_twice_is_refused(here):
+    (here / "s.yaml").write_text("method: grid\nmethod: random\n")
+    with pytest.raises(LabError, match="method stands there twice, again in line 2"):
+        sweep_file.read(Path("s.yaml"))
+
+
 @pytest.mark.parametrize("name", ["a$HOME", "${HOME}", "~"])
 def test_a_name_that_its_trials_would_read_as_another_is_refused(write, name):
     path = Path(write()).rename(f"{name}.yaml")

@@ -5,12 +5,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from vae_lab.errors import LabError
 
+if TYPE_CHECKING:
+    import yaml
+
 __all__ = [
     "atomic",
+    "check_names",
     "claimed",
     "digest",
     "expanded",
@@ -63,15 +67,46 @@ def read_yaml(path: Path) -> object:
     """Read a YAML file; one that cannot be read at all is its reader's to explain.
 
     Raises:
-        LabError: If it is no YAML.
+        LabError: If it is no YAML, or a name stands twice.
     """
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_names(text)
+        return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         raise LabError(f"{path} is not YAML{f', line {mark.line + 1}' if mark else ''}.") from error
+
+
+def check_names(text: str) -> None:
+    """Refuse a name that stands twice, of which YAML would take the latter without a word.
+
+    Raises:
+        LabError: If there is one.
+    """
+    import yaml
+
+    with suppress(yaml.YAMLError, RecursionError):  # whoever reads it says where
+        for mapping in _mappings(yaml.compose(text, yaml.SafeLoader)):
+            seen = []
+            for name, _ in mapping.value:
+                if name.value in seen:
+                    line = name.start_mark.line + 1
+                    raise LabError(f"{name.value} stands there twice, again in line {line}.")
+                seen.append(name.value)
+
+
+def _mappings(node: "yaml.Node | None") -> Iterator["yaml.MappingNode"]:
+    import yaml
+
+    inner = node.value if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        yield node
+        inner = [value for _, value in node.value]
+    for part in inner:
+        yield from _mappings(part)
 
 
 def user_cache() -> Path:

@@ -3,17 +3,16 @@
 import re
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
 from inspect import getdoc, isabstract, isclass, signature
 from textwrap import shorten
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from vae_lab.errors import LabError
+from vae_lab.files import check_names
 
 __all__ = ["LabParser", "brief", "parameters"]
 
@@ -71,7 +70,7 @@ class LabParser(ArgumentParser):
 
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
         """Parse what a file holds, or what stands in its place."""
-        _check_once(content)
+        check_names(content)
         parsed: Namespace = super().parse_string(content, *args, **kwargs)
         return parsed
 
@@ -91,31 +90,6 @@ class LabParser(ArgumentParser):
     def nested(self) -> Iterable[str]:
         """Return the settings that a command has beneath its options, as `model.lr`."""
         return ()
-
-
-def _check_once(text: str) -> None:
-    """Refuse a name that stands twice, of which YAML would take the latter without a word.
-
-    Raises:
-        LabError: If there is one.
-    """
-    with suppress(yaml.YAMLError, RecursionError):  # the parser says where
-        for mapping in _mappings(yaml.compose(text, yaml.SafeLoader)):
-            seen = []
-            for name, _ in mapping.value:
-                if name.value in seen:
-                    line = name.start_mark.line + 1
-                    raise LabError(f"{name.value} stands there twice, again in line {line}.")
-                seen.append(name.value)
-
-
-def _mappings(node: yaml.Node | None) -> Iterator[yaml.MappingNode]:
-    inner = node.value if isinstance(node, yaml.SequenceNode) else []
-    if isinstance(node, yaml.MappingNode):
-        yield node
-        inner = [value for _, value in node.value]
-    for part in inner:
-        yield from _mappings(part)
 
 
 def brief(
