@@ -15,27 +15,47 @@ def given(**numbers: float | None) -> dict[str, float]:
 
 
 def at_least(least: int, **numbers: float) -> None:
-    """Refuse what is below `least`."""
+    """Refuse what is below `least`.
+
+    Raises:
+        LabError: If one of the numbers is.
+    """
     _check(numbers, f"at least {least}", lambda value: value >= least)
 
 
 def above_zero(**numbers: float) -> None:
-    """Refuse what is no finite number above 0."""
+    """Refuse what is no finite number above 0.
+
+    Raises:
+        LabError: If one of the numbers is.
+    """
     _check(numbers, "a finite number above 0", lambda value: 0 < value < math.inf)
 
 
 def not_negative(**numbers: float) -> None:
-    """Refuse what is negative or not finite."""
+    """Refuse what is negative or not finite.
+
+    Raises:
+        LabError: If one of the numbers is.
+    """
     _check(numbers, "finite and not negative", lambda value: 0 <= value < math.inf)
 
 
 def below_one(**numbers: float) -> None:
-    """Refuse what is no share of less than all."""
+    """Refuse what is no share of less than all.
+
+    Raises:
+        LabError: If one of the numbers is.
+    """
     _check(numbers, "between 0 and 1, 1 excluded", lambda value: 0 <= value < 1)
 
 
 def one_of(choices: Collection[object], **chosen: object) -> None:
-    """Refuse what is not among the choices, of which None may be one."""
+    """Refuse what is not among the choices, of which None may be one.
+
+    Raises:
+        LabError: If one of what is chosen is not.
+    """
     for name, value in chosen.items():
         if value not in choices:
             raise LabError(f"{name} is one of {', '.join(map(str, choices))}, not {value!r}.")

@@ -60,6 +60,7 @@ EVERY_VERSION = ("filters",)
 
 # What no check in a program foresees: even to ask whether a file exists may be forbidden.
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO, errno.ENAMETOOLONG)
+
 # How many words an annotation takes, and what they are.
 _COUNTS: dict[object, tuple[str, str]] = {
     list[str]: ("+", "Run folders, experiments or globs."),

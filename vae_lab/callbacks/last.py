@@ -132,7 +132,8 @@ def ending(trainer: Trainer) -> bool:
 
 
 def _out_of_time(trainer: Trainer) -> bool:
-    # mypy knows of no `callbacks`, which Lightning's callback connector sets.
+    # Lightning's Trainer declares no `callbacks`, so mypy knows of none: its callback connector
+    # sets it.
     timers = [c for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
     left = [timer.time_remaining() for timer in timers]
     return any(seconds is not None and seconds <= 0 for seconds in left)

@@ -1,4 +1,4 @@
-"""Checks of what a user gives, each refused with its own name."""
+"""Checks of what data are told and what a source returns that concern nothing but images."""
 
 from typing import Any
 
