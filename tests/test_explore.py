@@ -29,7 +29,7 @@ from vae_lab.models import CVAE, PCA, VAE, Autoencoder, GaussianMixture, InfoGAN
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, TopDown, Uniform
 from vae_lab.verbs import onnx_runtime
-from vae_lab.verbs.explore import explore, serve_folder
+from vae_lab.verbs.explore import explore
 from vae_lab.verbs.explore_atlas import sheets
 from vae_lab.verbs.explore_view import Codes, check, codes_of, view
 from vae_lab.verbs.onnx_runtime import runtime
@@ -359,7 +359,8 @@ def test_it_serves_this_machine_until_interrupted(tmp_path):
         "from vae_lab.verbs import explore as module\n"
         "def explore(run: str):\n"
         "    'Serve.'\n"
-        "    module.serve_folder(module.Path(run), 0)\n"
+        "    with module.listening(module.Path(run), 0) as server:\n"
+        "        module.answer(server)\n"
         "module.explore = explore\n"
         f"cli.main(['explore', {str(tmp_path)!r}])\n"
     )
@@ -379,18 +380,20 @@ def test_it_serves_this_machine_until_interrupted(tmp_path):
         urlopen(address, timeout=10)
 
 
-def test_a_port_in_use_is_named(tmp_path):
+@pytest.mark.parametrize("port", [None, 99_999_999])
+def test_a_port_that_cannot_be_had_is_named_before_anything_is_written(plane, tmp_path, port):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+        port = port or taken.getsockname()[1]
         with pytest.raises(LabError, match=f"Port {port}"):
-            serve_folder(tmp_path, port)
+            explore(str(plane), output=str(tmp_path / "out"), serve=True, port=port)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "served"), [([], []), (["--serve"], [7]), (["--serve", "true"], [7])]
+    ("words", "served"), [([], False), (["--serve"], True), (["--serve", "true"], True)]
 )
 def test_a_switch_needs_no_value(lab, plane, offline, tmp_path, monkeypatch, words, served):
     ports = []
-    monkeypatch.setattr("vae_lab.verbs.explore.serve_folder", lambda _, port: ports.append(port))
-    lab("explore", *words, "--port", 7, plane, "--output", tmp_path / "out")
-    assert ports == served
+    monkeypatch.setattr("vae_lab.verbs.explore.answer", lambda s: ports.append(s.server_port))
+    lab("explore", *words, plane, "--output", tmp_path / "out")
+    assert bool(ports) == served

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import sys
+from contextlib import nullcontext
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -15,10 +16,12 @@ from vae_lab.verbs.embedded import script_data
 from vae_lab.words import counted
 
 if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
+
     from vae_lab.verbs.explore_view import Codes
     from vae_lab.verbs.onnx_runtime import Runtime
 
-__all__ = ["explore", "serve_folder"]
+__all__ = ["answer", "explore", "listening"]
 
 IMAGES = 2000
 """Images whose codes are shown, or say which dimensions matter."""
@@ -41,10 +44,21 @@ def explore(
         port: Port to serve at; by default any free one.
 
     Raises:
-        LabError: If the model has no codes to choose, or `output` is called a page.
+        LabError: If the model has no codes to choose, `output` is called a page, or nothing can
+            be shown at the port.
     """
     if Path(output).suffix.lower() == ".html":
         raise LabError(f"--output is a folder, in which index.html is the page; got {output!r}.")
+    # A port that is taken is told before anything is written.
+    with listening(Path(output), port) if serve else nullcontext() as server:
+        _write(run, split, Path(output))
+        print(Path(output) / "index.html")
+        if server:
+            answer(server)
+
+
+def _write(run: str, split: Literal["val", "test"], folder: Path) -> None:
+    """Write a run's page to a folder."""
     import torch
 
     from vae_lab import runs
@@ -54,7 +68,6 @@ def explore(
     model: Any = runs.load_model(run)
     check(model)
     data: Any = runs.load_data(run)
-    folder = Path(output)
     with torch.inference_mode():
         about = view(model, data, _codes(model, data, split))
         scripts = _live(model)
@@ -64,9 +77,6 @@ def explore(
     for name, text in scripts.items():
         write_text(folder / name, text)
     write_text(folder / "index.html", _page(about))
-    print(folder / "index.html")
-    if serve:
-        serve_folder(folder, port)
 
 
 def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | None":
@@ -125,8 +135,12 @@ def _page(about: dict[str, Any]) -> str:
     return before + script_data(about) + after
 
 
-def serve_folder(folder: Path, port: int) -> None:
-    """Serve a folder to this machine alone, until the user has seen enough."""
+def listening(folder: Path, port: int) -> "ThreadingHTTPServer":
+    """Listen at a port of this machine alone for who wants to see a folder.
+
+    Raises:
+        LabError: If nobody can listen there.
+    """
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
     class Quiet(SimpleHTTPRequestHandler):
@@ -134,9 +148,12 @@ def serve_folder(folder: Path, port: int) -> None:
             """Print nothing of each request."""
 
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=folder))
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=folder))
     except (OSError, OverflowError) as error:
         raise LabError(f"Port {port} cannot be served at: {str(error).rstrip('.')}.") from error
-    with server:
-        print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", flush=True)
-        server.serve_forever()
+
+
+def answer(server: "ThreadingHTTPServer") -> None:
+    """Show the folder until the user has seen enough."""
+    print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", flush=True)
+    server.serve_forever()
