@@ -1,6 +1,7 @@
 """`lab evaluate`: what is measured for whom, where it is written, and what is refused."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -298,6 +299,14 @@ def test_a_damaged_report_is_refused_before_the_work(run):
     with pytest.raises(LabError, match=r"metrics\.json"):
         evaluate(str(folder))
     assert (folder / "metrics.json").read_text() == '{"metr'
+
+
+def test_numbers_that_no_disk_takes_are_told_all_the_same(run, capsys):
+    folder, _ = run
+    (folder / f".metrics.json.{os.getpid()}.part").mkdir()
+    with pytest.raises(LabError, match=r"metrics\.json could not be written"):
+        evaluate(str(folder), importance_samples=5)
+    assert "test/nll" in capsys.readouterr().out
 
 
 def test_codes_that_are_not_numbers_are_refused(run):

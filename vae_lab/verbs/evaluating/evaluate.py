@@ -87,11 +87,14 @@ def evaluate(
     protocol["checkpoint"] = str(checkpoint.relative_to(folder))
     protocol["checkpoint_sha256"] = sha256
     protocol["seconds"] = round(time.perf_counter() - started, 1)
-    if limit is None:
-        # Read again: another evaluation may have finished since.
-        report = merged(Run(folder).evaluation, protocol, found)
-        write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
-    show(protocol, found)
+    try:
+        if limit is None:
+            # Read again: another evaluation may have finished since.
+            report = merged(Run(folder).evaluation, protocol, found)
+            write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
+    finally:
+        # What took hours is told, even where no disk takes it.
+        show(protocol, found)
     if limit is not None:
         print(f"A quick look at {protocol['images']} images; metrics.json is left as it was.")
 
