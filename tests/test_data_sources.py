@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from vae_lab.data import (
     store,
 )
 from vae_lab.errors import LabError
+from vae_lab.runs import load_data
 
 
 def write_idx(path, array):
@@ -76,6 +79,20 @@ def test_a_root_is_stored_whole_for_readers_elsewhere(tmp_path, monkeypatch):
     for data in (MNIST("data"), ImageFolder("data", folder="photos")):
         assert data.hparams["root"] == str(tmp_path / "data")
     assert MNIST().hparams["root"] is None
+
+
+@pytest.mark.parametrize("gone", ["old", "old/MNIST"])
+def test_images_that_were_moved_are_found_by_the_environment(lab, here, monkeypatch, gone):
+    write_mnist(here / "old", "MNIST")
+    size = ("--data.val_size=10", "--data.batch_size=10", "--data.root=old")
+    lab(
+        "fit", "--data=MNIST", *size, "--model=VAE", "--trainer.max_epochs=1", "--pictures.kinds=[]"
+    )
+    write_mnist(here / "new", "MNIST")
+    monkeypatch.setenv("VAE_LAB_DATA", str(here / "new"))
+    assert Path(load_data("runs/run").root) == here / "old"  # as long as they are there
+    shutil.rmtree(here / gone)
+    assert "12 codes" in lab("encode", "runs/run", "--split=test")
 
 
 def test_a_download_arrives_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Checkpoints: from a file that nobody has vouched for to a model or a data module."""
 
+import os
 import pickle
 import zipfile
 from argparse import ArgumentError
@@ -9,19 +10,19 @@ from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vae_lab.errors import LabError
 
 if TYPE_CHECKING:
     from lightning import LightningDataModule, LightningModule
 
-__all__ = ["anew", "as_noted", "folder_of", "load", "read", "settings_of"]
+__all__ = ["anew", "as_noted", "folder_of", "load", "load_data", "read", "settings_of"]
 
 Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 
 
-def load(kind: type[Part], path: Path) -> Part:
+def load(kind: type[Part], path: Path, **replaced: Any) -> Part:
     """Build the model or the data module of a checkpoint, on the CPU.
 
     The file is read with `weights_only=True`, so that no pickle in it runs code, and its checksums
@@ -30,6 +31,7 @@ def load(kind: type[Part], path: Path) -> Part:
     Args:
         kind: LightningModule for the model, LightningDataModule for the data.
         path: The checkpoint.
+        **replaced: Arguments in the place of those that it was made with.
 
     Raises:
         LabError: If the file is unreadable, damaged, foreign, unsafe or of a class unknown here.
@@ -41,12 +43,34 @@ def load(kind: type[Part], path: Path) -> Part:
     try:
         # A model may look for the gradients of its parts, whoever wants none of the whole.
         with as_noted(settings), torch.inference_mode(False), torch.enable_grad():
-            return kind.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+            return kind.load_from_checkpoint(
+                path, map_location="cpu", weights_only=True, **replaced
+            )
     except (RuntimeError, ValueError, TypeError, LookupError, ArgumentError) as error:
         reason = shorten(str(root := _root(error)), 200)
         if isinstance(root, ImportError):
             raise LabError(_missing(path, f"a part of its {class_path}", root)) from error
         raise LabError(f"{path} does not fit the {class_path} of today: {reason}") from error
+
+
+def load_data(path: Path) -> "LightningDataModule":
+    """Build the data module of a checkpoint.
+
+    Images that are no more where they were, as on another machine, are looked for in $VAE_LAB_DATA.
+
+    Args:
+        path: The checkpoint.
+
+    Raises:
+        LabError: See `load`.
+    """
+    from lightning import LightningDataModule
+
+    data: Any = load(LightningDataModule, path)
+    now = os.environ.get("VAE_LAB_DATA")
+    if now and data.hparams.get("root") and not getattr(data, "path", data.root).exists():
+        data = load(LightningDataModule, path, root=now)
+    return cast("LightningDataModule", data)
 
 
 def anew(model: "LightningModule") -> "LightningModule":

@@ -391,6 +391,4 @@ def load_data(path: str | Path) -> "Images":
     Raises:
         LabError: If there is no checkpoint, or it is damaged, foreign or unsafe.
     """
-    from lightning import LightningDataModule
-
-    return cast("Images", checkpoints.load(LightningDataModule, checkpoint_of(path)))
+    return cast("Images", checkpoints.load_data(checkpoint_of(path)))

@@ -126,8 +126,9 @@ def _listed(part: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
     found = [(path, k) for k, name in enumerate(names) for path in _images(part / name)]
     if not loose + found:
         raise LabError(
-            f"{part} holds no images. Name the folder by --data.root or --data.folder; it may "
-            f"hold files that end in {', '.join(sorted(SUFFIXES))}."
+            f"{part} holds no images. Name the folder by --data.root or --data.folder, or where "
+            "a run's data were moved what it lies in by VAE_LAB_DATA; it may hold files that end "
+            f"in {', '.join(sorted(SUFFIXES))}."
         )
     strange = [part / name for name in _classes(part) if name not in names]
     strange += [path for path, _ in loose] if names else []
