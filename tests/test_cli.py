@@ -39,13 +39,13 @@ def refused(lab, here, capfd):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--model.latentdim=3", "no setting 'latentdim'; did you mean 'latent_dim'"),
+        ("--model.latentdim=3", "'model.latentdim'; did you mean 'model.latent_dim'"),
         ("--trainer.max_epoch=3", "no setting 'trainer.max_epoch'; did you mean 'trainer.max_ep"),
-        ("--data.batchsize=5", "did you mean 'batch_size'"),
-        ("--model.encoder.hiden=[3]", "did you mean 'hidden'"),
+        ("--data.batchsize=5", "did you mean 'data.batch_size'"),
+        ("--model.encoder.hiden=[3]", "did you mean 'model.encoder.hidden'"),
         ("--bogus=1", "no setting 'bogus'; `lab fit --help` lists them."),
         ("experiments/x.yaml", "did you mean --config experiments/x.yaml?"),
-        ("--data.shape=3", "no setting 'shape'"),
+        ("--data.shape=3", "no setting 'data.shape'"),
         ("--model=VEA", "no class 'VEA'; did you mean 'VAE'"),
         ("--model=vae_lab.models.VEA", "did you mean 'VAE'"),
         ("--model=nowhere.Model", "no class 'nowhere.Model'"),
@@ -75,7 +75,7 @@ def test_a_wrong_word_is_named(refused, words, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: {class_path: VAE, init_args: {latentdim: 3}}", "did you mean 'latent_dim'"),
+        ("model: {class_path: VAE, init_args: {latentdim: 3}}", "did you mean 'model.latent_dim'"),
         ("modle: {class_path: VAE}", "did you mean 'model'"),
         ("trainer: {max_epoch: 3}", "did you mean 'trainer.max_epochs'"),
         ("trainer: {max_epochs: x}", "trainer.max_epochs: expected int, not 'x'"),

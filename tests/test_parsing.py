@@ -37,8 +37,8 @@ def test_a_setting_of_no_class_is_told_from_a_wrong_one(lab, capfd, words, messa
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        (["--model=VAE", "--model.prior.pseudo_inputs=3"], "pseudo_inputs"),
-        (["--model=Autoencoder", "--model.importance_samples=5"], "importance_samples"),
+        (["--model=VAE", "--model.prior.pseudo_inputs=3"], "model.prior.pseudo_inputs"),
+        (["--model=Autoencoder", "--model.importance_samples=5"], "model.importance_samples"),
     ],
 )
 def test_a_setting_of_another_class_is_told_from_one_of_none(lab, capfd, words, name):
@@ -67,8 +67,23 @@ def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
         ("--lr=0.1", "no setting 'lr'; did you mean 'model.lr'?"),
         ("--batch_size=64", "no setting 'batch_size'; did you mean 'data.batch_size'?"),
         ("--epochs=5", "no setting 'epochs'; did you mean 'trainer.max_epochs'?"),
-        ("--trainer.gpus=1", "no setting 'trainer.gpus'; `lab fit --help` lists them."),
-        ("--model.latent-dim=2", "no setting 'latent-dim'; did you mean 'latent_dim'?"),
+        ("--trainer.gpus=1", "no setting 'trainer.gpus'; did you mean 'trainer.devices'?"),
+        ("--seed=3", "no setting 'seed'; did you mean 'seed_everything'?"),
+        (
+            "--learning_rate=0.1",
+            "no setting 'learning_rate'; did you mean 'model.lr', the rate of Adam?",
+        ),
+        ("--optimizer=SGD", "no setting 'optimizer'; did you mean 'model.lr', the rate of Adam?"),
+        ("--model.optimizer=SGD", "'model.optimizer'; did you mean 'model.lr', the rate of Adam?"),
+        ("--resume=true", "no setting 'resume'; did you mean 'ckpt_path'?"),
+        ("--modle.lr=0.1", "no setting 'modle.lr'; did you mean 'model.lr'?"),
+        ("--modle.encoder.hidden=[3]", "did you mean 'model.encoder.hidden'?"),
+        ("--trianer.max_epoch=3", "'trianer.max_epoch'; did you mean 'trainer.max_epochs'?"),
+        ("--dta.frobnicate=3", "no setting 'dta.frobnicate'; did you mean 'data'?"),
+        ("--model.latent-dim=2", "'model.latent-dim'; did you mean 'model.latent_dim'?"),
+        ("--model.encoder.hiden=[3]", "did you mean 'model.encoder.hidden'?"),
+        ("--model.batch_size=3", "'model.batch_size'; did you mean 'data.batch_size'?"),
+        ("--model.epochs=3", "'model.epochs'; did you mean 'trainer.max_epochs'?"),
         ("--model.latent_dim", "--model, or a setting behind it, lacks its value."),
         ("model.latent_dim=2", "model.latent_dim is no option; did you mean --model.latent_dim?"),
         ("–model.latent_dim=2", "–model.latent_dim is no option; did you mean --model.latent"),

@@ -174,7 +174,7 @@ def test_a_wrong_figure_is_refused(lay, figure, message):
 
 def test_words_that_are_none_of_a_fits_are_refused(lay):
     lay(judge={"overrides": ["--model.latentdim=3"]})
-    with pytest.raises(LabError, match="row judge: there is no setting 'latentdim'"):
+    with pytest.raises(LabError, match=r"row judge: there is no setting 'model\.latentdim'"):
         results(page_only=True)
 
 

@@ -40,6 +40,18 @@ ARGUMENTS = re.compile(r"Args:\n(?: .*\n|\n)*")
 VALUELESS = re.compile(r"argument (?:-\w/)?--(\S+): expected (?:at least )?one argument")
 YAML = re.compile(r"Problems parsing config: .*line (\d+), column (\d+)", re.DOTALL)
 
+# What other programs call a setting, and what it is here.
+ELSEWHERE = {
+    "seed": "seed_everything",
+    "gpu": "trainer.accelerator",
+    "cuda": "trainer.accelerator",
+    "gpus": "trainer.devices",
+    "learning_rate": "model.lr",
+    "optimizer": "model.lr",
+    "optimiser": "model.lr",
+    "resume": "ckpt_path",
+}
+
 
 class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Lays options out as jsonargparse does, and leaves what stands around them as it is."""
@@ -114,13 +126,10 @@ def brief(
         return f"--{bare[1]}{', or a setting behind it,' * behind} lacks its value."
     if wrong := OPTION.search(message):
         return f"there is no setting {wrong[1]!r}{_nearest_option(wrong[1], whole, rest)}"
-    if wrong := SETTING.search(message):
-        others = {name.rpartition(".")[2] for name in nested}
-        hint = _nearest(wrong[1], {*options, *others}, rest)
-        if wrong[1] in others:
-            hint = " of the class that is chosen there, though others have one."
-        return f"there is no setting {wrong[1]!r}{hint}"
     keys = ".".join(dict.fromkeys(KEY.findall(message)))
+    if wrong := SETTING.search(message):
+        name = ".".join(filter(None, (keys, wrong[1])))
+        return f"there is no setting {name!r}{_nearest_setting(name, nested, whole, rest)}"
     return f"{keys}: {_wrong(message)}" if keys else _wrong(message)
 
 
@@ -164,27 +173,53 @@ def _plain(name: str, literals: str) -> str:
 
 
 def _nearest(wrong: str, known: Iterable[str], rest: str = ".") -> str:
+    near = _closest(wrong, known)
+    return f"; did you mean {near!r}?" if near else rest
+
+
+def _closest(wrong: str, known: Iterable[str]) -> str:
+    """Return which of the known names is meant; nothing, if none is like it."""
     names = {*known} - {wrong}
     if same := next((name for name in names if name.lower() == wrong.lower()), None):
-        return f"; did you mean {same!r}?"
+        return same
     # A wrong first or last part hides how near the rest is.
-    for part in (wrong, wrong.partition(".")[0], wrong.rpartition(".")[2]):
-        if near := get_close_matches(part, names, 1):
-            return f"; did you mean {near[0]!r}?"
-    return rest
+    parts = (wrong, wrong.partition(".")[0], wrong.rpartition(".")[2])
+    return next((near[0] for part in parts if (near := get_close_matches(part, names, 1))), "")
+
+
+def _nearest_setting(wrong: str, nested: Iterable[str], options: Sequence[str], rest: str) -> str:
+    """Name the setting that is meant of a class, or of another one, or else an option."""
+    place, _, name = wrong.rpartition(".")
+    kin = "" if "." in place else place  # what stands behind parts of a model has no group
+    known = {end for group, _, end in (other.rpartition(".") for other in nested) if group == kin}
+    if name in known:
+        return " of the class that is chosen there, though others have one."
+    near = _closest(name, known)
+    return f"; did you mean '{place}.{near}'?" if near else _nearest_option(wrong, options, rest)
 
 
 def _nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
     """Name the group of options that is meant, or else the option that ends nearest."""
     group, _, name = wrong.partition(".")
     groups = {option for option in options if "." not in option}
-    if name and group not in groups and (hint := _nearest(group, groups, "")):
-        return hint
+    if name and group not in groups and (meant := _closest(group, groups)):
+        return f"; did you mean {_in_group(meant, name, options)!r}?"
+    end = name.rpartition(".")[2] or group
+    if (here := ELSEWHERE.get(end)) in options:
+        return f"; did you mean {here!r}{', the rate of Adam' * (here == 'model.lr')}?"
     # Of equals the first: `epochs` is as near to `min_epochs` as to `max_epochs`.
     ends = {option.rpartition(".")[2]: option for option in reversed(options)}
-    nearness = {end: SequenceMatcher(None, name or group, end).ratio() for end in reversed(ends)}
-    end = max(nearness, key=nearness.__getitem__, default="")
-    return f"; did you mean {ends[end]!r}?" if nearness.get(end, 0) >= 0.6 else rest
+    nearness = {known: SequenceMatcher(None, end, known).ratio() for known in reversed(ends)}
+    near = max(nearness, key=nearness.__getitem__, default="")
+    return f"; did you mean {ends[near]!r}?" if nearness.get(near, 0) >= 0.6 else rest
+
+
+def _in_group(group: str, name: str, options: Iterable[str]) -> str:
+    """Return a setting by its name, or nearly, in the group that is meant; else the group."""
+    known = {option.partition(".")[2] for option in options if option.startswith(f"{group}.")}
+    # What stands behind a setting that takes a class is not among the options.
+    near = name if name.partition(".")[0] in known else _closest(name, known)
+    return f"{group}.{near}" if near else group
 
 
 def _class_names() -> Iterator[str]:
