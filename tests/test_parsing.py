@@ -2,13 +2,15 @@
 
 import errno
 import os
+import re
 
 import pytest
 import torch
 from conftest import FIT
 
-from vae_lab.data import Digits
-from vae_lab.models import VAE
+from vae_lab.data import MNIST, Digits
+from vae_lab.models import CVAE, GAN, VAE
+from vae_lab.nets import ConvEncoder, MLPEncoder
 
 
 @pytest.mark.parametrize(
@@ -137,17 +139,51 @@ def test_a_verb_is_known_by_its_name_and_by_what_it_does(lab, capfd, word, verb)
     assert f"did you mean '{verb}'?" in capfd.readouterr().err
 
 
-def test_the_help_of_a_class_has_its_equation_errors_and_papers(lab, capfd):
+@pytest.mark.parametrize("word", ["model.prior=Prior", "model.encoder=Encoder", "data=VisionData"])
+def test_a_class_that_others_are_made_of_is_refused(lab, here, capfd, word):
     with pytest.raises(SystemExit) as stop:
-        lab("fit", "--model=VAE", "--model.prior.help=VampPrior")
+        lab(*FIT, "--model=VAE", f"--{word}")
+    assert stop.value.code == 2
+    place, name = word.split("=")
+    said = f"lab fit: {place}: {name} is abstract: name a class made of it."
+    assert said in capfd.readouterr().err
+    assert not (here / "runs").exists()
+
+
+def help_of(lab, capfd, *words):
+    with pytest.raises(SystemExit) as stop:
+        lab("fit", *words)
     assert stop.value.code == 0
-    said = capfd.readouterr().out
+    return capfd.readouterr().out
+
+
+def test_the_help_of_a_class_begins_with_its_equation_errors_and_papers(lab, capfd):
+    said = help_of(lab, capfd, "--model=VAE", "--model.prior.help=VampPrior")
+    assert said.startswith("vae_lab.priors.VampPrior: The average posterior of learned pseudo-")
     assert ".. math:: p(z) = \\frac{1}{K} \\sum_k q(z | u_k)" in said
     assert "    LabError: If there are no pseudo-inputs" in said
     assert "    Tomczak & Welling, VAE with a VampPrior, 2018. https://arxiv.org/abs" in said
-    # Arguments are told by jsonargparse, with their types and defaults.
+    assert said.index("Tomczak") < said.index("settings:\n")
+    # Arguments are told by jsonargparse, with their types and defaults; the data say the shape.
     assert "Args:" not in said
+    assert "shape" not in said
     assert said.count("--prior.pseudo_inputs PSEUDO_INPUTS\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds", "other"),
+    [
+        (["--model.help"], (VAE, CVAE, GAN), "Adversarial"),
+        (["--model.help=VAE", "--model.encoder.help"], (MLPEncoder, ConvEncoder), "_Reader"),
+        (["--data.help"], (Digits, MNIST), "VisionData"),
+    ],
+)
+def test_help_without_a_name_lists_the_classes_there_are(lab, capfd, words, kinds, other):
+    said = help_of(lab, capfd, *words)
+    for kind in kinds:
+        line = kind.__doc__.partition("\n")[0]
+        assert re.search(rf"^  {kind.__name__} +{re.escape(line)}$", said, re.MULTILINE)
+    assert f"  {other} " not in said
 
 
 @pytest.mark.parametrize(

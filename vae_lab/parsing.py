@@ -1,7 +1,7 @@
 """Command-line errors in a sentence or two."""
 
 import re
-from argparse import RawDescriptionHelpFormatter
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from vae_lab.errors import LabError
 from vae_lab.files import check_names
 
-__all__ = ["LabParser", "brief", "parameters"]
+__all__ = ["LabParser", "brief", "check_made", "parameters"]
 
 OPTION = re.compile(r"(?:accept option '|unrecognized arguments: --)([\w.-]+)")
 SETTING = re.compile(r"[Oo]ption '([\w.-]+)")
@@ -64,11 +64,19 @@ class LabParser(ArgumentParser):
         # An abbreviation would let a mistyped name pass for another one.
         super().__init__(*args, allow_abbrev=False, formatter_class=Formatter, **kwargs)
 
-    def add_class_arguments(self, theclass: type, *args: Any, **kwargs: Any) -> list[str]:
-        """Add a class's arguments; what shows its help shows equation, errors and papers too."""
-        if str(self.description).startswith("Help for "):
-            self.epilog = ARGUMENTS.sub("", f"{getdoc(theclass)}\n")
-        added: list[str] = super().add_class_arguments(theclass, *args, **kwargs)
+    def add_class_arguments(
+        self, theclass: type, nested_key: str | None = None, *args: Any, **kwargs: Any
+    ) -> list[str]:
+        """Add a class's arguments; what shows its help begins with all that it says of itself."""
+        told, _, path = str(self.description).removeprefix("Help for ").partition("=")
+        if shown := told.startswith("--"):
+            self.usage = SUPPRESS  # the settings themselves stand below
+            self.description = f"{path}: {_about(theclass)}{_made_of(theclass, told)}"
+            # The data say it, and no user.
+            kwargs["skip"] = {*(kwargs.get("skip") or ()), "shape"}
+        added: list[str] = super().add_class_arguments(theclass, nested_key, *args, **kwargs)
+        if shown and self.groups and nested_key:
+            self.groups[nested_key].title = "settings"
         return added
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
@@ -242,6 +250,42 @@ def _classes() -> Iterator[type]:
     ):
         module = import_module(f"vae_lab.{room}")
         yield from (part for part in map(vars(module).get, module.__all__) if isclass(part))
+
+
+def _about(kind: type) -> str:
+    """Return what a class says of itself, without its arguments, which are told one by one."""
+    return ARGUMENTS.sub("", f"{getdoc(kind)}\n")
+
+
+def _made_of(kind: type, option: str) -> str:
+    """Return a line on each class that may stand in another one's place."""
+    made = {other.__name__: str(getdoc(other)).partition("\n")[0] for other in _below(kind)}
+    if not made:
+        return ""
+    width = max(map(len, made))
+    lines = [f"  {name:<{width}}  {shorten(line, 100)}" for name, line in sorted(made.items())]
+    return "\n".join(["", f"classes made of it, each told by `{option} NAME`:", *lines])
+
+
+def _below(kind: type) -> Iterator[type]:
+    """Yield the classes derived from one that can be made."""
+    for other in kind.__subclasses__():
+        if not (isabstract(other) or other.__name__.startswith("_")):
+            yield other
+        yield from _below(other)
+
+
+def check_made(config: Namespace) -> None:
+    """Refuse a class that nothing can be made of, which jsonargparse takes for what makes one.
+
+    Raises:
+        LabError: If there is one.
+    """
+    for key, path in config.items():
+        module, _, name = str(path).rpartition(".")
+        if key.endswith(".class_path") and isabstract(getattr(import_module(module), name, None)):
+            place = key.replace(".init_args", "").removesuffix(".class_path")
+            raise LabError(f"{place}: {name} is abstract: name a class made of it.")
 
 
 def parameters(groups: Mapping[type, str]) -> Iterator[str]:

@@ -38,7 +38,7 @@ from vae_lab.files import atomic, expanded, write_text
 from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
-from vae_lab.parsing import LabParser, parameters
+from vae_lab.parsing import LabParser, check_made, parameters
 from vae_lab.run_folder import (
     checkpoint_for,
     experiment_name,
@@ -120,6 +120,7 @@ class LabCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         verb, config = str(self.subcommand), self.config[self.subcommand]
+        check_made(config)
         config.name = experiment_name(config.name, config.get("config"))
         self.experiment = expanded(config.runs) / config.name
         self.checkpoint = checkpoint_for(verb, config.ckpt_path, self.experiment)

@@ -1,5 +1,6 @@
 """Sources that torchvision knows how to fetch, to check and to read."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,11 @@ __all__ = ["CIFAR10", "KMNIST", "MNIST", "FashionMNIST", "VisionData"]
 class VisionData(ImageData):
     """The class `dataset` of `torchvision.datasets`, whose `files` lie in `folder`."""
 
-    dataset: ClassVar[str]
+    @property
+    @abstractmethod
+    def dataset(self) -> str:
+        """The name of torchvision's class."""
+
     folder: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
 

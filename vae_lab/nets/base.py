@@ -1,10 +1,11 @@
 """What a network is for; the command line offers a net only where it fits."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = ["Decoder", "Encoder", "initialise", "normalises"]
@@ -12,12 +13,20 @@ __all__ = ["Decoder", "Encoder", "initialise", "normalises"]
 Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Maps images (B, C, H, W) to features (B, features); made from (shape, features)."""
 
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features (B, features) of images (B, C, H, W)."""
 
-class Decoder(nn.Module):
+
+class Decoder(nn.Module, ABC):
     """Maps features (B, features) to images (B, C, H, W); made from (features, shape)."""
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the images (B, C, H, W), unbounded, of features (B, features)."""
 
 
 def initialise(layers: Iterable[nn.Module]) -> None:
