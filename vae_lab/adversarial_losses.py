@@ -53,6 +53,8 @@ class Saturating(AdversarialLoss):
         \ell_D = -\log \sigma(s(x)) - \log(1 - \sigma(s(\hat x))), \quad
         \ell_G = \log(1 - \sigma(s(\hat x)))
 
+    where s is the critic's score of an image, and the hat marks generated ones.
+
     A critic that cannot tell the two apart says 0.5 of both and loses log 4.
 
     References:
@@ -71,9 +73,13 @@ class Saturating(AdversarialLoss):
 
 
 class NonSaturating(Saturating):
-    r"""The same critic, with a generator that keeps its gradient while it loses.
+    r"""The first paper's critic, with a generator that keeps its gradient while it loses.
 
-    .. math:: \ell_G = -\log \sigma(s(\hat x))
+    .. math::
+        \ell_D = -\log \sigma(s(x)) - \log(1 - \sigma(s(\hat x))), \quad
+        \ell_G = -\log \sigma(s(\hat x))
+
+    where s is the critic's score of an image, and the hat marks generated ones.
 
     References:
         Goodfellow et al., Generative Adversarial Nets, 2014, section 3.
@@ -85,11 +91,13 @@ class NonSaturating(Saturating):
 
 
 class LeastSquares(AdversarialLoss):
-    r"""Squared distances of the scores from 1, for real, and 0.
+    r"""Squared distances of the scores from 1 for real images, and from 0 for generated ones.
 
     .. math::
         \ell_D = \frac{1}{2} (s(x) - 1)^2 + \frac{1}{2} s(\hat x)^2, \quad
         \ell_G = \frac{1}{2} (s(\hat x) - 1)^2
+
+    where s is the critic's score of an image, and the hat marks generated ones.
 
     References:
         Mao et al., Least Squares Generative Adversarial Networks, 2017.
@@ -109,6 +117,8 @@ class Hinge(AdversarialLoss):
     .. math::
         \ell_D = \max(0, 1 - s(x)) + \max(0, 1 + s(\hat x)), \quad \ell_G = -s(\hat x)
 
+    where s is the critic's score of an image, and the hat marks generated ones.
+
     References:
         Miyato et al., Spectral Normalization for Generative Adversarial Networks, 2018.
         https://arxiv.org/abs/1802.05957
@@ -125,6 +135,8 @@ class Wasserstein(AdversarialLoss):
     r"""The difference of scores, which bounds a distance if the critic's slope is at most one.
 
     .. math:: \ell_D = s(\hat x) - s(x), \quad \ell_G = -s(\hat x)
+
+    where s is the critic's score of an image, and the hat marks generated ones.
 
     The slope is kept near one by `GradientPenalty`. Spectral normalisation bounds it too: by one
     where all layers are linear, by somewhat more for each convolution, of which the kernel alone is
@@ -188,6 +200,8 @@ class GradientPenalty(CriticPenalty):
 
     .. math:: \lambda (\|\nabla s(u x + (1 - u) \hat x)\| - 1)^2, \quad u \sim U(0, 1)
 
+    where s is the critic's score of an image, the hat marks generated ones and `weight` is lambda.
+
     References:
         Gulrajani et al., Improved Training of Wasserstein GANs, 2017.
         https://arxiv.org/abs/1704.00028
@@ -203,6 +217,8 @@ class R1(CriticPenalty):
     r"""Keeps the critic flat at real images.
 
     .. math:: \frac{\gamma}{2} \|\nabla s(x)\|^2
+
+    where s is the critic's score of an image and `weight` is gamma.
 
     References:
         Mescheder et al., Which Training Methods for GANs do actually Converge?, 2018.

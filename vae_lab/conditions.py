@@ -153,8 +153,8 @@ class ImageCondition(Condition):
     Args:
         shape: Channels, height and width of an image x, whose height and width y has too.
         channels: Channels of y.
-        features: What an encoder of its own makes of y for decoder and prior.
-        encoder: That encoder.
+        features: How many numbers an encoder of its own makes of y, for decoder and prior.
+        encoder: Network from y to these numbers.
 
     Raises:
         LabError: If a size is not positive.
@@ -198,8 +198,8 @@ class PartialCondition(ImageCondition):
 
     Args:
         shape: Channels, height and width of an image.
-        features: What an encoder of its own makes of y for decoder and prior.
-        encoder: That encoder.
+        features: How many numbers an encoder of its own makes of y, for decoder and prior.
+        encoder: Network from y to these numbers.
 
     Raises:
         LabError: If a size is not positive.

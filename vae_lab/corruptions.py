@@ -11,12 +11,7 @@ __all__ = ["Corruption", "GaussianNoise", "Masking", "SaltAndPepper"]
 
 
 class Corruption(ABC):
-    """Base of all corruptions.
-
-    References:
-        Vincent et al., Stacked Denoising Autoencoders, 2010.
-        https://www.jmlr.org/papers/v11/vincent10a.html
-    """
+    """Base of all corruptions: damage that is done to images (B, C, H, W), in [0, 1]."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
@@ -28,13 +23,19 @@ class Corruption(ABC):
 
 
 class Masking(Corruption):
-    """Sets each value, of each channel of a pixel by itself, to 0 with probability `level`.
+    r"""Sets each value, of each channel of a pixel by itself, to 0 with probability `level`.
+
+    .. math:: \tilde x = m \odot x, \quad m_i \sim \mathrm{Bernoulli}(1 - \text{level})
 
     Args:
         level: Share of the values that are lost, between 0 and 1.
 
     Raises:
         LabError: If `level` is outside [0, 1].
+
+    References:
+        Vincent et al., Stacked Denoising Autoencoders, 2010.
+        https://www.jmlr.org/papers/v11/vincent10a.html
     """
 
     def __init__(self, level: float = 0.3) -> None:
@@ -54,6 +55,10 @@ class SaltAndPepper(Corruption):
 
     Raises:
         LabError: If `level` is outside [0, 1].
+
+    References:
+        Vincent et al., Stacked Denoising Autoencoders, 2010.
+        https://www.jmlr.org/papers/v11/vincent10a.html
     """
 
     def __init__(self, level: float = 0.3) -> None:
@@ -66,13 +71,19 @@ class SaltAndPepper(Corruption):
 
 
 class GaussianNoise(Corruption):
-    """Adds independent Gaussian noise to each value, not clipped.
+    r"""Adds independent Gaussian noise to each value, not clipped.
+
+    .. math:: \tilde x = x + \epsilon, \quad \epsilon_i \sim N(0, \text{scale}^2)
 
     Args:
         scale: Standard deviation in units of the pixel range, between 0 and 1.
 
     Raises:
         LabError: If `scale` is outside [0, 1].
+
+    References:
+        Vincent et al., Stacked Denoising Autoencoders, 2010.
+        https://www.jmlr.org/papers/v11/vincent10a.html
     """
 
     def __init__(self, scale: float = 0.3) -> None:

@@ -32,7 +32,7 @@ class Likeness(Callback):
         every: Epochs between two looks; the last epoch is always looked at.
         samples: How many images are drawn; no more than there are training images are compared,
             as distances compare at equal counts alone.
-        seed: Fixes them.
+        seed: The same seed draws the same images.
 
     Raises:
         LabError: If a number is out of range, the model draws no samples, the judge is none of

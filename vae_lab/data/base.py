@@ -46,7 +46,7 @@ class ImageData(Described, LightningDataModule, ABC):
         batch_size: Training images a batch, on each process.
         eval_batch_size: Images a batch in validation and test.
         val_size: Images cut from train for validation; by default the source's usual share.
-        split_seed: Seed of that cut and of every binarisation drawn once.
+        split_seed: Seed of the cut into train and validation, and of binarisations drawn once.
         binarize: none, leave grey; threshold, at one half; static, draw every pixel once with
             its grey level as probability; dynamic, draw training images anew every epoch,
             validation and test images once.
@@ -56,7 +56,7 @@ class ImageData(Described, LightningDataModule, ABC):
         shift: Move each training image by up to so many pixels along both axes, anew every epoch.
         quadrants: Give as y 1, 2 or 3 quadrants of a black and white image, not its label.
         limit: Train on the first so many images only.
-        limit_seed: Draw those at random by this seed instead, as many of each class.
+        limit_seed: Draw the `limit` images at random by this seed, as many of each class.
 
     Raises:
         LabError: If an argument is out of range.

@@ -40,8 +40,8 @@ class InfoGAN(GAN):
         codes: The codes of `vae_lab.codes`; by default one of ten values and two numbers.
         generator: Network from noise and codes to images.
         critic: Network from images to the features that score and codes are read off.
-        features: How many of these.
-        hidden: Units of the layer between them and the codes.
+        features: How many features the critic puts out.
+        hidden: Units of the layer between these features and the codes.
         loss: What the two sides want, beside the information.
         average: How much of the averaged generator each step keeps; 0 averages nothing.
         critic_steps: Batches, each a step of the critic, for every step of the generator.

@@ -52,6 +52,7 @@ class GaussianMixture(Classical):
 
     References:
         Dempster et al., Maximum Likelihood from Incomplete Data via the EM Algorithm, 1977.
+        https://doi.org/10.1111/j.2517-6161.1977.tb01600.x
         Tipping & Bishop, Mixtures of Probabilistic Principal Component Analysers, 1999.
         https://doi.org/10.1162/089976699300016728
     """

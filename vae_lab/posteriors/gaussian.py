@@ -54,7 +54,15 @@ class DiagonalGaussian(NamedTuple):
 
 
 class Gaussian(Family):
-    """Gaussians with one variance a dimension."""
+    r"""Gaussians whose means and variances, one a dimension, an encoder puts out.
+
+    .. math:: q(z | x) = N(z; \mu(x), \mathrm{diag}\, \sigma^2(x))
+
+    The encoder's features (B, 2 D) are means and log-variances; these are cut off at ±10 nats.
+
+    References:
+        Kingma & Welling, Auto-Encoding Variational Bayes, 2014. https://arxiv.org/abs/1312.6114
+    """
 
     def forward(self, features: Tensor, step: int) -> DiagonalGaussian:
         return DiagonalGaussian.from_features(features)

@@ -52,10 +52,14 @@ class Mixture(CodeDensity):
 class MixtureOfGaussians(Prior):
     r"""A mixture of diagonal Gaussians whose weights, means and variances are learned.
 
+    .. math:: p(z) = \sum_k w_k\, N(z; \mu_k, \mathrm{diag}\, \sigma_k^2), \quad \sum_k w_k = 1
+
+    Weights and variances begin equal, means at draws from N(0, I).
+
     Args:
         latent_dim: Size of the code.
         shape: Not looked at.
-        components: How many Gaussians.
+        components: K, how many Gaussians.
 
     Raises:
         LabError: If there are no components.
@@ -89,7 +93,7 @@ class VampPrior(Prior):
     Args:
         latent_dim: Size of the code.
         shape: Channels, height and width of a pseudo-input.
-        pseudo_inputs: K.
+        pseudo_inputs: K, how many pseudo-inputs.
 
     Raises:
         LabError: If there are no pseudo-inputs, or the posterior is no `Gaussian`.

@@ -48,15 +48,21 @@ class StandardNormal(Prior, CodeDensity):
 
 
 class Uniform(Prior, CodeDensity):
-    """Every class of every group as likely as the others; codes are one-hot groups.
+    r"""Every class of every group as likely as the others; codes are one-hot groups.
+
+    .. math:: p(z) = C^{-G}, \quad \text{for } G \text{ groups of } C \text{ classes}
 
     Args:
         latent_dim: Size of the code, of latent_dim / classes groups.
         shape: Not looked at.
-        classes: Classes of each group, as many as the posterior's.
+        classes: C, classes of each group, as many as the posterior's.
 
     Raises:
         LabError: If the classes do not divide the code.
+
+    References:
+        Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
+        https://arxiv.org/abs/1611.01144
     """
 
     closed_form = (GumbelSoftmax,)
