@@ -368,13 +368,6 @@ def test_a_switch_needs_no_value(lab, here, monkeypatch, verb, switch):
     assert given[switch] is True
 
 
-@pytest.mark.parametrize(("verb", "required"), [("results", False), ("compare", True)])
-def test_only_a_list_that_must_be_given_is_called_required(lab, capfd, verb, required):
-    with pytest.raises(SystemExit):
-        lab(verb, "--help")
-    assert ("required" in capfd.readouterr().out) is required
-
-
 def test_no_switch_is_left_untried():
     found = [
         (verb, parameter.name)

@@ -1,8 +1,10 @@
-"""What the command line says of classes: in an error, and in their help."""
+"""What the command line says of itself: in an error, and in the help of classes and verbs."""
 
 import errno
 import os
 import re
+from importlib import import_module
+from inspect import getdoc
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from conftest import FIT
 from vae_lab.data import MNIST, Digits
 from vae_lab.models import CVAE, GAN, VAE
 from vae_lab.nets import ConvEncoder, MLPEncoder
+from vae_lab.verbs import VERBS
 
 
 @pytest.mark.parametrize(
@@ -184,6 +187,31 @@ def test_help_without_a_name_lists_the_classes_there_are(lab, capfd, words, kind
         line = kind.__doc__.partition("\n")[0]
         assert re.search(rf"^  {kind.__name__} +{re.escape(line)}$", said, re.MULTILINE)
     assert f"  {other} " not in said
+
+
+@pytest.mark.parametrize(("verb", "required"), [("results", False), ("compare", True)])
+def test_only_a_list_that_must_be_given_is_called_required(lab, capfd, verb, required):
+    with pytest.raises(SystemExit):
+        lab(verb, "--help")
+    assert ("required" in capfd.readouterr().out) is required
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("results", "by default all that are not on record. (type: str"),
+        ("compare", "The best number of each metric is bold, where all"),
+        ("compare", "runs Run folders, experiment folders (all their versions)"),
+        ("invert", "Files to invert, prepared as the runs prepare their own"),
+    ],
+)
+def test_the_help_of_a_verb_says_all_that_its_function_does(lab, capfd, verb, said):
+    with pytest.raises(SystemExit):
+        lab(verb, "--help")
+    words = " ".join(capfd.readouterr().out.split())
+    assert said in words
+    first = getdoc(getattr(import_module(VERBS[verb]), verb)).partition("\n")[0]
+    assert words.count(first[:-1]) == 1  # no headline repeats it
 
 
 @pytest.mark.parametrize(

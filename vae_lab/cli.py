@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import signature
+from inspect import getdoc, signature
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,8 @@ EVERY_VERSION = ("filters",)
 # What no check in a program foresees: even to ask whether a file exists may be forbidden.
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO, errno.ENAMETOOLONG)
 
-# How many words an annotation takes, and what they are.
-_COUNTS: dict[object, tuple[str, str]] = {
-    list[str]: ("+", "Run folders, experiments or globs."),
-    tuple[str, ...]: ("*", "Names; by default all."),
-}
+# How many words an annotation takes.
+_COUNTS: dict[object, str] = {list[str]: "+", tuple[str, ...]: "*"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -180,25 +177,33 @@ def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[s
     """Make the function's signature the command line; a list takes all the words it can."""
     from vae_lab.parsing import LabParser
 
-    parser = LabParser(prog=f"lab {verb}", description=(function.__doc__ or "").splitlines()[0])
+    told = getdoc(function) or ""
+    parser = LabParser(prog=f"lab {verb}", description=told.partition("\n\nArgs:")[0])
     # Annotations may be there as strings only.
     parameters = signature(function, eval_str=True).parameters.values()
     kinds: dict[str | int, object] = {p.name: p.annotation for p in parameters}
     counts = {name: _COUNTS[kind] for name, kind in kinds.items() if kind in _COUNTS}
     files = {name for name, kind in kinds.items() if kind == list[str] | None}
-    for name, (count, what) in counts.items():
+    for name, count in counts.items():
         # Without a default the help would call even an optional list required.
         optional: dict[str, Any] = {"default": []} if count == "*" else {}
-        parser.add_argument(name, nargs=count, type=str, help=what, **optional)
-    parser.add_function_arguments(function, as_positional=True, skip=counts.keys() | files)
+        parser.add_argument(name, nargs=count, type=str, help=_about(name, told), **optional)
+    skip = counts.keys() | files
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=skip)
     for name in files:
-        parser.add_argument(f"--{name}", nargs="+", type=str, help="Files.")
+        parser.add_argument(f"--{name}", nargs="+", type=str, help=_about(name, told))
     args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]
     # A shell leaves this alone behind an equals sign, where nobody means a folder of that name.
     args = [re.sub("(?:^|(?<==))~(?=/)", lambda _: str(Path.home()), arg) for arg in args]
     flags = {f"--{name}" for name, kind in kinds.items() if kind is bool}
     given: dict[str, Any] = parser.parse_args(_switched(args, flags)).as_dict()
     return given
+
+
+def _about(name: str, told: str) -> str:
+    """Return what a docstring tells of an argument."""
+    found = re.search(rf"^    {name}: (.*(?:\n {{8}}.*)*)", told, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _switched(args: list[str], flags: set[str]) -> list[str]:

@@ -40,7 +40,7 @@ def attribute(
     vector adds to that.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         attribute: `thickness`, `slant` or `width` of strokes, measured on the images, with the
             attribute being the upper third and without it the lower one; or the name of one of the
             data's own attributes, such as CelebA's Smiling.

@@ -31,7 +31,8 @@ def sample(
     """Draw new images, those of several runs side by side.
 
     Args:
-        runs: Run folders or checkpoints.
+        runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
+            these.
         n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
         y: The class that a model is to draw; `all` draws one row a class, or a value of one of the
             first six attributes, its columns of one noise.
@@ -56,7 +57,7 @@ def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer
     """Draw the styles of images under every class, or the first six attributes from low to high.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         n: How many images.
         split: Where the images come from.
         output: PNG to write.
@@ -77,7 +78,7 @@ def complete(
     """Draw images, what a model is told of them, and what it draws given that.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         n: How many images.
         draws: How many draws for each.
         split: Where the images come from.
@@ -94,7 +95,7 @@ def reconstruct(
     """Draw images over what is left of them after encoding and decoding.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         n: How many images.
         split: Where the images come from.
         output: PNG to write.
@@ -109,7 +110,7 @@ def denoise(
     """Draw images, the same corrupted as in training, and what a denoising model restores.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         n: How many images.
         split: Where the images come from.
         seed: The same seed corrupts them alike.
@@ -156,7 +157,8 @@ def traverse(
     Of a model that encodes no images, what its own codes do.
 
     Args:
-        runs: Run folders or checkpoints.
+        runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
+            these.
         image: Number of the validation image to start from; of a model that encodes none, of the
             draw of its codes, as a seed is.
         span: How far to move to either side of zero; by default 3 where codes have a standard
@@ -192,7 +194,7 @@ def interpolate(
     Without an encoder, gradients find the codes.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         pairs: How many walks.
         steps: Images a walk.
         split: Where the images come from.
@@ -208,7 +210,7 @@ def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
     """Draw the whole plane of a two-dimensional code.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         side: Images a side.
         output: PNG to write.
     """

@@ -18,9 +18,9 @@ def encode(
     """Write codes and labels to an .npz file, as `codes` (N, D) and `labels` (N, ...).
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         split: Which images to encode.
-        limit: Encode only the first images of the split.
+        limit: Encode only the first so many images; by default all.
         output: File to write.
     """
     import numpy as np

@@ -37,7 +37,7 @@ def explore(
     """Write a page that draws the image of any code in the browser, by itself.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         split: Which images' codes are shown.
         output: Folder to write; its index.html opens by double click and needs no network.
         serve: Show the folder to this machine's browsers, until Ctrl-C.

@@ -24,7 +24,7 @@ def export(run: str, format: Format = "onnx", output: str = "exported") -> None:
     Each takes batches of any size. `model.json` beside them says what goes in and comes out.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         format: `onnx` for any runtime, `pt2` for torch.export.load.
         output: Folder to write them to.
     """

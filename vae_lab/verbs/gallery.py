@@ -42,7 +42,8 @@ def gallery(
     `lab results` writes into RESULTS.md, and `lab compare RUNS --over seed_everything` prints.
 
     Args:
-        runs: Runs of the same images, in the order of the rows.
+        runs: Run folders or checkpoints, of the same images, in the order of the rows; of
+            experiments' folders, the newest runs.
         n: How many images, and how many samples of each run.
         split: Where the images come from.
         seed: The same seed draws the same samples.

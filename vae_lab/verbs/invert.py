@@ -60,10 +60,11 @@ def invert(
     encoder, if it has one.
 
     Args:
-        runs: Run folders or checkpoints.
+        runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
+            these.
         images: Files to invert, prepared as the runs prepare their own, but never drawn at random.
         data: How many of the runs' own images to invert, by default 20.
-        split: Where those come from.
+        split: Where the runs' own images come from.
         y: The class to decode under; by default that of each image.
         steps: Steps of Adam.
         restarts: Codes to start from for each image; the best end is kept.

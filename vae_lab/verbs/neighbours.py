@@ -12,7 +12,7 @@ def neighbours(
     """Draw samples over the training images nearest to them, by distance of pixels.
 
     Args:
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         n: How many samples.
         y: The class that a model is to draw.
         seed: The same seed draws the same samples, as in `lab sample`.

@@ -38,7 +38,7 @@ def picture(
     Args:
         drawing: Name of one of `vae_lab.drawings.DRAWINGS`, or several with commas
             between: the first that the model is able to.
-        run: Run folder or checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         images: Split and count of the images it is drawn from, if any.
         **options: What the drawing can be told.
 

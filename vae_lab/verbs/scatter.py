@@ -22,7 +22,8 @@ def scatter(
     given it: a linear probe learns from half of the codes and is tried on the others.
 
     Args:
-        runs: Run folders or checkpoints.
+        runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
+            these.
         prior: Draw each run's prior beside its aggregate posterior instead, runs below one another.
         projection: How codes of more dimensions than two get into the plane, but beside a prior.
         n: How many images.

@@ -30,7 +30,7 @@ def dashboard(
     Args:
         wandb: Weights & Biases, the only place so far.
         runs: The runs here, a folder of them or a pattern, that say what there is to be seen.
-        project: Their project.
+        project: The project that the runs were logged to.
         entity: The user or team whose project it is; by default the key's own.
 
     Raises:

@@ -50,7 +50,7 @@ def evaluate(
     or from other images of the same split.
 
     Args:
-        run: A run folder or a checkpoint.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
         split: Which images to evaluate; `val` for whatever may still be changed by the result.
         importance_samples: Posterior samples for each image's log-likelihood; 0 leaves it out.
         seed: Fixes all random numbers.
@@ -58,7 +58,7 @@ def evaluate(
         ais: Estimate the log-likelihood by annealed importance sampling too, which owes nothing
             to the encoder, and bound its error by bidirectional Monte Carlo.
         ais_images: Anneal the first so many images, and as many drawn from the model.
-        ais_chains: Chains for each of these.
+        ais_chains: Chains for each image.
         ais_temperatures: Steps of each chain from prior to posterior.
         judge: A classifier's run folder or checkpoint, or `inception`. By its features samples are
             compared with the images; it counts the classes among them, and how many of those

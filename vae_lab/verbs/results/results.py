@@ -29,8 +29,8 @@ def results(
     failed.
 
     Args:
-        names: Rows, or groups of rows, to train here even if their numbers are on record, and
-            with them what they need; by default all that are not on record.
+        names: Rows of the table, or groups of them, to train here even if their numbers are on
+            record, and with them what they need; by default all that are not on record.
         quick: Train a few epochs on the embedded digits instead, in a folder and on pages of their
             own, and hold nothing against what is published.
         page_only: Train and evaluate nothing; write the pages of what is there.
