@@ -45,6 +45,16 @@ class Annealing(NamedTuple):
     chains: int = 16
     temperatures: int = 1000
 
+    @property
+    def pilots(self) -> int:
+        """How many chains find the step sizes of each image."""
+        return min(PILOTS, self.chains)
+
+    @property
+    def moves(self) -> int:
+        """How many moves an image and one drawn beside it cost: a way up each, one down."""
+        return self.temperatures * (2 * self.pilots + 3 * self.chains)
+
 
 def check_annealing(model: Any) -> None:
     """Refuse a model that cannot be annealed.
@@ -69,7 +79,7 @@ def annealed_nll(
         model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
         images: Images and their conditions.
         how: Chains and temperatures.
-        progress: Called with the number of images after each temperature, in two passes.
+        progress: Called with the number of chains after each of their moves.
 
     Returns:
         Nats for each image, in double precision on the CPU, shape (N,).
@@ -92,7 +102,7 @@ def bidirectional_gap(
         model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
         images: As many images are drawn, under these conditions.
         how: Chains and temperatures.
-        progress: Called with the number of images after each temperature, in three passes.
+        progress: Called with the number of chains after each of their moves.
 
     Returns:
         Nats for each image drawn, in double precision on the CPU, shape (N,).
@@ -123,10 +133,10 @@ def _anneal(
     model: Any, images: Batch, how: Annealing, progress: Callable[[int], object]
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Return what bounds log p(x) from below, (B,), and what makes a bound from above of codes."""
-    betas, tick = sigmoid_schedule(how.temperatures), partial(progress, len(images.x))
-    densities = _densities(model, images)
-    pilots = _from_prior(model, images.y, min(PILOTS, how.chains))
-    steps = step_sizes(*densities, pilots, betas, tick)
+    betas, n = sigmoid_schedule(how.temperatures), len(images.x)
+    densities, tick = _densities(model, images), partial(progress, n * how.chains)
+    pilots = _from_prior(model, images.y, how.pilots)
+    steps = step_sizes(*densities, pilots, betas, partial(progress, n * how.pilots))
     start = _from_prior(model, images.y, how.chains)
     lower = importance_bound(annealed_weights(*densities, start, betas, steps, tick))
 

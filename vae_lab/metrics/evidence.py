@@ -67,7 +67,7 @@ def annealing(
         images: What to evaluate.
         how: Chains and temperatures.
         seed: Fixes the random numbers; the caller's random stream is untouched.
-        progress: Called with the number of images after each temperature, in five passes.
+        progress: Called with the number of chains after each of their moves.
 
     Raises:
         LabError: If a number is not finite.

@@ -181,8 +181,7 @@ def _anneal(
     from vae_lab.metrics.evidence import annealing
 
     some, how = Batch(images.x[:count], images.y[:count]), Annealing(chains, temperatures)
-    total = 5 * len(some.x) * temperatures
-    with bar(total, desc="annealing", unit_scale=True) as done:
+    with bar(len(some.x) * how.moves, desc="annealing", unit_scale=True) as done:
         return annealing(model, some, how, seed, done.update)
 
 
