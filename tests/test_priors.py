@@ -180,6 +180,10 @@ def test_divergence_from_uniform_is_that_of_torch():
         ({"prior": partial(TopDown, top=6)}, "leave the lower none"),
         ({"prior": partial(TopDown, top=0)}, "leave the lower none"),
         ({"prior": partial(TopDown, top=2, hidden=(0,))}, "at least one unit"),
+        (
+            {"prior": partial(TopDown, top=2), "posterior": partial(BottomUp, top=3)},
+            "3 dimensions by the posterior, 2 by the prior",
+        ),
         ({"prior": partial(Uniform, classes=4)}, "groups of 4 classes"),
         ({"prior": partial(Uniform, classes=1)}, "groups of 1 classes"),
         ({"prior": partial(Uniform, classes=3)}, "real numbers, those of a Uniform prior one-hot"),

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab.contracts import Shape
+from vae_lab.errors import LabError
 from vae_lab.nets.base import initialise
 from vae_lab.nets.mlp import mlp
-from vae_lab.posteriors import DiagonalGaussian, Posterior, lower_size
+from vae_lab.posteriors import BottomUp, DiagonalGaussian, Family, Posterior, lower_size
 from vae_lab.priors.base import CodeDensity, Prior
 from vae_lab.priors.standard import StandardNormal
 
@@ -51,6 +52,15 @@ class TopDown(Prior, CodeDensity):
         self.above = StandardNormal(top)
         self.net = nn.Sequential(*mlp([top, *hidden, 2 * lower], activation))
         initialise(self.net)
+
+    def check(self, family: Family) -> None:
+        super().check(family)
+        own = self.latent_dim - self.above.latent_dim
+        if isinstance(family, BottomUp) and family.visible != own:
+            raise LabError(
+                f"The upper layer has {self.latent_dim - family.visible} dimensions by the "
+                f"posterior, {self.above.latent_dim} by the prior: give both the same `top`."
+            )
 
     def given(self, infer: Callable[[Tensor], Posterior]) -> CodeDensity:
         return self
