@@ -108,6 +108,8 @@ def test_strokes_are_told_by_the_thirds_of_the_training_images():
     torch.testing.assert_close(STROKES["width"](x), STROKES["width"](x.flip(2)))
     assert STROKES["width"](x)[-1] == pytest.approx(16, abs=0.1)
     assert STROKES["slant"] is not STROKES["thickness"]
+    assert "colours" not in stroke.about
+    assert "colours were averaged" in Stroke("width", x.expand(-1, 3, -1, -1)).about
 
 
 def labelled(n):

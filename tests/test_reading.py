@@ -104,6 +104,16 @@ def test_a_perfect_reader_errs_never_and_knows_all():
     assert found["size_information"].value > 5
 
 
+def test_nothing_is_said_of_strokes_in_colour():
+    class Coloured(Perfect):
+        def decode(self, z):
+            return super().decode(z).expand(-1, 3, -1, -1)
+
+    names = {"kind_information", "size_information"}
+    assert code_meanings(Coloured(), 0).keys() == names
+    assert code_meanings(Perfect(), 0).keys() > names
+
+
 def test_codes_that_are_all_numbers_make_no_groups():
     model = InfoGAN((1, 8, 8), noise=4, codes=[Uniform]).eval()
     images = Batch(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)

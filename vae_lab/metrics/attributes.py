@@ -56,6 +56,8 @@ class Stroke:
         self.low, self.high = ends.tolist()
         self.about = f"{name} above {self.high:.3f} or below {self.low:.3f}, the outer thirds"
         self.about += f" of {len(x)} training images"
+        if x.shape[1] > 1:
+            self.about += ", whose colours were averaged to light strokes on dark ground"
 
     def of(self, images: Batch) -> Tensor:
         return self.seen(images.x)

@@ -41,7 +41,9 @@ def code_errors(model: Any, images: Batch, known: Batch, what: str = "val") -> d
 
 
 def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
-    """Measure what can be read off the model's own images, and what each number does to them.
+    """Measure what can be read off the model's own images, and what each number does to strokes.
+
+    Images of several colours are taken for no handwriting, and nothing is said of their strokes.
 
     Args:
         model: What fulfils `vae_lab.contracts.ReadsCodes`, in evaluation mode.
@@ -59,7 +61,7 @@ def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
     found: dict[str, Measure] = {}
     for name, code in model.codes.items():
         found[f"{name}_information"] = _information(code, said[name], drawn[name])
-        if not code.categorical:
+        if not code.categorical and x.shape[1] == 1:
             for what, value in correlations(drawn[name][:, 0], groups, x).items():
                 note = f"of {name} and {what} in {SAMPLES} samples, within each category"
                 found[f"{name}_{what}"] = Measure(value, "correlation", note)
