@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal
 
-from vae_lab.conditions import ClassCondition, PartialCondition
+from vae_lab.conditions import AttributeCondition, ClassCondition, PartialCondition
 from vae_lab.contracts import Batch, Generates
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import DiscretizedLogisticMixture, Likelihood
@@ -335,6 +335,14 @@ def test_probabilities_of_8_bit_values_are_told_in_bits_per_dimension_too():
     for key in ("elbo_bits_per_dim", "nll_bits_per_dim"):
         assert found[key].unit == "bits/dim"
         assert found[key].value == pytest.approx(8 / (12 * math.log(2)))
+    condition = partial(AttributeCondition, attributes=1)
+    model = CVAE((3, 2, 2), condition=condition, likelihood=DiscretizedLogisticMixture).eval()
+    batch = Batch(batch.x, torch.zeros(3, 1))
+    found = bounds(model, batch, 5, 0, lambda n: None)
+    found |= annealing(model, batch, Annealing(2, 3), 0, lambda n: None)
+    for key in ("elbo", "nll", "mc_nll", "ais_nll"):
+        bits = abs(found[key].value) / (12 * math.log(2))
+        assert found[f"{key}_bits_per_dim"].value == pytest.approx(bits)
     images = Batch(torch.rand(3, *SHAPE).double(), torch.zeros(3))
     found = bounds(linear_vae()[0], images, 5, 0, lambda n: None)
     assert not [key for key in found if "bits" in key]

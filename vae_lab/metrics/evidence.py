@@ -82,12 +82,11 @@ def annealing(
     gap_note = (
         f"upper less lower bound on log {_p(model)} of {n} images drawn from the model, {chains}"
     )
-    return finite(
-        {
-            "ais_nll": Measure.mean(nll, "nats", about),
-            "bdmc_gap": Measure.mean(gap, "nats", gap_note),
-        }
-    )
+    found = {
+        "ais_nll": Measure.mean(nll, "nats", about),
+        "bdmc_gap": Measure.mean(gap, "nats", gap_note),
+    }
+    return finite(found | _bits(model, found, images))
 
 
 def density(model: Density, images: Batch) -> dict[str, Measure]:
@@ -138,7 +137,7 @@ def _bits(model: Any, found: Mapping[str, Measure], images: Batch) -> dict[str, 
     dimensions = images.x[0].numel()
     return {
         f"{key}_bits_per_dim": _per_dimension(found[key], dimensions)
-        for key in ("elbo", "nll")
+        for key in ("elbo", "nll", "mc_nll", "ais_nll")
         if key in found
     }
 
