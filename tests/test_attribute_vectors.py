@@ -206,6 +206,7 @@ def test_strokes_of_a_run_are_moved(lab, run):
     assert report["protocol"]["trained_on"] == 64
     assert "outer thirds of 64 training images" in report["protocol"]["attribute"]
     assert {"moved_up_2", "moved_down_1", "moved_up_0"} <= report["metrics"].keys()
+    assert "parts" not in report["metrics"]["moved_up_2"]
 
 
 def test_a_column_is_called_by_how_far_its_codes_were_moved(monkeypatch):

@@ -124,6 +124,20 @@ def test_a_bounding_model_gets_every_metric_with_its_protocol(run, capsys):
     assert "test/nll" in capsys.readouterr().out
 
 
+def test_a_divergence_is_told_part_by_part_the_largest_first(run, capsys):
+    class Parted(Bounded):
+        def divergences(self, x, y=None):
+            return torch.tensor([1.0, 2.0]).expand(len(x), -1)
+
+    folder, loaded = run
+    evaluate(str(folder), importance_samples=0)
+    assert "parts" not in read(folder)["metrics"]["test/kl"]
+    loaded["model"] = Parted()
+    evaluate(str(folder), importance_samples=0)
+    assert read(folder)["metrics"]["test/kl"]["parts"] == [1.0, 2.0]
+    assert "test/kl by part: 1: 2.00, 0: 1.00" in capsys.readouterr().out
+
+
 def test_an_autoencoder_is_set_beside_pca_and_gets_no_bound(run):
     folder, loaded = run
     loaded["model"] = Coder()

@@ -15,6 +15,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from vae_lab.contracts import Batch, Bounds
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian
+from vae_lab.losses import gaussian_kl
 from vae_lab.metrics.codes import (
     knn_accuracy,
     linear_probe_accuracy,
@@ -26,6 +27,7 @@ from vae_lab.metrics.likelihood import active_units, elbo_terms, importance_nll
 from vae_lab.metrics.measures import Measure
 from vae_lab.metrics.suite import measure
 from vae_lab.models import VAE
+from vae_lab.priors import MixtureOfGaussians
 
 
 class LinearGaussian:
@@ -269,6 +271,17 @@ def test_codes_of_a_bound_are_decoded_so_many_at_a_time():
     bounds(model, images, 0, 0, lambda n: None)
     assert max(rows) == 1700
     assert sum(rows) == 5000
+
+
+def test_a_divergence_is_the_sum_of_those_of_the_codes_dimensions():
+    model = VAE((1, 2, 3), 3).eval()
+    batch = Batch(torch.rand(7, 1, 2, 3).round(), torch.zeros(7))
+    kl = bounds(model, batch, 0, 0, lambda n: None)["kl"]
+    expected = gaussian_kl(*model.posterior(batch.x)).mean(0)
+    torch.testing.assert_close(torch.tensor(kl.parts), expected)
+    assert sum(kl.parts) == pytest.approx(kl.value)
+    mixed = VAE((1, 2, 3), 3, prior=MixtureOfGaussians).eval()
+    assert bounds(mixed, batch, 0, 0, lambda n: None)["kl"].parts == ()
 
 
 def test_conditions_stay_with_their_images():

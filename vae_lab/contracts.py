@@ -19,6 +19,7 @@ __all__ = [
     "Corrupts",
     "Decodes",
     "Density",
+    "Diverges",
     "DrawsCodes",
     "Encodes",
     "Generates",
@@ -148,6 +149,14 @@ class Bounds(Protocol):
         Their mean estimates the ELBO, their logsumexp minus log(samples) the importance-weighted
         bound of Burda et al. (2016).
         """
+
+
+@runtime_checkable
+class Diverges(Protocol):
+    """Knows how far each part of its posterior is from the prior."""
+
+    def divergences(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the divergences for images (B, C, H, W) in nats, shape (B, parts of the code)."""
 
 
 @runtime_checkable

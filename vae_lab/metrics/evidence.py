@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.contracts import Batch, Bounds, Conditional, Density, Encodes
+from vae_lab.contracts import Batch, Bounds, Conditional, Density, Diverges, Encodes
 from vae_lab.likelihoods import Likelihood
 from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
 from vae_lab.metrics.conditional import from_prior
@@ -25,6 +25,7 @@ def bounds(
     with seeded(seed):
         rows = _rows(model, images) // _codes(model)
         terms = elbo_terms(_terms(model), batches(model, images, min(500, max(1, rows))))
+        parts = _divergences(model, images)
     notes = {
         "elbo": f"lower bound on log {_p(model)} at beta = 1, posterior samples as in training",
         "reconstruction": "-log p(x|z), expected under the posterior by the same samples",
@@ -34,6 +35,8 @@ def bounds(
     found = {
         key: Measure.mean(terms[key], "nats", notes[key] + caveat) for key in notes if key in terms
     }
+    if "kl" in found:
+        found["kl"] = found["kl"]._replace(parts=parts)
     if samples:
         note = f"-log {_p(model)} by importance sampling, {samples} samples an image{caveat}"
         nats = _nll(model, model.log_weights, images, samples, seed, progress)
@@ -128,6 +131,15 @@ def _activity(model: Any, images: Batch) -> Measure:
     if about := getattr(getattr(model, "family", None), "about_mean", None):
         note += f", {about}"
     return Measure(active_units(torch.cat(means)), "dimensions", note)
+
+
+def _divergences(model: Any, images: Batch) -> tuple[float, ...]:
+    """Return the mean divergence of each part of a code; none where all diverges as one."""
+    if not isinstance(model, Diverges):
+        return ()
+    with torch.inference_mode():
+        found = torch.cat([model.divergences(x, y).cpu() for x, y in batches(model, images)])
+    return tuple(found.double().mean(0).tolist()) if found.shape[1] > 1 else ()
 
 
 def _bits(model: Any, found: Mapping[str, Measure], images: Batch) -> dict[str, Measure]:

@@ -31,12 +31,14 @@ class Measure(NamedTuple):
         unit: What it counts.
         note: How it was computed, beyond what holds for the whole evaluation.
         standard_error: Of the mean over images, where the number is one.
+        parts: What it is the sum of, where that is told: of a code, one number a dimension.
     """
 
     value: float
     unit: str
     note: str
     standard_error: float | None = None
+    parts: tuple[float, ...] = ()
 
     @classmethod
     def mean(cls, values: Tensor, unit: str, note: str) -> "Measure":

@@ -174,6 +174,11 @@ class VAE(SingleObjective):
             loss = loss + self.total_correlation * found["total_correlation"]
         return {"loss": loss, **found}
 
+    def divergences(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return KL(q(z|x) || p(z)) of images (B, C, H, W) in nats, a column a part of the code."""
+        posterior = self.posterior(x, y)
+        return self.prior_given(y).kl(posterior, posterior.sample(1))
+
     def log_weights(self, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:
         """Draw log p(x, z) - log q(z|x) for images (B, C, H, W), shape (samples, B), in nats."""
         posterior, prior = self.posterior(x, y), self.prior_given(y)

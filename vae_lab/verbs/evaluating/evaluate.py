@@ -43,8 +43,9 @@ def evaluate(
 ) -> None:
     """Measure all that a model allows; print it and write it to the run's metrics.json.
 
-    A model that bounds a likelihood gets its ELBO, its importance-sampled log-likelihood and its
-    active units; one that encodes, a classification of its codes; one that encodes and decodes,
+    A model that bounds a likelihood gets its ELBO, the divergence of each dimension of its code
+    where they diverge one by one, its importance-sampled log-likelihood and its active units; one
+    that encodes, a classification of its codes; one that encodes and decodes,
     its squared error; a classifier, its error; one that samples, what a judge makes of samples.
     What was measured before is kept, unless it is measured anew or came from another checkpoint
     or from other images of the same split.

@@ -57,6 +57,15 @@ def show(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
             f"{measure.unit}: {measure.note}",
         )
     Terminal().print(table)
+    for name, measure in found.items():
+        if measure.parts:
+            Terminal().print(f"{protocol['split']}/{name} by part: {_parted(measure.parts)}")
+
+
+def _parted(parts: tuple[float, ...]) -> str:
+    """Write each part beside its number, counted from 0, the largest first."""
+    order = sorted(range(len(parts)), key=lambda i: -parts[i])
+    return ", ".join(f"{i}: {parts[i]:.2f}" for i in order)
 
 
 def _judged(split: str, key: str) -> bool:
@@ -70,6 +79,7 @@ def _entry(measure: Measure, protocol: dict[str, Any]) -> dict[str, Any]:
         "standard_error": measure.standard_error,
         "unit": measure.unit,
         "protocol": f"{measure.note}; {_sentence(protocol)}",
+        **({"parts": [round(part, 4) for part in measure.parts]} if measure.parts else {}),
     }
 
 
