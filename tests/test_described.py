@@ -212,6 +212,7 @@ def test_classes_of_the_folder_are_used_by_every_verb(tmp_path):
 BROKEN = {
     "needs": ("import no_such_package", "cannot be imported: there is no module 'no_such_package'"),
     "prefixed": ("import prefix", "cannot be imported: there is no module 'prefix'"),
+    "renamed": ("from math import tau2", "cannot be used: cannot import name 'tau2' from 'math'"),
     "typo": ("def :", "cannot be used: invalid syntax"),
     "fails": ("1 / 0", "cannot be used: division by zero"),
     "empty": ("", "there is no class 'empty.MyVAE'"),

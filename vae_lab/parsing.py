@@ -27,7 +27,10 @@ MODULE = re.compile(
 )
 IMPORT = re.compile(r"class_path '(\S+)':\s+No module named '(\S+)'")
 SUBCLASS = re.compile(r"Expected '(\S+)' to be a subclass of <class '(\w+)'>")
-UNUSABLE = re.compile(r"Errors:\s+- ([^\n]+)\n.*Given value: ([\w.]+\.\w+)$", re.DOTALL)
+UNUSABLE = re.compile(
+    r"Errors:\s+- (?:Problem with given class_path \S+\s+)?([^\n]+)\n.*Given value: ([\w.]+\.\w+)$",
+    re.DOTALL,
+)
 CLASSLESS = re.compile(
     r"(?:Not a valid subclass|is abstract|must include a class_path).*?NestedArg\(key='([\w.]+)'",
     re.DOTALL,
