@@ -41,6 +41,42 @@ def test_long_names_do_not_cover_the_explorers_points():
     assert about["plane"]["names"] == ["short", "a name of many …"]
 
 
+def test_names_stay_within_the_points_and_do_not_hide_them(drawn):
+    codes = 1e-8 * torch.randn(200, 2)
+    codes[0] = 1  # all others lie in a corner
+    for k in (20, 21):
+        pictures.scatter(codes, torch.arange(200) % k, [f"a class, {i}" for i in range(k)])
+    few, many = (figure.axes[0] for figure in drawn)
+    boxes = [text.get_window_extent().extents for text in few.texts]
+    assert len(boxes) == 20
+    assert all(few.bbox.contains(*box[:2]) and few.bbox.contains(*box[2:]) for box in boxes)
+    assert not many.texts
+    assert len(many.get_legend().get_texts()) == 21
+
+
+@pytest.mark.parametrize("draw", ["scatter", "beside_prior"])
+def test_a_legend_of_long_names_takes_no_room_from_the_points(drawn, draw):
+    codes, labels, words = torch.randn(30, 2), torch.arange(30) % 3, {"n": 1, "name of a class": 4}
+    for word, times in words.items():
+        names = [word * times + str(k) for k in range(3)]
+        if draw == "scatter":
+            pictures.scatter(codes, labels, names)
+        else:
+            pictures.beside_prior(codes, codes, labels, names=names)
+    short, long = ([axes.bbox for axes in figure.axes] for figure in drawn)
+    for before, after in zip(short, long, strict=True):
+        assert after.width > 0.95 * before.width
+    assert drawn[1].axes[-1].get_legend().get_window_extent().x1 <= drawn[1].bbox.x1
+
+
+def test_a_class_keeps_its_colour_where_others_are_absent(drawn):
+    names = [f"{k}" for k in range(12)]
+    for present in (names, names[:6]):
+        pictures.scatter(torch.randn(36, 2), torch.arange(36) % len(present), names)
+    every, few = (figure.axes[0].collections[0].get_facecolors()[:6] for figure in drawn)
+    assert (every == few).all()
+
+
 @pytest.mark.parametrize("name", ["é", "Ü", "ß", "Ж", "λ"])
 def test_letters_beyond_ascii_are_no_boxes(name):
     missing = pictures.captioned(torch.ones(3, 40, 40), rows=["\N{CJK UNIFIED IDEOGRAPH-732B}"])

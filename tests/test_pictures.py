@@ -234,7 +234,7 @@ def test_boxes_part_but_only_as_far_as_they_must(k):
 
 
 @pytest.mark.parametrize("codes", ["equal", "tiny", "far", "round"])
-@pytest.mark.parametrize("names", [None, [f"class number {k}" for k in range(10)]])
+@pytest.mark.parametrize("names", [(), [f"class number {k}" for k in range(10)]])
 def test_no_name_of_a_class_covers_another(monkeypatch, codes, names):
     figures = []
     draw = FigureCanvasAgg.draw

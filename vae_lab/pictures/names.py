@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["apart", "part_names", "shortened", "write_names"]
+__all__ = ["MOST", "apart", "part_names", "shortened", "write_names"]
+
+MOST = 20
+"""Classes that are named among their points; the names of more would hide those."""
 
 _GAP = 4.0
 """Pixels between two names, for the plates beneath them."""
 
 
 def write_names(axes: "Axes", names: Sequence[str], places: Tensor) -> None:
-    """Write each name at its place, one of shape (K, 2); `part_names` moves those that collide."""
+    """Write names, if they are few, each at its place of shape (K, 2), until `part_names`."""
+    if len(names) > MOST:
+        return
     plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
     for name, (x, y) in zip(names, places.tolist(), strict=True):
         short = shortened(name)
@@ -31,7 +36,7 @@ def shortened(name: str) -> str:
 
 
 def part_names(figure: "Figure") -> None:
-    """Move the names in a figure that cover each other; its axes are where they will be."""
+    """Move names that cover each other or lie beyond their axes, which are where they will be."""
     named = [[text for text in axes.texts if text.get_gid() == "class"] for axes in figure.axes]
     if not any(named):
         return
@@ -39,17 +44,20 @@ def part_names(figure: "Figure") -> None:
         boxes = [text.get_window_extent() for text in texts]
         corners = torch.from_numpy(np.array([box.extents for box in boxes])).view(-1, 2, 2)
         sizes = corners[:, 1] - corners[:, 0] + _GAP
-        places = axes.transData.inverted().transform(apart(corners.mean(1), sizes).numpy())
+        within = torch.from_numpy(axes.get_window_extent().get_points())
+        centres = apart(corners.mean(1), sizes, within)
+        places = axes.transData.inverted().transform(centres.numpy())
         for text, place in zip(texts, places, strict=True):
             text.set_position(tuple(place))
 
 
-def apart(centres: Tensor, sizes: Tensor) -> Tensor:
+def apart(centres: Tensor, sizes: Tensor, within: Tensor | None = None) -> Tensor:
     """Push boxes of the plane off each other; those that coincide come to stand in a column.
 
     Args:
         centres: Their centres, shape (K, 2), in double precision, as they may lie close.
         sizes: Their widths and heights, same shape.
+        within: The lowest and the highest corner of what they are to lie in, shape (2, 2).
 
     Returns:
         The centres, those of boxes that touched no other as they were but for a hundredth of a
@@ -60,7 +68,9 @@ def apart(centres: Tensor, sizes: Tensor) -> Tensor:
     centres = centres + 0.01 * sizes * torch.stack([angles.cos(), angles.sin()], 1)
     others = ~torch.eye(len(centres), dtype=torch.bool)[..., None]
     reach = (sizes[:, None] + sizes) / 2
+    low, high = (-torch.inf, torch.inf) if within is None else (within[0], within[1])
     for _ in range(1000):
+        centres = torch.minimum(torch.maximum(centres, low + sizes / 2), high - sizes / 2)
         away = centres[:, None] - centres
         left = reach - away.abs()
         overlaps = (left > 0).all(-1, keepdim=True) & others

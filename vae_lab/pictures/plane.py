@@ -33,6 +33,9 @@ Method = Literal["pca", "tsne"]
 
 _TSNE_CODES = 5000
 
+_KEY = 1.0
+"""Inches beside the points that figures have for their legend."""
+
 # Paul Tol's "muted" scheme stays apart under the common colour blindnesses; black is the tenth.
 _COLOURS = (
     "#332288",
@@ -222,6 +225,7 @@ def rasterise(figure: "Figure") -> Tensor:
     # Straight from the renderer's memory: a PNG in between would take as long as the drawing.
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives it no types
     _take_literally(figure)
+    _widen(figure, canvas.get_renderer())
     # Laid out once; it takes as long as the drawing, which would do it again.
     if layout := figure.get_layout_engine():
         layout.execute(figure)
@@ -231,6 +235,14 @@ def rasterise(figure: "Figure") -> Tensor:
     part_names(figure)
     canvas.draw()
     return from_bytes(np.array(canvas.buffer_rgba())[..., :3])
+
+
+def _widen(figure: "Figure", renderer: Any) -> None:
+    """Give a legend of long names room of its own, which it would take from the points."""
+    keys = [(axes, legend) for axes in figure.axes if (legend := axes.get_legend())]
+    boxes = [(axes.bbox, legend.get_window_extent(renderer)) for axes, legend in keys]
+    width = max((box.width for points, box in boxes if box.x0 >= points.x1), default=0.0)
+    figure.set_figwidth(figure.get_figwidth() + max(0.0, width / figure.dpi - _KEY))
 
 
 def _take_literally(figure: "Figure") -> None:
@@ -258,7 +270,8 @@ def draw_points(
         return
     classes = labels[: len(points)].cpu().long()
     present = sorted(set(classes.tolist()))
-    colours = palette(int(classes.max()) + 1)
+    # The same class has the same colour where others are absent.
+    colours = palette(max(len(names), int(classes.max()) + 1))
     # One call keeps the order of the codes, so that no class hides the others.
     draw(c=[colours[k] for k in classes.tolist()])
     if len(present) > 1:

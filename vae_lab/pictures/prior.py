@@ -65,7 +65,7 @@ def beside_prior(
     codes, draws = codes.detach().float().cpu(), draws.detach().float().cpu()
     points, prior = _plane(codes, draws)
     low, high = _limits(torch.cat([points, prior]))
-    figure = Figure(figsize=(14, 7), dpi=100, layout="constrained")
+    figure = Figure(figsize=(14, 7), dpi=100, layout="compressed")
     figure.suptitle(title)
     around = "" if log_density is None else ", black around 90, 50 and 10 % of it"
     panels = (
