@@ -52,7 +52,7 @@ _COLOURS = (
 
 
 def project(codes: Tensor, method: Method = "pca") -> Tensor:
-    """Flatten codes, shape (N, D), to points in the plane, shape (N, 2).
+    """Flatten codes, shape (N, D), to points in the plane, shape (N, 2), or on a line, (N, 1).
 
     Codes of one or two dimensions stay as they are: no others would be easier to read. Both methods
     are deterministic. t-SNE takes the first 5,000 codes and returns as many points.
@@ -68,7 +68,7 @@ def project(codes: Tensor, method: Method = "pca") -> Tensor:
         van der Maaten and Hinton (2008). Visualizing Data using t-SNE.
     """
     if codes.ndim == 2 and codes.shape[1] <= 2:
-        return torch.nn.functional.pad(codes.detach().float().cpu(), (0, 2 - codes.shape[1]))
+        return codes.detach().float().cpu()
     if codes.ndim != 2 or len(codes) < 3 or not codes.isfinite().all():
         raise LabError("A projection needs at least three codes (N, D), all of them finite.")
     array = codes.detach().float().cpu().numpy()
@@ -213,7 +213,7 @@ def name_axes(axes: "Axes", dimensions: int, projected: str) -> None:
     called = "z" if dimensions <= 2 else f"{projected} "
     axes.set_xlabel(f"{called}1")
     if dimensions == 1:
-        axes.set_yticks([])  # nothing is measured upwards
+        axes.set(yticks=[], ylabel="no axis: spread out, by class")
     else:
         axes.set_ylabel(f"{called}2")
 
@@ -258,8 +258,11 @@ def _take_literally(figure: "Figure") -> None:
 def draw_points(
     axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[str] = ()
 ) -> None:
-    """Draw points (N, 2), coloured by class, each class named near its median."""
-    axes.set_aspect("equal", adjustable="datalim")
+    """Draw points of the plane or of a line, coloured by class, each named near its median."""
+    if points.shape[1] == 1:
+        points = _in_rows(points, labels)
+    else:
+        axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     size = max(3.0, min(30.0, 2e4 / len(points)))
@@ -281,6 +284,14 @@ def draw_points(
             axes.scatter([], [], s=30, color=colours[k], label=f" {name}")
         medians = torch.stack([points[classes == k].median(0).values for k in present])
         write_names(axes, written, medians)
+
+
+def _in_rows(points: Tensor, labels: Tensor | None) -> Tensor:
+    """Draw points of a line (N, 1) apart: upwards, a row for each class, the first one on top."""
+    rows = points.new_zeros(len(points)) if labels is None else -labels.cpu().float()
+    # Multiples of the golden ratio fill a row evenly, however many lie in it.
+    heights = torch.arange(len(points), dtype=torch.double) * 0.6180339887 % 1 - 0.5
+    return torch.stack([points[:, 0], rows + 0.7 * heights.float()], 1)
 
 
 def palette(classes: int) -> Sequence[str]:

@@ -76,8 +76,10 @@ def beside_prior(
         axes.set(title=name)
         name_axes(axes, codes.shape[1], "codes' principal component")
         draw_points(axes, drawn, classes, names)
-        axes.set_aspect("equal", adjustable="box")
-        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        axes.set_xlim(low[0], high[0])
+        if len(low) > 1:
+            axes.set_aspect("equal", adjustable="box")
+            axes.set_ylim(low[1], high[1])
         if log_density is not None:
             contours = _contours(log_density, draws, low, high)
             axes.contour(*contours, colors="black", linestyles="solid", linewidths=1)
@@ -97,7 +99,7 @@ def _plane(codes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _limits(points: Tensor) -> tuple[list[float], list[float]]:
-    """Return two corners of a square that holds all but the few points that lie far away."""
+    """Return ends of a line, or corners of a square, that hold all but the few far away."""
     ends = points.quantile(torch.tensor([0.002, 0.998]), 0)
     centre, half = ends.mean(0), 0.6 * (ends[1] - ends[0]).max()
     return (centre - half).tolist(), (centre + half).tolist()
