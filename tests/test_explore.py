@@ -213,7 +213,9 @@ def test_a_plane_is_as_wide_as_its_codes_and_holds_them(kind, lowest):
     page = told(kind(SHAPE, 2), Codes(z, torch.tensor([0, 2, 1]), ("a", "b", "c")))
     plane = page["plane"]
     assert plane["points"] == z.tolist()
-    assert (plane["labels"], plane["names"]) == ([0, 2, 1], ["a", "b", "c"])
+    assert plane["labels"] == [0, 2, 1]
+    assert plane["names"] == [["a", 0, 0], ["b", 5, -1], ["c", 10, 1]]
+    assert page["hint"].endswith("The dots are codes of 3 val images.")
     assert len(set(plane["colours"])) == 3
     sides = np.subtract(plane["high"], plane["low"])
     assert sides[0] == pytest.approx(sides[1])

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -153,6 +154,29 @@ def test_names_stand_on_one_line(pages):
         names = "[...document.querySelectorAll('#sliders span')]"
         assert await tab.ask(f"{names}.at(-1).textContent") == "group 10"
         assert len(set(await tab.ask(f"{names}.map(name => name.offsetHeight)"))) == 1
+
+    look(visit, Explorer)
+
+
+@pytest.mark.parametrize("corner", ["low", "high"])
+def test_names_of_classes_that_lie_close_do_not_cover_each_other(pages, corner):
+    async def visit(tab):
+        await tab.open(pages / "plane")
+        boxes = await tab.ask(
+            "(() => { const found = [], pen = find('points').getContext('2d');"
+            "pen.fillRect = (...box) => found.push(box);"
+            f"plane.names = [...'abcdefgh'].map(k => ['a name ' + k, ...plane.{corner}]);"
+            "paintPlane(); return [...found, [find('points').clientWidth]]; })()"
+        )
+        *boxes, (side,) = boxes
+        assert len(boxes) == 8
+        for (x, y, w, h), (a, b, c, d) in combinations(boxes, 2):
+            assert x + w <= a or a + c <= x or y + h <= b or b + d <= y
+        assert all(
+            0 <= v <= v + extent <= side
+            for *at, w, h in boxes
+            for v, extent in zip(at, (w, h), strict=True)
+        )
 
     look(visit, Explorer)
 

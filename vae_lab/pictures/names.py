@@ -1,6 +1,6 @@
 """Names of classes, written among points where each can be read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MOST", "apart", "part_names", "shortened", "write_names"]
+__all__ = ["MOST", "apart", "medians", "part_names", "shortened", "write_names"]
 
 MOST = 20
 """Classes that are named among their points; the names of more would hide those."""
@@ -20,12 +20,18 @@ _GAP = 4.0
 """Pixels between two names, for the plates beneath them."""
 
 
-def write_names(axes: "Axes", names: Sequence[str], places: Tensor) -> None:
-    """Write names, if they are few, each at its place of shape (K, 2), until `part_names`."""
+def medians(points: Tensor, classes: Tensor) -> dict[int, list[float]]:
+    """Return where each class that is there has its name: at the median of its points (N, 2)."""
+    there = classes.unique().tolist()
+    return {k: points[classes == k].median(0).values.tolist() for k in there}
+
+
+def write_names(axes: "Axes", names: Sequence[str], places: Iterable[Sequence[float]]) -> None:
+    """Write names, if they are few, each at its place, until `part_names` moves them."""
     if len(names) > MOST:
         return
     plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-    for name, (x, y) in zip(names, places.tolist(), strict=True):
+    for name, (x, y) in zip(names, places, strict=True):
         short = shortened(name)
         axes.text(x, y, short, ha="center", va="center", fontsize=13, bbox=plate, gid="class")
 

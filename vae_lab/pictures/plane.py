@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_lab.errors import LabError
 from vae_lab.pictures.canvas import from_bytes
-from vae_lab.pictures.names import part_names, write_names
+from vae_lab.pictures.names import medians, part_names, write_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -272,18 +272,17 @@ def draw_points(
         draw(color="0.35")  # no class's colour
         return
     classes = labels[: len(points)].cpu().long()
-    present = sorted(set(classes.tolist()))
+    places = medians(points, classes)
     # The same class has the same colour where others are absent.
     colours = palette(max(len(names), int(classes.max()) + 1))
     # One call keeps the order of the codes, so that no class hides the others.
     draw(c=[colours[k] for k in classes.tolist()])
-    if len(present) > 1:
-        written = [names[k] if names else str(k) for k in present]
-        for k, name in zip(present, written, strict=True):
+    if len(places) > 1:
+        written = [names[k] if names else str(k) for k in places]
+        for k, name in zip(places, written, strict=True):
             # A legend leaves out what begins with an underscore, as a folder's name may.
             axes.scatter([], [], s=30, color=colours[k], label=f" {name}")
-        medians = torch.stack([points[classes == k].median(0).values for k in present])
-        write_names(axes, written, medians)
+        write_names(axes, written, places.values())
 
 
 def _in_rows(points: Tensor, labels: Tensor | None) -> Tensor:

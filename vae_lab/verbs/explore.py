@@ -87,7 +87,7 @@ def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | Non
     if not isinstance(model, Encodes):
         return None
     try:
-        return codes_of(model, data.images(split, IMAGES), data.label_names)
+        return codes_of(model, data.images(split, IMAGES), data.label_names, split)
     except LabError as error:
         print(f"The page shows no codes of images: {error}", file=sys.stderr)
         return None

@@ -40,11 +40,13 @@ class Codes:
         z: The codes, shape (N, D).
         labels: Their class indices, shape (N,), if they have classes.
         names: What the classes are called.
+        split: Where the images come from.
     """
 
     z: "Tensor"
     labels: "Tensor | None"
     names: tuple[str, ...]
+    split: str = "val"
 
 
 def check(model: Any) -> None:
@@ -60,8 +62,8 @@ def check(model: Any) -> None:
         needs_classes(model)
 
 
-def codes_of(model: Any, images: "Batch", names: tuple[str, ...]) -> Codes:
-    """Return the codes of images, whose classes have these names.
+def codes_of(model: Any, images: "Batch", names: tuple[str, ...], split: str = "val") -> Codes:
+    """Return the codes of images of a split, whose classes have these names.
 
     Raises:
         LabError: If a code is not finite.
@@ -69,7 +71,7 @@ def codes_of(model: Any, images: "Batch", names: tuple[str, ...]) -> Codes:
     z = model.encode(images.x, images.y)
     if not z.isfinite().all():
         raise LabError("Codes that are not finite cannot be shown; the model has diverged.")
-    return Codes(z, images.y if images.has_classes else None, names)
+    return Codes(z, images.y if images.has_classes else None, names, split)
 
 
 def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
         "samples": [_rounded(pool) for pool in samples],
         "sampling": _sampling(model),
         "drawn": getattr(model, "noise", model.latent_dim),
-        "plane": _plane(low, high, codes) if is_plane(model) else None,
+        "plane": _plane(low, high, codes, not classes) if is_plane(model) else None,
         "controls": [] if is_plane(model) else _controls(model, low, high, codes),
     }
 
@@ -140,7 +142,14 @@ def _sampling(model: Any) -> str:
 
 
 def _hint(model: Any, codes: Codes | None) -> str:
-    """Say what the sliders are."""
+    """Say how a code is chosen, and what is shown of others."""
+    if is_plane(model):
+        given = " under this class, its own dark" if isinstance(model, Conditional) else ""
+        dots = (
+            f" The dots are codes of {len(codes.z)} {codes.split} images{given}." if codes else ""
+        )
+        how = "Move the pointer or a finger over the plane, or use the arrow keys."
+        return f"{how} A click holds the point.{dots}"
     if group_size(model):
         return "Each list chooses one of the values that a part of the code can take."
     if named := parts(model):
@@ -174,24 +183,39 @@ def _names(classes: int, codes: Codes | None) -> list[str]:
     return list(names[:classes]) if len(names) >= classes else [str(k) for k in range(classes)]
 
 
-def _plane(low: "Tensor", high: "Tensor", codes: Codes | None) -> dict[str, Any]:
-    """Describe a square of the plane, its axes to one scale, with the codes that lie there."""
-    from vae_lab.pictures.names import shortened
+def _plane(low: "Tensor", high: "Tensor", codes: Codes | None, named: bool) -> dict[str, Any]:
+    """Describe a square of the plane, its axes to one scale, with the codes that lie there.
+
+    Names of classes come with the places to write them at.
+    """
+    from vae_lab.pictures.names import MOST, medians, shortened
     from vae_lab.pictures.plane import palette
 
     half, middle = (high - low).max() / 2, (high + low) / 2
-    plane = {"low": (middle - half).tolist(), "high": (middle + half).tolist()}
+    ends = (middle - half).tolist(), (middle + half).tolist()
+    plane = {"low": ends[0], "high": ends[1], "ticks": [*map(_ticks, *ends)]}
     if codes is None:
         return {**plane, "points": [], "labels": None, "colours": list(palette(1)), "names": []}
     labels = None if codes.labels is None else codes.labels.long()
-    count = 1 if labels is None else int(labels.max()) + 1
+    count = 1 if labels is None else max(len(codes.names), int(labels.max()) + 1)
+    names, places = _names(count, codes), {} if labels is None else medians(codes.z, labels)
+    few = named and 1 < len(places) <= MOST
     return {
         **plane,
         "points": _rounded(codes.z),
         "labels": None if labels is None else labels.tolist(),
         "colours": list(palette(count))[:count],
-        "names": [shortened(name) for name in _names(count, codes)],
+        "names": [[shortened(names[k]), *z] for k, z in places.items()] if few else [],
     }
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return some round numbers of an axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    first, second, *rest = MaxNLocator(6).tick_values(low, high).tolist()
+    step = second - first
+    return [float(f"{round(t / step) * step:.6g}") for t in (first, second, *rest)]
 
 
 def _controls(
