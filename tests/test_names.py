@@ -1,11 +1,16 @@
 """Names of classes and runs are written as they are, whatever letters they have."""
 
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
+from matplotlib import get_data_path
 
 from vae_lab import pictures
 from vae_lab.data import Digits
 from vae_lab.models import VAE
+from vae_lab.pictures import fonts
 from vae_lab.verbs.explore_view import Codes, view
 
 
@@ -82,6 +87,32 @@ def test_letters_beyond_ascii_are_no_boxes(name):
     missing = pictures.captioned(torch.ones(3, 40, 40), rows=["\N{CJK UNIFIED IDEOGRAPH-732B}"])
     written = pictures.captioned(torch.ones(3, 40, 40), rows=[name])
     assert not torch.equal(ink(written), ink(missing))
+
+
+def test_letters_come_from_the_font_that_has_them(monkeypatch):
+    folder = Path(get_data_path(), "fonts/ttf")
+    own, other = (
+        fonts._known(str(folder / f"{name}.ttf")) for name in ("DejaVuSans", "STIXGeneral")
+    )
+    letter = chr(min(other - own))
+    monkeypatch.setattr(fonts, "_installed", lambda: [str(folder / "STIXGeneral.ttf")])
+    fonts._having.cache_clear()
+    assert fonts.families(["a", letter])[1] == "STIXGeneral"
+    assert fonts.font_file([letter]).endswith("STIXGeneral.ttf")
+    assert fonts.font_file(["é"]).endswith("DejaVuSans.ttf")
+
+
+def test_letters_that_no_font_has_are_told_once(monkeypatch, capsys):
+    monkeypatch.setattr(fonts, "_installed", list)
+    monkeypatch.setattr(fonts, "_said", set())
+    fonts._having.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for names in (["\u732b", "\u72d7"], ["\u732b", "a"]):
+            pictures.scatter(torch.randn(30, 2), torch.arange(30) % 2, names)
+            pictures.captioned(torch.ones(3, 40, 40), rows=names)
+    assert capsys.readouterr().err.count("\n") == 1
+    fonts._having.cache_clear()
 
 
 def ink(image):

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
+from vae_lab.pictures.fonts import font_file
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -103,14 +104,12 @@ def captioned(
 
 
 def _font(size: int, words: Sequence[str]) -> "FreeTypeFont":
-    """Return PIL's own font, or, as that knows ASCII alone, the one that matplotlib comes with."""
+    """Return PIL's own font, or, as that knows ASCII alone, one that has the words' letters."""
     from PIL import ImageFont
 
     if all(word.isascii() for word in words):
         return cast("FreeTypeFont", ImageFont.load_default(size))
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+    return ImageFont.truetype(font_file(words), size)
 
 
 def from_bytes(pixels: NDArray[np.uint8]) -> Tensor:

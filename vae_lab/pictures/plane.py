@@ -1,6 +1,7 @@
 """Codes as points of the plane."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vae_lab.errors import LabError
 from vae_lab.pictures.canvas import from_bytes
+from vae_lab.pictures.fonts import families
 from vae_lab.pictures.names import medians, part_names, write_names
 
 if TYPE_CHECKING:
@@ -224,17 +226,23 @@ def rasterise(figure: "Figure") -> Tensor:
 
     # Straight from the renderer's memory: a PNG in between would take as long as the drawing.
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives it no types
-    _take_literally(figure)
-    _widen(figure, canvas.get_renderer())
-    # Laid out once; it takes as long as the drawing, which would do it again.
+    _name(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # `families` says it once
+        _lay_out(figure, canvas.get_renderer())
+        canvas.draw()
+    return from_bytes(np.array(canvas.buffer_rgba())[..., :3])
+
+
+def _lay_out(figure: "Figure", renderer: Any) -> None:
+    """Give all that is in a figure its place, once: it takes as long as the drawing."""
+    _widen(figure, renderer)
     if layout := figure.get_layout_engine():
         layout.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine("none")  # or the drawing would do it again
     for axes in figure.axes:
         axes.apply_aspect()
     part_names(figure)
-    canvas.draw()
-    return from_bytes(np.array(canvas.buffer_rgba())[..., :3])
 
 
 def _widen(figure: "Figure", renderer: Any) -> None:
@@ -245,14 +253,16 @@ def _widen(figure: "Figure", renderer: Any) -> None:
     figure.set_figwidth(figure.get_figwidth() + max(0.0, width / figure.dpi - _KEY))
 
 
-def _take_literally(figure: "Figure") -> None:
-    """Write names as they are: between two dollars matplotlib reads mathematics."""
+def _name(figure: "Figure") -> None:
+    """Write names in their own letters, and as they are: `$a$` is no mathematics."""
     written = [*figure.texts]
     for axes in figure.axes:
         legend = axes.get_legend()
         written += [axes.title, *axes.texts, *(legend.get_texts() if legend else ())]
+    fonts = families(text.get_text() for text in written)
     for text in written:
         text.set_parse_math(False)
+        text.set_family(fonts)
 
 
 def draw_points(
