@@ -232,6 +232,31 @@ def test_a_class_that_cannot_be_used_is_said_why(here, module, monkeypatch, capf
     assert said.count("\n") == 1
 
 
+BUGS = {
+    "raise ValueError('mine')": ValueError,
+    "1 / 0": ZeroDivisionError,
+    "import no": ImportError,
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_in_a_constructor_is_raised_as_itself(here, bug, monkeypatch):
+    module = f"bug_{BUGS[bug].__name__}"
+    (here / f"{module}.py").write_text(OWN.replace("super().__init__(shape, **kwargs)", bug))
+    monkeypatch.syspath_prepend(here)
+    with pytest.raises(BUGS[bug]) as raised:
+        main(["fit", f"--model={module}.MyVAE", "--data=Digits"])
+    assert raised.traceback[-1].path.name == f"{module}.py"
+    assert raised.value.__cause__ is None
+
+
+def test_a_bug_before_the_first_checkpoint_leaves_no_newest_run(here, monkeypatch):
+    monkeypatch.setattr(VAE, "on_train_epoch_end", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["fit", "--model=VAE", "--data=Digits", "--trainer.max_epochs=1"])
+    assert not (here / "runs").exists()
+
+
 def test_a_part_of_another_kind_is_said_to_be_one(here, capfd):
     with pytest.raises(SystemExit):
         main(["fit", "--model=VAE", "--model.likelihood=StandardNormal", "--data=Digits"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab import __version__, outputs, process, runs
-from vae_lab.errors import LabError, outgrown
+from vae_lab.errors import LabError, outgrown, unwrapped
 from vae_lab.verbs import VERBS
 from vae_lab.verbs.options import ends_in
 from vae_lab.words import followed
@@ -82,21 +82,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         outputs.silence(sys.stdout, sys.stderr)  # whoever read the output has seen enough
         sys.exit(141)  # what a shell says of a command that a closed pipe ended
     except Exception as error:
-        known = _users(error) or _refused(error) or outgrown(error)
-        if (cause := known or outputs.unwritable(error)) is None:
-            raise
+        own = unwrapped(error)
+        known = own if isinstance(own, LabError) else _refused(own) or outgrown(own)
+        if (cause := known or outputs.unwritable(own)) is None:
+            raise own from own.__cause__ or own.__context__
         print(f"lab {verb}: {cause}", file=sys.stderr)
         sys.exit(2)
 
 
-def _users(error: BaseException | None) -> LabError | None:
-    """Find the user's error under what jsonargparse wraps around it, if there is one."""
-    while error is not None and not isinstance(error, LabError):
-        error = error.__cause__
-    return error
-
-
-def _refused(error: Exception) -> LabError | None:
+def _refused(error: BaseException) -> LabError | None:
     """Return which file the system keeps from a user, whatever it was wanted for, if one is."""
     if isinstance(error, OSError) and error.filename and error.errno in _REFUSALS:
         return LabError(f"{error.filename} could not be used: {error.strerror}.")

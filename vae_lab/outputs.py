@@ -25,7 +25,7 @@ def silence(*streams: TextIO) -> None:
         os.dup2(_nowhere(), stream.fileno())
 
 
-def unwritable(error: Exception) -> LabError | None:
+def unwritable(error: BaseException) -> LabError | None:
     """Return why nothing can be printed any more, if that is what an error is about."""
     if not isinstance(error, OSError):
         return None
