@@ -16,8 +16,9 @@ from vae_lab.contracts import Batch, group_size
 from vae_lab.data import Digits
 from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
-from vae_lab.models import VAE, KMeans
+from vae_lab.models import CVAE, VAE, VAEGAN, Autoencoder, KMeans
 from vae_lab.models.meter import Meter
+from vae_lab.nets import MLPEncoder
 from vae_lab.posteriors import GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, Uniform
 
@@ -53,6 +54,31 @@ def test_terms_that_are_no_numbers_of_images_are_refused_at_once(bend, says):
     model.bend = bend
     with pytest.raises(LabError, match=says):
         fit(model, limit_train_batches=1)
+
+
+class Halved(MLPEncoder):
+    """An encoder of half as many features as it is asked for."""
+
+    def __init__(self, shape, features):
+        super().__init__(shape, features // 2)
+
+
+class Paired(MLPEncoder):
+    """An encoder that splits its features by itself."""
+
+    def forward(self, x):
+        return super().forward(x).chunk(2, 1)
+
+
+@pytest.mark.parametrize(("encoder", "put"), [(Halved, r"\(5, {0}\)"), (Paired, "a tuple")])
+@pytest.mark.parametrize(
+    ("model", "features"), [(VAE, 8), (Autoencoder, 4), (VAEGAN, 8), (CVAE, 8)]
+)
+def test_what_an_encoder_returns_has_the_size_it_was_asked_for(model, features, encoder, put):
+    made = model(SHAPE, latent_dim=4, encoder=encoder)
+    wrong = rf"The {encoder.__name__} returned {put.format(features // 2)} for images of \(5, "
+    with pytest.raises(LabError, match=rf"{wrong}.* one tensor of \(5, {features}\)"):
+        made.encode(torch.zeros(5, *SHAPE), torch.zeros(5, dtype=torch.long))
 
 
 def test_a_term_that_comes_and_goes_has_no_mean():

@@ -11,7 +11,7 @@ from vae_lab.arguments import at_least
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import Likelihood
-from vae_lab.nets import Encoder, MLPEncoder
+from vae_lab.nets import Encoder, MLPEncoder, encoded
 from vae_lab.precision import at_least_single
 
 __all__ = [
@@ -178,8 +178,7 @@ class ImageCondition(Condition):
         return torch.zeros(n, self.planes, *self.size)
 
     def forward(self, y: Tensor | None) -> Tensor:
-        features: Tensor = self.encoder(self.image(y))
-        return features
+        return encoded(self.encoder, self.image(y), self.features)
 
     def image(self, y: Tensor | None) -> Tensor:
         if y is None or y.shape[1:] != (self.planes, *self.size):

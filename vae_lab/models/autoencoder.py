@@ -13,7 +13,7 @@ from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.losses import keep_largest, squared_distance
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.single import SingleObjective
-from vae_lab.nets import MLPDecoder, MLPEncoder, TiedDecoder, make_activation
+from vae_lab.nets import MLPDecoder, MLPEncoder, TiedDecoder, encoded, make_activation
 from vae_lab.penalties import Penalty
 from vae_lab.precision import at_least_single
 
@@ -96,7 +96,7 @@ class Autoencoder(SingleObjective):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the codes of images (B, C, H, W), shape (B, latent_dim)."""
-        code: Tensor = self.activation(self.encoder(x))
+        code: Tensor = self.activation(encoded(self.encoder, x, self.latent_dim))
         return code if self.top_k is None else keep_largest(code, self.top_k)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.losses import capacity, free_bits, importance_bound, total_correlation
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.single import SingleObjective
-from vae_lab.nets import MLPDecoder, MLPEncoder
+from vae_lab.nets import MLPDecoder, MLPEncoder, encoded
 from vae_lab.posteriors import DiagonalGaussian, Family, Gaussian, Posterior
 from vae_lab.priors import CodeDensity, Prior, StandardNormal
 
@@ -122,7 +122,8 @@ class VAE(SingleObjective):
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> Posterior:
         """Return q(z|x) for images (B, C, H, W)."""
-        posterior: Posterior = self.family(self.encoder(x), self.global_step)
+        features = encoded(self.encoder, x, self.family.features)
+        posterior: Posterior = self.family(features, self.global_step)
         return posterior
 
     def prior_given(self, y: Tensor | None = None) -> CodeDensity:

@@ -11,7 +11,7 @@ from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
 from vae_lab.models.gan import GAN
 from vae_lab.models.single import SingleObjective
 from vae_lab.models.start import MakeModel, Start, described, started
-from vae_lab.nets import MLPEncoder, MLPGenerator
+from vae_lab.nets import MLPEncoder, MLPGenerator, encoded
 from vae_lab.nets.layers import check_layer, to_layer
 from vae_lab.posteriors import DiagonalGaussian
 from vae_lab.precision import at_least_single
@@ -91,7 +91,7 @@ class VAEDis(SingleObjective):
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> DiagonalGaussian:
         """Return q(z|x) for images (B, C, H, W)."""
-        return DiagonalGaussian.from_features(self.encoder(x))
+        return DiagonalGaussian.from_features(encoded(self.encoder, x, 2 * self.latent_dim))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the posterior means of images (B, C, H, W), shape (B, latent_dim)."""

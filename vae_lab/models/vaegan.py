@@ -14,7 +14,7 @@ from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.gan import GAN
 from vae_lab.models.gate import Gate
-from vae_lab.nets import MLPCritic, MLPEncoder, MLPGenerator
+from vae_lab.nets import MLPCritic, MLPEncoder, MLPGenerator, encoded
 from vae_lab.nets.layers import check_layer, from_layer, to_layer
 from vae_lab.posteriors import DiagonalGaussian
 
@@ -160,7 +160,8 @@ class VAEGAN(GAN):
     def posterior(self, x: Tensor, y: Tensor | None = None) -> DiagonalGaussian:
         """Return q(z|x) for images (B, C, H, W): in training the encoder's, else its average's."""
         average = None if self.training else self.averaged_encoder
-        return DiagonalGaussian.from_features((self.encoder if average is None else average)(x))
+        encoder = self.encoder if average is None else average
+        return DiagonalGaussian.from_features(encoded(encoder, x, 2 * self.latent_dim))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the posterior means of images (B, C, H, W), shape (B, latent_dim)."""

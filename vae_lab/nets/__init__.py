@@ -1,7 +1,7 @@
 """Plain networks, fitted to any image size, channel count and code size when they are made."""
 
 from vae_lab.nets.adversarial import ConvCritic, ConvGenerator, MLPCritic, MLPGenerator
-from vae_lab.nets.base import Decoder, Encoder, normalises
+from vae_lab.nets.base import Decoder, Encoder, encoded, normalises
 from vae_lab.nets.conv import ConvDecoder, ConvEncoder
 from vae_lab.nets.mlp import MLPDecoder, MLPEncoder, make_activation
 from vae_lab.nets.residual import ResidualDecoder, ResidualEncoder
@@ -21,6 +21,7 @@ __all__ = [
     "ResidualDecoder",
     "ResidualEncoder",
     "TiedDecoder",
+    "encoded",
     "make_activation",
     "normalises",
 ]

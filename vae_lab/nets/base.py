@@ -8,7 +8,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["Decoder", "Encoder", "initialise", "normalises"]
+from vae_lab.errors import LabError
+
+__all__ = ["Decoder", "Encoder", "encoded", "initialise", "normalises"]
 
 Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
@@ -27,6 +29,22 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
         """Return the images (B, C, H, W), unbounded, of features (B, features)."""
+
+
+def encoded(encoder: nn.Module, images: Tensor, features: int) -> Tensor:
+    """Return what an encoder makes of images (B, C, H, W), shape (B, features).
+
+    Raises:
+        LabError: If it makes anything else of them: a user's own may return anything.
+    """
+    found = encoder(images)
+    if not isinstance(found, Tensor) or found.shape[1:] != (features,):
+        put = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise LabError(
+            f"The {type(encoder).__name__} returned {put} for images of {tuple(images.shape)}, "
+            f"where one tensor of {(len(images), features)} is needed."
+        )
+    return found
 
 
 def initialise(layers: Iterable[nn.Module]) -> None:
