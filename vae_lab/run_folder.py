@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from vae_lab import runs
@@ -85,12 +84,15 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
 
 @contextmanager
 def removed_if_refused(folder: Path) -> Iterator[None]:
-    """Leave nothing behind of a new run that is refused or stopped before its first checkpoint."""
+    """Leave nothing behind of a new run that ends before its first checkpoint.
+
+    It would be the newest, in the place of the last one that trained.
+    """
     try:
         yield
     except Diverged:
         raise
-    except (LabError, MisconfigurationException, SystemExit, BrokenPipeError):
+    except BaseException:
         if first_process() and not any(folder.glob("checkpoints/*.ckpt")):
             # Where the disk has just become read-only, that is what is to be said.
             shutil.rmtree(folder, ignore_errors=True)
