@@ -351,10 +351,13 @@ def test_rows_and_columns_of_codes_are_called_by_their_own_numbers(written):
     pictures.manifold(flat, side=2, codes=codes)
     pictures.traversal(flat, torch.zeros(3), span=2, steps=3, dims=[2, 0])
     pictures.interpolation(flat, torch.zeros(2, 3), torch.ones(2, 3), steps=3)
+    limits = torch.tensor([[-1.234, 0, 10], [5, 0.5, 20]])
+    pictures.traversal(flat, torch.zeros(3), steps=3, dims=[2, 0], limits=limits)
     assert written == [
         (["20.00", "10.00"], ["0.25", "0.75"]),  # z2 grows from bottom to top
         (["z3", "z1"], ["-2", "0", "2"]),
         (["pair 1", "pair 2"], ["0", "0.5", "1"]),
+        (["z3: 10 to 20", "z1: -1.2 to 5"], []),
     ]
 
 

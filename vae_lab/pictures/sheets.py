@@ -201,10 +201,13 @@ def traversal(
     for row, d in enumerate(dims):
         z[:, row, :, d] = torch.lerp(low[d], high[d], shares)
     image = grid(_decode(decode, z.flatten(0, 2)), steps)
-    way = f"from {-span:g} to {span:g}" if limits is None else "from its low end to its high end"
-    names = [f"z{d + 1}" for d in dims] * len(base)
-    columns = _numbers(torch.linspace(-span, span, steps)) if limits is None else ()
-    return captioned(image, f"traversal: each row moves one latent {way}", names, columns)
+    title, names = "traversal: each row moves one latent", [f"z{d + 1}" for d in dims]
+    if limits is None:
+        columns = _numbers(torch.linspace(-span, span, steps))
+        return captioned(image, f"{title} from {-span:g} to {span:g}", names * len(base), columns)
+    # Each has a scale of its own.
+    ends = [f"{name}: {low[d]:.2g} to {high[d]:.2g}" for name, d in zip(names, dims, strict=True)]
+    return captioned(image, f"{title} as far as said beside it", ends * len(base))
 
 
 def interpolation(decode: Decode, start: Tensor, end: Tensor, steps: int = 11) -> Tensor:
