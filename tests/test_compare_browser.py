@@ -1,7 +1,7 @@
 """The page of `lab compare --html` in a browser: it opens, sorts, slides and marks."""
 
 import json
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -195,6 +195,28 @@ def test_axes_and_the_metric_are_chosen(page):
         assert [path.count("L") for path in await tab.ask(paths)] == [2] * RUNS
 
     opened(page, visit)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_words_of_two_axes_do_not_cover_each_other(tmp_path, width):
+    for k, activation in enumerate(["StandardNormal", "VampPrior"]):
+        curves = {"val/elbo": [-27.5471 - k]}
+        make_run(tmp_path / f"run_{k}" / "version_0", "VAE", curves, activation=activation)
+    compare([str(tmp_path)], html=str(tmp_path / "page.html"), metric="val/elbo")
+    words = """[...document.querySelectorAll("#parallel svg text")].map(text => {
+        const box = text.getBBox();
+        return [text.textContent, box.x, box.x + box.width, box.y, box.y + box.height];
+    })"""
+
+    async def visit(tab):
+        found = await tab.ask(words)
+        room = await tab.ask("+document.querySelector('#parallel svg').getAttribute('width')")
+        assert {"StandardNormal", "-27.5471", "1"} <= {word for word, *_ in found}
+        for (_, left, right, top, low), (_, a, b, c, d) in combinations(found, 2):
+            assert right <= a or b <= left or low <= c + 2 or d <= top + 2
+        assert all(0 <= left < right <= room for _, left, right, *_ in found)
+
+    opened(tmp_path / "page.html", visit, width)
 
 
 def test_a_hidden_run_is_nowhere(page):

@@ -22,7 +22,7 @@ function html(name, attributes, parent, text) {
 
 function ticks(low, high, count) {
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].find(m => m * power >= raw) * power;
+  const step = [1, 2, 2.5, 5, 10].find(m => m * power >= raw) * power;
   const found = [];
   for (let i = Math.ceil(low / step); i * step <= high + 1e-9 * step; i++) found.push(i * step);
   return found;

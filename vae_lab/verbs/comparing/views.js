@@ -1,6 +1,6 @@
 // Parallel coordinates: an axis a setting, and a metric's at the end.
 const parallel = document.getElementById("parallel");
-const AXIS = {top: 64, height: 260, left: 60, right: 60, pitch: 118};
+const AXIS = {top: 64, height: 260, left: 60, right: 110, pitch: 118};
 const FEW = 8; // axes to begin with
 
 function numeric(texts) {
@@ -42,7 +42,7 @@ function lines(name) {
   return found.map(text => clipped(text, 17)).slice(0, 3);
 }
 
-function drawAxis(root, axis, x, y, last) {
+function drawAxis(root, axis, x, y, aside) {
   const height = y(0);
   svg("line", {x1: x, x2: x, y1: y(1), y2: height, stroke: "#888"}, root);
   const head = [...lines(axis.name), ...(axis.better ? [axis.better > 0 ? "higher is better" : "lower is better"] : [])];
@@ -52,8 +52,7 @@ function drawAxis(root, axis, x, y, last) {
     svg("line", {x1: x - 3, x2: x + 3, y1: y(place), y2: y(place), stroke: "#888"}, root);
     if (y(place) > free - 12) continue;
     free = y(place);
-    const side = last ? {x: x - 6, "text-anchor": "end"} : {x: x + 6};
-    svg("title", {}, svg("text", {...side, y: y(place) + 4, class: "halo"}, root, clipped(text, 14)), text);
+    svg("title", {}, svg("text", {x: x + aside, y: y(place) + 4, class: "halo"}, root, clipped(text, 14)), text);
   }
   if (axis.at.includes(null)) svg("text", {x, y: height + 32, "text-anchor": "middle"}, root, "none");
 }
@@ -92,7 +91,8 @@ function drawParallel() {
   const y = at => AXIS.top + (at === null ? AXIS.height + 20 : (1 - at) * AXIS.height);
   const root = svg("svg", {width, height: AXIS.top + AXIS.height + 40, role: "group", "aria-label": "Parallel coordinates"}, place);
   shown.forEach(run => drawLine(root, axes, run, x, y));
-  axes.forEach((axis, k) => drawAxis(root, axis, x(k), y, k === axes.length - 1));
+  // Beside the last axis there are the runs' numbers.
+  axes.forEach((axis, k) => drawAxis(root, axis, x(k), y, k < axes.length - 1 ? 6 : 28));
   label(shown.map(run => ({x: x(axes.length - 1) + 8, y: y(axes.at(-1).at[run]), run})), root, y(null), 11);
 }
 
