@@ -82,7 +82,8 @@ def test_codes_of_several_models_stand_side_by_side_with_how_well_they_tell_the_
     assert all(re.search(r"linear probe 0\.\d+ on 50 codes", title) for title in titles)
     assert Image.open("scatter.png").width > 2 * 900
     lab("scatter", classes, classes, "--prior=true", "--n=100", "--output=prior.png")
-    assert Image.open("prior.png").size == (1400, 1400)
+    width, height = Image.open("prior.png").size
+    assert width == 1400 < height - 2 * 16  # below one another, each over its origin
 
 
 @pytest.mark.parametrize(

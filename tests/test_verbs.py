@@ -16,6 +16,7 @@ import yaml
 from conftest import FIT
 from PIL import Image
 
+from vae_lab import pictures
 from vae_lab.cli import main
 from vae_lab.runs import Run, load_data, load_model
 
@@ -73,6 +74,19 @@ def test_a_verb_draws_a_picture_from_a_run_or_a_checkpoint(lab, run, verb):
     first, again = (np.asarray(Image.open(path)) for path in (f"{verb}.png", "deep/again.png"))
     assert np.array_equal(first, again)
     assert first.std() > 10
+
+
+def test_pictures_say_what_they_are_of(lab, run, monkeypatch):
+    said, write = [], pictures.captioned
+    monkeypatch.setattr(pictures, "captioned", lambda *a: said.append(a[1]) or write(*a))
+    for verb, words in {
+        "sample": ["--seed=3"],
+        "reconstruct": ["--split=test"],
+        "traverse": [],
+    }.items():
+        lab(verb, run / "checkpoints/last.ckpt", *words)
+    epoch = "VAE/version_0, epoch 2"
+    assert said == [f"{epoch}, seed 3", f"{epoch}, test images", f"{epoch}, val images, image 0"]
 
 
 def test_fewer_images_than_were_asked_for_are_told(run, capfd):

@@ -53,7 +53,7 @@ class Drawing:
         draw: From the model, a batch of images and options to a picture (3, H, W) in [0, 1].
         needs: Capabilities of `vae_lab.contracts` that it uses.
         latent_dim: The only code size it makes sense for, if there is one.
-        images: How many images it takes at least; 0 where it never looks at them.
+        images: How many images it takes at least; 0 where it can do without.
         conditional: Whether it hands a model the conditions that it may need.
         named: Whether it writes what classes or attributes are called, if it is told so.
         costly: Whether it takes so long that it is drawn only where it is asked for by name.
@@ -266,7 +266,7 @@ DRAWINGS = {
     "traversals": Drawing(
         traversals, (Encodes, Decodes), conditional=True, look=_needs_real_codes("traversals")
     ),
-    "sweeps": Drawing(sweeps, (DrawsCodes, Decodes)),
+    "sweeps": Drawing(sweeps, (DrawsCodes, Decodes), images=0),
     "walks": Drawing(walks, (DrawsCodes, Decodes), images=0),
     "inverted_walks": Drawing(
         inverted_walks, (Decodes,), images=2, costly=True, look=needs_no_encoder

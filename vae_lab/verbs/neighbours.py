@@ -1,7 +1,7 @@
 """`lab neighbours`: samples beside the training images that they may be copies of."""
 
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import save
+from vae_lab.verbs.picture import origin, save, signed
 
 __all__ = ["neighbours"]
 
@@ -41,4 +41,4 @@ def neighbours(
         reseed(seed)
         images = model.sample(n, label)
         picture = pictures.neighbours(images, nearest(images, (batch.x for batch in train)))
-    save(picture, output)
+    save(signed(picture, origin(run, "train", seed=seed)), output)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from vae_lab import runs
+from vae_lab import checkpoints, runs
 from vae_lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -20,10 +20,13 @@ __all__ = [
     "check_images",
     "check_once",
     "each",
+    "noted",
     "one_name",
+    "origin",
     "picture",
     "save",
     "say_if_fewer",
+    "signed",
 ]
 
 Split = Literal["train", "val", "test"]
@@ -46,6 +49,26 @@ def picture(
         LabError: If there is no such run, the model cannot do what the drawing needs, or the
             images are too few for it.
     """
+    return _drawn(drawing, run, images, **options)[0]
+
+
+def noted(
+    drawing: str, run: str, images: tuple[Split, int] | None = None, **options: Any
+) -> "Tensor":
+    """Draw as `picture` does, and write below of which weights, images and seed."""
+    from vae_lab.drawings import DRAWINGS
+
+    drawn, chosen = _drawn(drawing, run, images, **options)
+    looks = images is not None and DRAWINGS[chosen].images
+    calls = {"image": "image" if looks else "draw", "seed": "seed"}
+    said = {called: options[key] for key, called in calls.items() if key in options}
+    return signed(drawn, origin(run, images[0] if images and looks else None, **said))
+
+
+def _drawn(
+    drawing: str, run: str | Path, images: tuple[Split, int] | None, **options: Any
+) -> "tuple[Tensor, str]":
+    """Return the picture, and which of several drawings it is."""
     import torch
 
     from vae_lab.contracts import Batch, Samples
@@ -71,7 +94,24 @@ def picture(
             )
         say_if_fewer(batch, asked, images[0])
     with torch.inference_mode():
-        return DRAWINGS[drawing](model, batch, names, **options)
+        return DRAWINGS[drawing](model, batch, names, **options), drawing
+
+
+def origin(run: str, split: Split | None = None, **chosen: int) -> str:
+    """Say of a picture which weights it is of, which images, and what chose among them."""
+    name = Path(run).name
+    with suppress(LabError):
+        name = runs.find(run).name  # a checkpoint's too
+    epoch = checkpoints.read(runs.checkpoint_of(run))["epoch"] + 1
+    of = [f"{split} images"] if split else []
+    return ", ".join([name, f"epoch {epoch}", *of, *(f"{k} {n}" for k, n in chosen.items())])
+
+
+def signed(picture: "Tensor", words: str) -> "Tensor":
+    """Write a line below a picture (3, H, W)."""
+    from vae_lab.pictures import captioned, stacked
+
+    return stacked([picture, captioned(picture[:, :1], words)[:, :-1]])
 
 
 def _class_names(run: str | Path, drawing: str) -> tuple[str, ...]:
