@@ -138,7 +138,7 @@ def test_a_command_without_what_it_needs(refused, words, message):
         ("--pictures.kinds=[cats]", "No picture is called 'cats'"),
         ("--pictures.every=0", "every is at least 1"),
         ("--last.minutes=0", "above 0"),
-        ("--checkpoint.monitor=val/los", "could not find the monitored key"),
+        ("--checkpoint.monitor=val/los", "There is no val/los to monitor"),
         ("--trainer.devices=0", "not a valid input"),
         ("--name=../elsewhere", "one folder"),
         ("--ckpt_path=last", "no run in runs/run yet"),

@@ -95,8 +95,8 @@ def test_a_run_goes_on_after_sigterm(lab, stopped, whole, capfd, step):
 
 def test_sigterm_waits_for_a_validation(lab, monkeypatch):
     monkeypatch.setattr(VAE, "on_validation_start", lambda self: terminate())
-    with pytest.raises(SystemExit) as stop:
-        lab(*FIT, "--data.eval_batch_size=10")  # it would end after the first of ten
+    with pytest.raises(SystemExit) as stop:  # it would end after the first of ten batches
+        lab(*FIT, "--data.eval_batch_size=10", "--trainer.num_sanity_val_steps=0")
     assert stop.value.code == 143
     assert last()["global_step"] == 10
     assert "val/loss" in rows()[-1]
@@ -120,9 +120,9 @@ def test_sigterm_waits_for_gradients_that_accumulate(lab, stopped):
 
 
 def test_sigterm_in_the_last_validation_finishes_the_run(lab, monkeypatch):
-    last_one = FIT[FIT.index("--trainer.max_epochs=3")]
+    words = ("--trainer.max_epochs=1", "--trainer.num_sanity_val_steps=0")
     monkeypatch.setattr(VAE, "on_validation_start", lambda self: terminate())
-    lab(*FIT, last_one.replace("3", "1"), "--pictures.kinds=[samples]")
+    lab(*FIT, *words, "--pictures.kinds=[samples]")
     run = runs.find("runs/run")
     assert run.finished
     assert "samples" in run.pictures

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ from vae_lab.errors import LabError, outgrown
 from vae_lab.outputs import unwritable
 from vae_lab.run_folder import first_process
 
-__all__ = ["EndingLoop", "disk", "memory", "quiet_board", "quieten", "sentences", "stopping"]
+__all__ = ["EndingLoop", "disk", "quiet_board", "quieten", "refusals", "sentences", "stopping"]
 
 QUIET = (
     "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
@@ -84,14 +85,21 @@ def _terminate(*_: object) -> None:
 
 
 @contextmanager
-def memory() -> Iterator[None]:
-    """Refuse what outgrows the memory as any other setting that does not fit."""
+def refusals() -> Iterator[None]:
+    """Refuse what outgrows the memory, or goes by what is not there, as any other wrong setting."""
     try:
         yield
     except Exception as error:
-        if refusal := outgrown(error):
+        if refusal := outgrown(error) or _unmeasured(error):
             raise refusal from error
         raise
+
+
+def _unmeasured(error: Exception) -> LabError | None:
+    """Return which metric of training EarlyStopping lacks, for which Lightning has no class."""
+    if found := re.match(r"Early stopping .* metric `(.+?)` .* following: (.+)", str(error)):
+        return LabError(f"There is no {found[1]} to monitor; there is {found[2].replace('`', '')}.")
+    return None
 
 
 @contextmanager

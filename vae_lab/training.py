@@ -22,6 +22,7 @@ from vae_lab.callbacks import (
     AtomicCheckpointIO,
     Best,
     Last,
+    Monitors,
     Pictures,
     Progress,
     Projector,
@@ -31,7 +32,7 @@ from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import folder_of, read
 from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
-from vae_lab.endings import EndingLoop, disk, memory, quiet_board, quieten, sentences, stopping
+from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, refusals, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.evaluations import forget_outdated
 from vae_lab.files import atomic, expanded, write_text
@@ -147,12 +148,15 @@ class LabCLI(LightningCLI):
         if config.trainer.logger in (None, True):
             # A run's own loggers wait for its folder.
             kwargs["logger"] = False
+        if self.checkpoint:
+            # Lightning's trial before training may reach into the state that a run goes on with.
+            kwargs["num_sanity_val_steps"] = 0
         if config.trainer.plugins is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
         if config.trainer.profiler is None:
             kwargs["profiler"] = NoProfiler()
         bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
-        self.trainer_defaults["callbacks"] = [Projector(), Record(self.source), *bar]
+        self.trainer_defaults["callbacks"] = [Monitors(), Projector(), Record(self.source), *bar]
         trainer = super().instantiate_trainer(**kwargs)
         # Lightning's Trainer declares no `callbacks`, so mypy knows of none: its callback connector
         # sets it.
@@ -183,7 +187,7 @@ class LabCLI(LightningCLI):
             if not runs.Run(folder).finished:
                 EndingLoop.replace(self.trainer, stopped)
         refused = removed_if_refused(folder) if made else nullcontext()
-        with held(folder), refused, stopping(folder), disk(folder), memory(), quiet_board():
+        with held(folder), refused, stopping(folder), disk(folder), refusals(), quiet_board():
             # A user's own log beside those of the run.
             self.trainer.loggers = [*loggers(folder, config.wandb), *self.trainer.loggers]
             try:

@@ -17,8 +17,11 @@ __all__ = [
     "union",
 ]
 
-# Where a run lies and who logs it are no settings of the experiment.
-_BOOKKEEPING = ("config", "name", "runs", "wandb", "trainer.logger", "pictures")
+# Where a run lies, who logs it and what is tried out before it are no settings of the experiment.
+_BOOKKEEPING = (
+    *("config", "name", "runs", "wandb", "trainer.logger", "pictures"),
+    "trainer.num_sanity_val_steps",
+)
 # What an evaluation was run with that leaves its numbers comparable.
 _TOOLS = ("checkpoint", "checkpoint_sha256", "commit", "torch", "device", "threads", "seconds")
 

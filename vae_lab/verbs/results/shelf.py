@@ -28,7 +28,7 @@ _ELSEWHERE = (
         for name in (
             *("accelerator", "devices", "num_nodes", "default_root_dir", "profiler", "plugins"),
             *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),
-            *("log_every_n_steps", "num_sanity_val_steps", "model_registry", "barebones"),
+            *("log_every_n_steps", "model_registry", "barebones"),
         )
     ),
 )

@@ -1,0 +1,78 @@
+"""What checkpoints, schedules and EarlyStopping go by, and how patient they are."""
+
+from pathlib import Path
+
+import pytest
+from conftest import FIT
+from going_on import last, rows, same
+
+from vae_lab.runs import Run
+
+STOPPING = ["--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor"]
+CHECKPOINT = [
+    "--trainer.callbacks=ModelCheckpoint",
+    "--trainer.callbacks.filename=own",
+    "--trainer.callbacks.monitor",
+]
+PLATEAU = [
+    "--model.schedule=lightning.pytorch.cli.ReduceLROnPlateau",
+    "--model.schedule.monitor",
+]
+
+
+@pytest.fixture
+def refused(lab, capfd):
+    """Return what is said of a training that is refused."""
+
+    def run(*words):
+        with pytest.raises(SystemExit) as stop:
+            lab(*FIT, "--pictures.kinds=[]", *words)
+        assert stop.value.code == 2
+        assert not Path("runs").exists()
+        captured = capfd.readouterr()
+        return captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("words", [["--checkpoint.monitor"], STOPPING, CHECKPOINT, PLATEAU])
+@pytest.mark.parametrize("name", ["val/los", "val_loss"])
+def test_what_validation_does_not_measure_is_refused_before_training(refused, words, name):
+    out, err = refused(*words, name, "--trainer.enable_progress_bar=true")
+    known = "val/loss, val/reconstruction, val/kl, val/elbo"
+    assert err == f"lab fit: There is no {name} to monitor; there is {known}.\n"
+    assert "epoch" not in out
+
+
+def test_what_training_does_not_measure_is_told_in_a_sentence(refused):
+    _, err = refused(*STOPPING, "train/los")
+    assert err.startswith("lab fit: There is no train/los to monitor; there is val/loss, ")
+    assert err.endswith(", train/elbo.\n")
+
+
+def test_who_may_go_without_a_metric_does(lab):
+    lab(*FIT, "--pictures.kinds=[]", *STOPPING, "val/los", "--trainer.callbacks.strict=false")
+    assert Run(Path("runs/run/version_0")).finished
+
+
+def test_what_is_tried_before_training_changes_nothing(lab):
+    lab(*FIT, "--pictures.kinds=[]")
+    lab(*FIT, "--pictures.kinds=[]", "--name=untried", "--trainer.num_sanity_val_steps=0")
+    assert same(last()["state_dict"], last("untried")["state_dict"])
+    assert rows() == rows("untried")
+    assert "num_sanity_val_steps" not in lab("compare", "runs/run", "runs/untried")
+
+
+def test_a_run_that_goes_on_is_as_patient_as_it_is_told_now(lab):
+    words = [*FIT, "--pictures.kinds=[]", *STOPPING, "val/loss", "--trainer.max_epochs=6"]
+    words.append("--trainer.callbacks.min_delta=1000")  # no epoch but the first is better
+    lab(*words, "--trainer.callbacks.patience=1")
+    assert last()["epoch"] == 1
+    lab(*words, "--trainer.callbacks.patience=3", "--ckpt_path=last")
+    assert last()["epoch"] == 3
+
+
+def test_a_callback_may_be_new_to_a_run_that_goes_on(lab):
+    lab(*FIT, "--pictures.kinds=[]")
+    lab(*FIT, *STOPPING, "val/loss", "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert last()["epoch"] == 2
