@@ -130,12 +130,13 @@ def test_codes_of_one_dimension_do_not_lie_on_each_other(figures):
     assert rows[0].min() > rows[1].max() > rows[1].min() > rows[2].max()
 
 
-def test_contours_hold_their_shares_of_the_prior(figures):
+@pytest.mark.parametrize("n", [20, 20_000])
+def test_contours_hold_their_shares_of_the_prior(figures, n):
     torch.manual_seed(0)
     normal = torch.distributions.Normal(0.0, 1.0)
-    draws = torch.randn(20_000, 2)
+    draws = torch.randn(n, 2)
     pictures.beside_prior(
-        torch.randn(50, 2), draws, log_density=lambda z: normal.log_prob(z).sum(1)
+        1.5 * torch.randn(50, 2), draws, log_density=lambda z: normal.log_prob(z).sum(1)
     )
     rings = figures[0].axes[0].collections[1]
     radii = [

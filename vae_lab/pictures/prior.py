@@ -81,7 +81,7 @@ def beside_prior(
             axes.set_aspect("equal", adjustable="box")
             axes.set_ylim(low[1], high[1])
         if log_density is not None:
-            contours = _contours(log_density, draws, low, high)
+            contours = _contours(log_density, low, high)
             axes.contour(*contours, colors="black", linestyles="solid", linewidths=1)
     add_legend(axes)
     return rasterise(figure)
@@ -106,10 +106,17 @@ def _limits(points: Tensor) -> tuple[list[float], list[float]]:
 
 
 def _contours(
-    log_density: Callable[[Tensor], Tensor], draws: Tensor, low: list[float], high: list[float]
+    log_density: Callable[[Tensor], Tensor], low: list[float], high: list[float]
 ) -> tuple[Any, Any, Any, list[float]]:
+    """Return heights over a grid, and those around which the prior has its shares.
+
+    They come from the grid itself: of a few draws they would be as uncertain as those.
+    """
     x, y = (torch.linspace(a, b, 200) for a, b in zip(low, high, strict=True))
-    grid = torch.cartesian_prod(y, x).flip(1)
-    heights = log_density(grid).view(200, 200)
-    levels = log_density(draws).quantile(torch.tensor(_SHARES))
-    return x.numpy(), y.numpy(), heights.numpy(), sorted(set(levels.tolist()))
+    heights = log_density(torch.cartesian_prod(y, x).flip(1))
+    falling = heights.sort(descending=True).values
+    held = falling.double().exp().cumsum(0) * ((x[1] - x[0]) * (y[1] - y[0]))
+    # Of a prior that goes further than the grid, some shares are not to be seen.
+    places = [k for share in _SHARES if (k := int((held < 1 - share).sum())) < len(falling)]
+    levels = sorted({falling[k].item() for k in places})
+    return x.numpy(), y.numpy(), heights.view(200, 200).numpy(), levels
