@@ -199,13 +199,13 @@ def test_axes_and_the_metric_are_chosen(page):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_words_of_two_axes_do_not_cover_each_other(tmp_path, width):
-    for k, activation in enumerate(["StandardNormal", "VampPrior"]):
-        curves = {"val/elbo": [-27.5471 - k]}
-        make_run(tmp_path / f"run_{k}" / "version_0", "VAE", curves, activation=activation)
+    for k, prior in enumerate(["StandardNormal", "VampPrior"]):
+        curves, settings = {"val/elbo": [-27.5471 - k]}, {f"prior_{i}": prior for i in range(8)}
+        make_run(tmp_path / f"run_{k}" / "version_0", "VAE", curves, **settings)
     compare([str(tmp_path)], html=str(tmp_path / "page.html"), metric="val/elbo")
     words = """[...document.querySelectorAll("#parallel svg text")].map(text => {
         const box = text.getBBox();
-        return [text.textContent, box.x, box.x + box.width, box.y, box.y + box.height];
+        return [text.firstChild.data, box.x, box.x + box.width, box.y, box.y + box.height];
     })"""
 
     async def visit(tab):

@@ -175,14 +175,14 @@ def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[s
     parser = LabParser(prog=f"lab {verb}", description=told.partition("\n\nArgs:")[0])
     # Annotations may be there as strings only.
     parameters = signature(function, eval_str=True).parameters.values()
-    kinds: dict[str | int, object] = {p.name: p.annotation for p in parameters}
+    kinds: dict[str, object] = {p.name: p.annotation for p in parameters}
     counts = {name: _COUNTS[kind] for name, kind in kinds.items() if kind in _COUNTS}
     files = {name for name, kind in kinds.items() if kind == list[str] | None}
     for name, count in counts.items():
         # Without a default the help would call even an optional list required.
         optional: dict[str, Any] = {"default": []} if count == "*" else {}
         parser.add_argument(name, nargs=count, type=str, help=_about(name, told), **optional)
-    skip = counts.keys() | files
+    skip: set[str | int] = {*counts, *files}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=skip)
     for name in files:
         parser.add_argument(f"--{name}", nargs="+", type=str, help=_about(name, told))
