@@ -96,6 +96,10 @@ def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
         ("--config", "lab fit: --config lacks its value."),
         ("--seed_everything=-1", "--seed_everything is from 0 to 4294967295; got -1."),
         ("--model=vae", "no class 'vae'; did you mean 'VAE'?"),
+        (
+            "--model.schedule=ReduceLROnPlateau",
+            "several classes are called ReduceLROnPlateau: give one of torch.optim.lr_scheduler.Re",
+        ),
         ("--model.lr=null", "lab fit: lr is a finite number above 0; got None."),
     ],
 )

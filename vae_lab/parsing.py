@@ -35,6 +35,7 @@ CLASSLESS = re.compile(
     r"(?:Not a valid subclass|is abstract|must include a class_path).*?NestedArg\(key='([\w.]+)'",
     re.DOTALL,
 )
+AMBIGUOUS = re.compile(r"Multiple subclasses with name (\w+)\. Give [^:]*: ([\w., ]+)\.")
 KIND = re.compile(r"does not correspond to a subclass of (\w+)")
 EXPECTED = re.compile(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\])")
 GIVEN = re.compile(r"(?:Got value|Given value): (.*?)(?:\. Got value|$)", re.MULTILINE)
@@ -150,6 +151,8 @@ def _wrong(message: str) -> str:
         return f"there is no class yet to take {early[1]}: name one before, or a --config FILE."
     if given and "is abstract" in message:
         return f"{given[1]} is abstract: name a class made of it."
+    if several := AMBIGUOUS.search(message):
+        return f"several classes are called {several[1]}: give one of {several[2]}."
     if wrong := CLASS.search(message) or MODULE.search(message):
         if wrong[1] in _class_names():
             return f"{wrong[1]} is of another kind than what goes there."
@@ -272,7 +275,8 @@ def _made_of(kind: type, option: str) -> str:
 
 def _below(kind: type) -> Iterator[type]:
     """Yield the classes derived from one that can be made."""
-    for other in kind.__subclasses__():
+    below: list[type] = kind.__subclasses__()
+    for other in below:
         if not (isabstract(other) or other.__name__.startswith("_")):
             yield other
         yield from _below(other)
