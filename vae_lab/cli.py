@@ -50,7 +50,8 @@ A run folder or a checkpoint is all that these need:
   lab dashboard --wandb  the view of `lab compare` as a W&B workspace
   lab results [ROW...]   re-make the published table and its figures; --quick on embedded digits
 
-`lab VERB --help` says more; `lab fit --model.help VAE` lists what a model can be told.
+`lab VERB --help` says more; `lab fit --model.help` lists the models, `lab fit --model.help VAE`
+what one can be told, `lab fit --data.help` the data.
 """
 
 LIGHTNING = ("fit", "validate", "test", "predict")
