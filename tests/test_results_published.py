@@ -7,6 +7,7 @@ import pytest
 from vae_lab.verbs.results.digits import quick
 from vae_lab.verbs.results.index import read
 from vae_lab.verbs.results.metrics import METRICS
+from vae_lab.verbs.results.outcome import _number
 from vae_lab.verbs.results.results import results
 from vae_lab.verbs.results.shelf import Shelf
 
@@ -36,6 +37,11 @@ def test_no_number_is_quoted_without_a_protocol_or_the_say_that_it_is_ours(publi
         for key, mark in row.metrics.items():
             known = mark.own or mark.protocol or key == "active_units"
             assert mark.published is None or known, name
+
+
+def test_counts_that_all_seeds_agree_on_have_no_decimals():
+    assert _number([10.0, 10.0, 10.0], "classes", None) == "10"
+    assert _number([5.0, 6.0], "dimensions", None) == "5.50 ± 0.71"
 
 
 @pytest.mark.parametrize("name", ["vae_mnist", "gan_mnist", "dreg_mnist"])

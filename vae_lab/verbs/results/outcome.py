@@ -110,7 +110,7 @@ class Outcome:
 
 def _number(values: list[float], unit: str, standard_error: float | None) -> str:
     """Write a mean with its spread over seeds, or else over images."""
-    if len(values) == 1 and unit in ("dimensions", "classes"):
+    if len({*values}) == 1 and unit in ("dimensions", "classes"):
         return f"{values[0]:.0f}"
     spread = deviation(values) if len(values) > 1 else standard_error
     if spread and 0 < abs(mean(values)) < 1e-3:

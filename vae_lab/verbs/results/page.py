@@ -22,7 +22,10 @@ single seeds fail. Likelihoods are in nats an image, shares between 0 and 1. Wha
 compares under one judge alone, whose digest stands in a row's details.
 Pictures of these runs: [{figures}]({figures})."""
 
-_MARKS = " A mark is a published number, or where it says so our own aim."
+_MARKS = """ A mark is a published number, or
+where it says so our own aim; met and MISSED tell the side of it that ours lies on, and how far off,
+whatever its ±; not compared is what was published under other conditions, which the row's details
+name."""
 
 
 def page(shelf: Shelf, title: str, quick: bool, figures: str) -> list[str]:
