@@ -157,7 +157,7 @@ def test_runs_are_traversed_side_by_side_under_their_names(plain, here, monkeypa
     monkeypatch.setattr(pictures, "captioned", lambda i, t: said.append(t) or caption(i, t))
     monkeypatch.setattr(runs, "load_model", lambda run: models[run])
     monkeypatch.setattr(runs, "load_data", lambda run: Data())
-    monkeypatch.setattr("vae_lab.verbs.picture.origin", lambda run, split, image=0, draw=0: split)
+    monkeypatch.setattr("vae_lab.verbs.picture.origin", lambda run, split, **chosen: split or "")
     widths = []
     for chosen in ([*models][:1], [*models][1:], [*models]):
         traverse(chosen)

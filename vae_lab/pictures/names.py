@@ -22,7 +22,7 @@ _GAP = 4.0
 
 def medians(points: Tensor, classes: Tensor) -> dict[int, list[float]]:
     """Return where each class that is there has its name: at the median of its points (N, 2)."""
-    there = classes.unique().tolist()
+    there = sorted(set(classes.tolist()))
     return {k: points[classes == k].median(0).values.tolist() for k in there}
 
 

@@ -262,7 +262,7 @@ def _name(figure: "Figure") -> None:
     fonts = families(text.get_text() for text in written)
     for text in written:
         text.set_parse_math(False)
-        text.set_family(fonts)
+        text.set_fontfamily(fonts)
 
 
 def draw_points(

@@ -213,7 +213,7 @@ def _ticks(low: float, high: float) -> list[float]:
     """Return some round numbers of an axis."""
     from matplotlib.ticker import MaxNLocator
 
-    first, second, *rest = MaxNLocator(6).tick_values(low, high).tolist()
+    first, second, *rest = map(float, MaxNLocator(6).tick_values(low, high))
     step = second - first
     return [float(f"{round(t / step) * step:.6g}") for t in (first, second, *rest)]
 
