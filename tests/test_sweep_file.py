@@ -214,3 +214,10 @@ def test_a_files_first_command_is_what_wandb_would_run(path):
     macros["${args}"] = create_sweep_command_args(chosen)["args"]
     command = create_sweep_command(given["command"])
     assert sweep.words(first) == [w for word in command for w in macros.get(word, [word])]
+
+
+def test_what_is_nested_too_deep_is_refused(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("[" * 2000)
+    with pytest.raises(LabError, match=r"s\.yaml is not YAML"):
+        sweep_file.read(path)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vae_lab.errors import LabError
 
@@ -18,6 +18,7 @@ __all__ = [
     "claimed",
     "digest",
     "expanded",
+    "load_yaml",
     "locked",
     "read_yaml",
     "user_cache",
@@ -74,10 +75,17 @@ def read_yaml(path: Path) -> object:
     try:
         text = path.read_text(encoding="utf-8")
         check_names(text)
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         raise LabError(f"{path} is not YAML{f', line {mark.line + 1}' if mark else ''}.") from error
+
+
+def load_yaml(text: str) -> Any:
+    """Load plain values, by libyaml where PyYAML was built with it: it is ten times as fast."""
+    import yaml
+
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def check_names(text: str) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from vae_lab import checkpoints
 from vae_lab.errors import LabError
+from vae_lab.files import load_yaml
 
 if TYPE_CHECKING:
     from lightning import LightningModule
@@ -70,12 +71,10 @@ class Run:
         """The settings, as in `config.yaml`; empty if the run has none."""
         import yaml
 
-        # libyaml reads a run's file ten times faster, where PyYAML was built with it.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         path = self.path / "config.yaml"
         text = _read_text(path)
         try:
-            return dict(yaml.load(text, loader) or {})
+            return dict(load_yaml(text) or {})
         except (yaml.YAMLError, TypeError, ValueError) as error:
             raise LabError(f"{path} is not a configuration; mend it or move it away.") from error
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
 from jsonargparse import Namespace, dict_to_namespace
 from lightning import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -35,7 +34,7 @@ from vae_lab.data import ImageData
 from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, refusals, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.evaluations import forget_outdated
-from vae_lab.files import atomic, expanded, write_text
+from vae_lab.files import atomic, expanded, load_yaml, write_text
 from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
@@ -181,7 +180,7 @@ class LabCLI(LightningCLI):
         folder, made = run_folder(self.experiment, self.checkpoint)
         if not made:
             parser = self._parser(self.subcommand)
-            check_same(folder, yaml.safe_load(parser.dump(config, skip_none=False)))
+            check_same(folder, load_yaml(parser.dump(config, skip_none=False)))
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = runs.Run(folder).config.get("ckpt_path")
             if not runs.Run(folder).finished:

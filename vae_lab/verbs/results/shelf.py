@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import digest
+from vae_lab.files import digest, load_yaml
 from vae_lab.runs import Run, checkpoint_of, expand
 from vae_lab.verbs.comparing.settings import settings_of
 from vae_lab.verbs.results.index import Index
@@ -236,8 +236,6 @@ def _resolved(words: list[str]) -> dict[str, Any]:
     Raises:
         LabError: If they stand for none.
     """
-    import yaml
-
     from vae_lab.training import run
 
     said = io.StringIO()
@@ -245,4 +243,4 @@ def _resolved(words: list[str]) -> dict[str, Any]:
         # Lightning expects the words of the command line, which here are another command's.
         warnings.simplefilter("ignore")
         run(["fit", *words, "--print_config"])
-    return dict(yaml.safe_load(said.getvalue()))
+    return dict(load_yaml(said.getvalue()))
