@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,17 @@ def test_what_came_to_its_end_does_not_end_once_more(lab, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Pictures, "on_train_end", fill)
         lab(*FIT, "--ckpt_path=last")
+
+
+def test_what_was_stopped_early_stays_so_under_the_same_callbacks(lab):
+    lab(*FIT, *EARLY)
+    before = last()["global_step"]
+    with redirect_stderr(StringIO()) as said:
+        lab(*FIT, *EARLY, "--trainer.max_epochs=9", "--ckpt_path=last")
+    assert last()["global_step"] == before
+    assert "at its end; without EarlyStopping" in said.getvalue()
+    lab(*FIT, *EARLY, "--trainer.callbacks.patience=2", "--ckpt_path=last")
+    assert last()["global_step"] > before
 
 
 def test_what_its_time_ended_trains_on_without_a_limit(lab, monkeypatch):

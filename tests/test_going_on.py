@@ -59,7 +59,7 @@ def test_a_new_run_that_would_not_be_trained_is_refused(run, lab, capfd):
     with pytest.raises(SystemExit) as stop:
         lab(*FIT, "--trainer.max_epochs=2", "--name=other", f"--ckpt_path={run}")
     assert stop.value.code == 2
-    assert "last.ckpt was at its end: raise --trainer.max_epochs" in capfd.readouterr().err
+    assert "last.ckpt was at its end; a higher --trainer.max_epochs" in capfd.readouterr().err
     assert not Path("runs/other").exists()
 
 

@@ -149,23 +149,29 @@ class EndingLoop(_FitLoop):
     """
 
     stopped: bool
+    finished: bool
 
     @classmethod
-    def replace(cls, trainer: Trainer, stopped: bool) -> None:
+    def replace(cls, trainer: Trainer, stopped: bool, finished: bool) -> None:
         """Run a trainer's training, which something such as EarlyStopping may have stopped before.
 
         Lightning's Trainer makes its loop itself, and takes none.
+
+        Args:
+            trainer: The trainer.
+            stopped: Whether something asked for the end before.
+            finished: Whether the run came to its end then, and need not once more.
         """
         loop = trainer.fit_loop
         loop.__class__ = cls
         assert isinstance(loop, cls)
-        loop.stopped = stopped
+        loop.stopped, loop.finished = stopped, finished
 
     def run(self) -> None:
         """Train what is left, and end."""
         self.trainer.should_stop |= self.stopped
         self.setup_data()
-        if not self.skip:
+        if self.finished or not self.skip:
             super().run()
             return
         # A checkpoint is written before its epoch is counted, one of the epoch's middle too.

@@ -180,11 +180,15 @@ class LabCLI(LightningCLI):
         folder, made = run_folder(self.experiment, self.checkpoint)
         if not made:
             parser = self._parser(self.subcommand)
-            check_same(folder, load_yaml(parser.dump(config, skip_none=False)))
+            now, begun = load_yaml(parser.dump(config, skip_none=False)), runs.Run(folder)
+            check_same(folder, now)
             # The configuration that is saved there begins the run, it does not go on with it.
-            config.ckpt_path = runs.Run(folder).config.get("ckpt_path")
-            if not runs.Run(folder).finished:
-                EndingLoop.replace(self.trainer, stopped)
+            config.ckpt_path = begun.config.get("ckpt_path")
+            # What stopped it would have stopped an unbroken run there too; others may train on.
+            stopped &= now["trainer"]["callbacks"] == begun.config.get("trainer", {}).get(
+                "callbacks"
+            )
+            EndingLoop.replace(self.trainer, stopped, begun.finished)
         refused = removed_if_refused(folder) if made else nullcontext()
         with held(folder), refused, stopping(folder), disk(folder), refusals(), quiet_board():
             # A user's own log beside those of the run.
@@ -195,10 +199,11 @@ class LabCLI(LightningCLI):
                 if first_process():
                     forget_outdated(folder)
             idle = self.trainer.global_step == before
+            why = f"{self.checkpoint} was at its end; {_longer(self.trainer)} goes on."
             if idle and made and first_process():
-                raise LabError(f"{self.checkpoint} was at its end: raise --trainer.max_epochs.")
+                raise LabError(why)
         if idle:
-            _say_idle(self.checkpoint)
+            _say_idle(why)
         _report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
 
     def _begun_at(self) -> tuple[int | None, bool]:
@@ -303,10 +308,17 @@ def _begun(checkpoint: Path) -> dict[str, Any]:
     return next(filter(None, (runs.Run(place).config for place in places)), {})
 
 
+def _longer(trainer: Trainer) -> str:
+    """Say what would train on, where there was nothing left to train."""
+    if trainer.should_stop:
+        return "without EarlyStopping, or what else ended it, or with more patience, it"
+    limit = "steps" if trainer.global_step == trainer.max_steps else "epochs"
+    return f"a higher --trainer.max_{limit}"
+
+
 @rank_zero_only
-def _say_idle(checkpoint: Path | None) -> None:
-    said = f"{checkpoint} was at its end; a higher --trainer.max_epochs goes on"
-    print(f"lab fit: nothing was trained, as {said}.", file=sys.stderr)
+def _say_idle(why: str) -> None:
+    print(f"lab fit: nothing was trained, as {why}", file=sys.stderr)
 
 
 @rank_zero_only
