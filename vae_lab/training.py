@@ -184,10 +184,7 @@ class LabCLI(LightningCLI):
             check_same(folder, now)
             # The configuration that is saved there begins the run, it does not go on with it.
             config.ckpt_path = begun.config.get("ckpt_path")
-            # What stopped it would have stopped an unbroken run there too; others may train on.
-            stopped &= now["trainer"]["callbacks"] == begun.config.get("trainer", {}).get(
-                "callbacks"
-            )
+            stopped &= self._would_stop_again(now, begun)
             EndingLoop.replace(self.trainer, stopped, begun.finished)
         refused = removed_if_refused(folder) if made else nullcontext()
         with held(folder), refused, stopping(folder), disk(folder), refusals(), quiet_board():
@@ -205,6 +202,16 @@ class LabCLI(LightningCLI):
         if idle:
             _say_idle(why)
         _report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
+
+    def _would_stop_again(self, now: dict[str, Any], begun: runs.Run) -> bool:
+        """Return whether what stopped a run would have stopped an unbroken one there too.
+
+        What is told otherwise now may train on, and so may what nobody knows to be EarlyStopping,
+        unless the run was broken off before its end.
+        """
+        told = begun.config.get("trainer", {}).get("callbacks")
+        known = not begun.finished or bool(self.trainer.early_stopping_callbacks)
+        return known and bool(now["trainer"]["callbacks"] == told)
 
     def _begun_at(self) -> tuple[int | None, bool]:
         """Return the step of the checkpoint to go on from, and whether training was to stop there.
