@@ -137,6 +137,7 @@ def _measure(
         found |= _anneal(model, images, seed, *anneal)
     protocol = {
         **data.protocol(split),
+        "split": split,
         "images": len(images.x),
         "seed": seed,
         **_machinery(device),
