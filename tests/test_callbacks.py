@@ -330,7 +330,7 @@ def test_a_record_says_whether_the_run_came_to_its_end(lab, monkeypatch):
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Pictures, "on_train_epoch_end", crash)
+        patch.setattr(Pictures, "on_train_end", crash)
         with pytest.raises(ZeroDivisionError):
             lab(*FIT, "--trainer.max_epochs=1")
     lab(*FIT, "--trainer.max_epochs=1", "--pictures.kinds=[]")
