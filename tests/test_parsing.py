@@ -157,6 +157,15 @@ def test_a_class_that_others_are_made_of_is_refused(lab, here, capfd, word):
     assert not (here / "runs").exists()
 
 
+def test_a_class_may_stand_within_another(lab, here):
+    (here / "inner.py").write_text(
+        "from vae_lab.nets import MLPEncoder\n\n\nclass Nets:\n    class Small(MLPEncoder):\n"
+        "        pass\n"
+    )
+    lab(*FIT, "--pictures.kinds=[]", "--model=VAE", "--model.encoder=inner.Nets.Small")
+    assert (here / "runs/run/version_0/checkpoints/last.ckpt").exists()
+
+
 def help_of(lab, capfd, *words):
     with pytest.raises(SystemExit) as stop:
         lab("fit", *words)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
 from inspect import getdoc, isabstract, isclass, signature
+from pydoc import locate
 from textwrap import shorten
 from typing import Any, NoReturn
 
@@ -289,9 +290,8 @@ def check_made(config: Namespace) -> None:
         LabError: If there is one.
     """
     for key, path in config.items():
-        module, _, name = str(path).rpartition(".")
-        if key.endswith(".class_path") and isabstract(getattr(import_module(module), name, None)):
-            place = key.replace(".init_args", "").removesuffix(".class_path")
+        if key.endswith(".class_path") and isabstract(locate(str(path))):
+            place, name = key.replace(".init_args", "")[: -len(".class_path")], path.split(".")[-1]
             raise LabError(f"{place}: {name} is abstract: name a class made of it.")
 
 
