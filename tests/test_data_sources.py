@@ -95,6 +95,16 @@ def test_images_that_were_moved_are_found_by_the_environment(lab, here, monkeypa
     assert "12 codes" in lab("encode", "runs/run", "--split=test")
 
 
+def test_the_path_of_a_source_of_ones_own_may_be_a_word(lab, here, monkeypatch):
+    (here / "worded.py").write_text(
+        "from vae_lab.data import Digits\n\n\nclass Worded(Digits):\n    path = 'pictures'\n"
+    )
+    data = ("--data=worded.Worded", "--data.root=.")
+    lab("fit", *data, "--model=VAE", "--trainer.max_epochs=1", "--pictures.kinds=[]")
+    monkeypatch.setenv("VAE_LAB_DATA", str(here / "new"))
+    assert load_data("runs/run").root == here / "new"
+
+
 def test_a_download_arrives_whole_or_not_at_all(tmp_path, monkeypatch):
     def broken(self):
         write_mnist(self.root, "MNIST")

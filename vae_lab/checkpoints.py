@@ -68,7 +68,7 @@ def load_data(path: Path) -> "LightningDataModule":
 
     data: Any = load(LightningDataModule, path)
     now = os.environ.get("VAE_LAB_DATA")
-    if now and data.hparams.get("root") and not getattr(data, "path", data.root).exists():
+    if now and data.hparams.get("root") and not Path(getattr(data, "path", data.root)).exists():
         data = load(LightningDataModule, path, root=now)
     return cast("LightningDataModule", data)
 
