@@ -135,7 +135,7 @@ def test_a_divergence_is_told_part_by_part_the_largest_first(run, capsys):
     loaded["model"] = Parted()
     evaluate(str(folder), importance_samples=0)
     assert read(folder)["metrics"]["test/kl"]["parts"] == [1.0, 2.0]
-    assert "test/kl by part: 1: 2.00, 0: 1.00" in capsys.readouterr().out
+    assert "test/kl by part: 2: 2.00, 1: 1.00" in capsys.readouterr().out
 
 
 def test_an_autoencoder_is_set_beside_pca_and_gets_no_bound(run):

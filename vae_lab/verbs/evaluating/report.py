@@ -63,9 +63,9 @@ def show(protocol: dict[str, Any], found: dict[str, Measure]) -> None:
 
 
 def _parted(parts: tuple[float, ...]) -> str:
-    """Write each part beside its number, counted from 0, the largest first."""
-    order = sorted(range(len(parts)), key=lambda i: -parts[i])
-    return ", ".join(f"{i}: {parts[i]:.2f}" for i in order)
+    """Write each part beside its number, counted from 1 as in pictures, the largest first."""
+    order = sorted(enumerate(parts, 1), key=lambda part: -part[1])
+    return ", ".join(f"{i}: {value:.2f}" for i, value in order)
 
 
 def _judged(split: str, key: str) -> bool:
