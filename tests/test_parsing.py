@@ -146,13 +146,20 @@ def test_a_verb_is_known_by_its_name_and_by_what_it_does(lab, capfd, word, verb)
     assert f"did you mean '{verb}'?" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["model.prior=Prior", "model.encoder=Encoder", "data=VisionData"])
-def test_a_class_that_others_are_made_of_is_refused(lab, here, capfd, word):
+@pytest.mark.parametrize(
+    ("word", "lacking"),
+    [
+        ("model.prior=Prior", ", without `given`"),
+        ("model.encoder=Encoder", ", without `forward`"),
+        ("data=VisionData", ""),
+    ],
+)
+def test_a_class_that_others_are_made_of_is_refused(lab, here, capfd, word, lacking):
     with pytest.raises(SystemExit) as stop:
         lab(*FIT, "--model=VAE", f"--{word}")
     assert stop.value.code == 2
     place, name = word.split("=")
-    said = f"lab fit: {place}: {name} is abstract: name a class made of it."
+    said = f"lab fit: {place}: {name} is abstract{lacking}: name a class made of it."
     assert said in capfd.readouterr().err
     assert not (here / "runs").exists()
 

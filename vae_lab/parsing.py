@@ -290,9 +290,13 @@ def check_made(config: Namespace) -> None:
         LabError: If there is one.
     """
     for key, path in config.items():
-        if key.endswith(".class_path") and isabstract(locate(str(path))):
-            place, name = key.replace(".init_args", "")[: -len(".class_path")], path.split(".")[-1]
-            raise LabError(f"{place}: {name} is abstract: name a class made of it.")
+        kind: Any = locate(str(path)) if key.endswith(".class_path") else None
+        if isabstract(kind):
+            place, name = key.replace(".init_args", "")[: -len(".class_path")], kind.__name__
+            lacking = ", ".join(f"`{method}`" for method in sorted(kind.__abstractmethods__))
+            raise LabError(
+                f"{place}: {name} is abstract, without {lacking}: name a class made of it."
+            )
 
 
 def parameters(groups: Mapping[type, str]) -> Iterator[str]:
