@@ -257,6 +257,20 @@ def test_a_bug_before_the_first_checkpoint_leaves_no_newest_run(here, monkeypatc
     assert not (here / "runs").exists()
 
 
+def test_what_a_bug_hides_stays_hidden(here, monkeypatch):
+    def broken(_):
+        try:
+            raise KeyError
+        except KeyError:
+            raise RuntimeError("plain") from None
+
+    monkeypatch.setattr(VAE, "on_train_epoch_end", broken)
+    with pytest.raises(RuntimeError, match="plain") as raised:
+        main(["fit", "--model=VAE", "--data=Digits", "--trainer.max_epochs=1"])
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+
+
 def test_a_part_of_another_kind_is_said_to_be_one(here, capfd):
     with pytest.raises(SystemExit):
         main(["fit", "--model=VAE", "--model.likelihood=StandardNormal", "--data=Digits"])

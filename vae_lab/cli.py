@@ -86,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         own = unwrapped(error)
         known = own if isinstance(own, LabError) else _refused(own) or outgrown(own)
         if (cause := known or outputs.unwritable(own)) is None:
+            if own is error:
+                raise
             raise own from own.__cause__ or own.__context__
         print(f"lab {verb}: {cause}", file=sys.stderr)
         sys.exit(2)
