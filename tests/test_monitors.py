@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import FIT
 from going_on import last, rows, same
+from lightning import Callback
 
 from vae_lab.runs import Run
 
@@ -76,3 +77,17 @@ def test_a_callback_may_be_new_to_a_run_that_goes_on(lab):
     lab(*FIT, "--pictures.kinds=[]")
     lab(*FIT, *STOPPING, "val/loss", "--trainer.max_epochs=3", "--ckpt_path=last")
     assert last()["epoch"] == 2
+
+
+class Watch(Callback):
+    """Logs its own number, as many callbacks do, not before training has begun."""
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        if not trainer.sanity_checking:
+            pl_module.log("val/watch", 1.0)
+
+
+def test_a_callback_of_ones_own_may_log_once_training_has_begun(lab):
+    watch = f"--trainer.callbacks+={Watch.__module__}.Watch"
+    lab(*FIT, "--pictures.kinds=[]", *STOPPING, "val/watch", watch)
+    assert Run(Path("runs/run/version_0")).finished

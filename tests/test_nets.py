@@ -1,5 +1,6 @@
 """Nets fit any image, code and width, or say why not."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -246,3 +247,12 @@ def test_adversarial_nets_are_normalised_where_they_say_and_begin_small():
     for part in generator:
         if isinstance(part, nn.Linear):
             assert part.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("bases", [(Encoder, nn.Sequential), (nn.Sequential, Encoder)])
+def test_a_net_of_ones_own_names_its_bases_in_any_order(bases):
+    def init(self, shape, features):
+        super(self.__class__, self).__init__(nn.Flatten(), nn.Linear(math.prod(shape), features))
+
+    net = type("Own", bases, {"__init__": init})((1, 2, 3), 4)
+    assert net(torch.zeros(5, 1, 2, 3)).shape == (5, 4)

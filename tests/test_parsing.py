@@ -150,7 +150,7 @@ def test_a_verb_is_known_by_its_name_and_by_what_it_does(lab, capfd, word, verb)
     ("word", "lacking"),
     [
         ("model.prior=Prior", ", without `given`"),
-        ("model.encoder=Encoder", ", without `forward`"),
+        ("model.encoder=Encoder", ", without `__init__`"),
         ("data=VisionData", ""),
     ],
 )

@@ -21,8 +21,13 @@ class Monitors(Callback):
     """
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Lightning's Trainer declares no `callbacks`: its callback connector sets it.
+        parts = (pl_module, *trainer.callbacks)  # type: ignore[attr-defined]
+        if any(map(_is_own, parts)):
+            return  # it may measure more once training has begun
         known = trainer.callback_metrics
-        plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
+        schedules = [config for config in trainer.lr_scheduler_configs if config.strict]
+        plateaus = [config for config in schedules if config.reduce_on_plateau]
         stops = [stop for stop in trainer.early_stopping_callbacks if stop.strict]
         for follower in (*stops, *plateaus, *trainer.checkpoint_callbacks):
             name = getattr(follower, "monitor", None) or ""
@@ -37,3 +42,8 @@ class Monitors(Callback):
         for stop in trainer.early_stopping_callbacks:
             if state := checkpoint["callbacks"].get(stop.state_key):
                 state["patience"] = stop.patience
+
+
+def _is_own(part: object) -> bool:
+    """Return whether a user wrote it."""
+    return type(part).__module__.partition(".")[0] not in ("vae_lab", "lightning")

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,16 +20,17 @@ class Encoder(nn.Module, ABC):
     """Maps images (B, C, H, W) to features (B, features); made from (shape, features)."""
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features (B, features) of images (B, C, H, W)."""
+    def __init__(self, *args: Any) -> None:
+        # Whatever stands behind it among the bases of a net is made of these.
+        super().__init__(*args)
 
 
 class Decoder(nn.Module, ABC):
     """Maps features (B, features) to images (B, C, H, W); made from (features, shape)."""
 
     @abstractmethod
-    def forward(self, z: Tensor) -> Tensor:
-        """Return the images (B, C, H, W), unbounded, of features (B, features)."""
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
 
 
 def encoded(encoder: nn.Module, images: Tensor, features: int) -> Tensor:
