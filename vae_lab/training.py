@@ -27,6 +27,7 @@ from vae_lab.callbacks import (
     Projector,
     Record,
 )
+from vae_lab.callbacks.attached import attached
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import folder_of, read
 from vae_lab.compiling import compile_networks
@@ -157,9 +158,7 @@ class LabCLI(LightningCLI):
         bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
         self.trainer_defaults["callbacks"] = [Monitors(), Projector(), Record(self.source), *bar]
         trainer = super().instantiate_trainer(**kwargs)
-        # Lightning's Trainer declares no `callbacks`, so mypy knows of none: its callback connector
-        # sets it.
-        drop_idle_hooks([*trainer.callbacks, self.model])  # type: ignore[attr-defined]
+        drop_idle_hooks([*attached(trainer), self.model])
         return trainer
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from vae_lab.callbacks.attached import attached
 from vae_lab.callbacks.best import Best
 from vae_lab.callbacks.epochs import count_epoch, rightly_counted
 from vae_lab.contracts import Batch
@@ -132,10 +133,7 @@ def ending(trainer: Trainer) -> bool:
 
 
 def _out_of_time(trainer: Trainer) -> bool:
-    # Lightning's Trainer declares no `callbacks`, so mypy knows of none: its callback connector
-    # sets it.
-    timers = [c for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
-    left = [timer.time_remaining() for timer in timers]
+    left = [timer.time_remaining() for timer in attached(trainer) if isinstance(timer, Timer)]
     return any(seconds is not None and seconds <= 0 for seconds in left)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from vae_lab.callbacks.attached import attached
 from vae_lab.errors import LabError
 
 __all__ = ["Monitors"]
@@ -21,9 +22,7 @@ class Monitors(Callback):
     """
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning's Trainer declares no `callbacks`: its callback connector sets it.
-        parts = (pl_module, *trainer.callbacks)  # type: ignore[attr-defined]
-        if any(map(_is_own, parts)):
+        if any(map(_is_own, (pl_module, *attached(trainer)))):
             return  # it may measure more once training has begun
         known = trainer.callback_metrics
         schedules = [config for config in trainer.lr_scheduler_configs if config.strict]
