@@ -56,6 +56,12 @@ class Measure(NamedTuple):
         error = math.sqrt(value * (1 - value) / images) if known else None
         return cls(value, "share", note, error)
 
+    def entry(self) -> dict[str, Any]:
+        """Return what is written of it; of its parts only where it has some."""
+        found = self._asdict()
+        parts = found.pop("parts")
+        return found | ({"parts": [round(part, 4) for part in parts]} if parts else {})
+
 
 def finite(found: dict[str, Measure]) -> dict[str, Measure]:
     """Return what was measured, if that is a number.

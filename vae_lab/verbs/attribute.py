@@ -152,10 +152,7 @@ def _kind(
 
 def _write(found: "dict[str, Measure]", about: dict[str, Any], path: str) -> None:
     """Write the shares down with their protocol."""
-    metrics = {
-        name: {key: value for key, value in share._asdict().items() if key != "parts"}
-        for name, share in found.items()
-    }
+    metrics = {name: share.entry() for name, share in found.items()}
     write_text(path, json.dumps({"protocol": about, "metrics": metrics}, indent=2) + "\n")
 
 

@@ -74,13 +74,9 @@ def _judged(split: str, key: str) -> bool:
 
 
 def _entry(measure: Measure, protocol: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "value": measure.value,
-        "standard_error": measure.standard_error,
-        "unit": measure.unit,
-        "protocol": f"{measure.note}; {_sentence(protocol)}",
-        **({"parts": [round(part, 4) for part in measure.parts]} if measure.parts else {}),
-    }
+    entry = measure.entry()
+    note = entry.pop("note")
+    return {**entry, "protocol": f"{note}; {_sentence(protocol)}"}
 
 
 def _sentence(protocol: dict[str, Any]) -> str:
