@@ -11,7 +11,7 @@ from vae_lab.errors import LabError
 from vae_lab.metrics import strokes
 from vae_lab.metrics.codes import linear_probe
 from vae_lab.metrics.inversion import decoded
-from vae_lab.metrics.measures import Measure, batches, encode
+from vae_lab.metrics.measures import Measure, encode, in_batches
 
 __all__ = ["STROKES", "Attribute", "Labelled", "Stroke", "attribute_vector", "moved"]
 
@@ -224,6 +224,5 @@ def _gained(edited: _Edited, note: str) -> Measure:
 
 
 def _kept(judge: Classifies, edited: Batch) -> Tensor:
-    with torch.inference_mode():
-        seen = torch.cat([judge.log_probs(x).argmax(1).cpu() for x, _ in batches(judge, edited)])
-    return seen == edited.y.cpu()
+    log_probs = in_batches(judge, edited, lambda x, _: judge.log_probs(x))
+    return log_probs.argmax(1) == edited.y.cpu()

@@ -1,10 +1,8 @@
 """How well a classifier names the classes of images."""
 
-import torch
-
 from vae_lab.contracts import Batch, Classifies
 from vae_lab.errors import LabError
-from vae_lab.metrics.measures import Measure, batches
+from vae_lab.metrics.measures import Measure, in_batches
 
 __all__ = ["classification"]
 
@@ -17,8 +15,7 @@ def classification(model: Classifies, images: Batch) -> dict[str, Measure]:
     """
     if not images.has_classes:
         return {}
-    with torch.inference_mode():
-        log_probs = torch.cat([model.log_probs(x).cpu() for x, _ in batches(model, images)])
+    log_probs = in_batches(model, images, lambda x, _: model.log_probs(x))
     y, classes = images.y.cpu().long(), log_probs.shape[1]
     if not 0 <= y.min() <= y.max() < classes:
         found = f"{int(y.min())} to {int(y.max())}"

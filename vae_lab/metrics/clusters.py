@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_lab.contracts import Batch, Clusters
 from vae_lab.errors import LabError
-from vae_lab.metrics.measures import Measure, batches
+from vae_lab.metrics.measures import Measure, in_batches
 
 __all__ = ["cluster_accuracy", "clustering", "code_clusters", "match", "mutual_information"]
 
@@ -82,7 +82,8 @@ def clustering(model: Clusters, images: Batch, train: Callable[[], Batch]) -> di
     # A train set is not loaded to say so.
     if not images.has_several_classes or not (known := train()).has_several_classes:
         return {}
-    data = _cluster(model, known), known.y.cpu(), _cluster(model, images), images.y.cpu()
+    train_clusters, clusters = (in_batches(model, of, model.cluster) for of in (known, images))
+    data = train_clusters, known.y.cpu(), clusters, images.y.cpu()
     return _agreement("cluster", *data, "the model's clusters")
 
 
@@ -124,8 +125,3 @@ def _agreement(
         f"{name}_accuracy": Measure.share(accuracy, len(labels), how),
         f"{name}_nmi": Measure(nmi, "share", common),
     }
-
-
-def _cluster(model: Clusters, images: Batch) -> Tensor:
-    with torch.inference_mode():
-        return torch.cat([model.cluster(x, y).cpu() for x, y in batches(model, images)])

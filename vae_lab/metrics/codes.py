@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
-from vae_lab.metrics.measures import batches
+from vae_lab.metrics.measures import in_batches
 from vae_lab.precision import doubled
 
 __all__ = [
@@ -50,12 +50,11 @@ def restoration_errors(
     model: Any, images: Batch, see: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
     """Return what reconstructions lose in pixels, or in what `see` sees of images, shape (N,)."""
-    with torch.inference_mode():
-        parts = [
-            squared_error_per_image(see(x), see(model.decode(model.encode(x, y), y))).cpu()
-            for x, y in batches(model, images)
-        ]
-    return torch.cat(parts)
+
+    def errors(x: Tensor, y: Tensor) -> Tensor:
+        return squared_error_per_image(see(x), see(model.decode(model.encode(x, y), y)))
+
+    return in_batches(model, images, errors)
 
 
 def pca_reconstruction(train: Tensor, test: Tensor, k: int) -> Tensor:

@@ -13,7 +13,7 @@ from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
 from vae_lab.metrics.conditional import from_prior
 from vae_lab.metrics.hamiltonian import LEAPFROGS
 from vae_lab.metrics.likelihood import ACTIVE, active_units, elbo_terms, importance_nll
-from vae_lab.metrics.measures import Measure, batches, device_of, finite, seeded
+from vae_lab.metrics.measures import Measure, batches, device_of, finite, in_batches, seeded
 
 __all__ = ["annealing", "bounds", "density", "likelihood_kind", "passes"]
 
@@ -94,9 +94,7 @@ def annealing(
 
 def density(model: Density, images: Batch) -> dict[str, Measure]:
     """Measure the likelihood of a model that knows it."""
-    with torch.inference_mode():
-        nats = torch.cat([model.log_prob(x, y).cpu() for x, y in batches(model, images)])
-    caveat = _caveat(model, images)
+    nats, caveat = in_batches(model, images, model.log_prob), _caveat(model, images)
     if _pixels(model, images) != "real numbers":
         found = {"nll": Measure.mean(-nats, "nats", f"-log {_p(model)}, exact{caveat}")}
         return found | _bits(model, found, images)
@@ -137,8 +135,7 @@ def _divergences(model: Any, images: Batch) -> tuple[float, ...]:
     """Return the mean divergence of each part of a code; none where all diverges as one."""
     if not isinstance(model, Diverges):
         return ()
-    with torch.inference_mode():
-        found = torch.cat([model.divergences(x, y).cpu() for x, y in batches(model, images)])
+    found = in_batches(model, images, model.divergences)
     return tuple(found.double().mean(0).tolist()) if found.shape[1] > 1 else ()
 
 

@@ -22,7 +22,7 @@ from vae_lab.contracts import (
 )
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import squared_error_per_image
-from vae_lab.metrics.measures import batches, device_of, encode, evaluating, full_batches, seeded
+from vae_lab.metrics.measures import device_of, encode, evaluating, full_batches, in_batches, seeded
 
 __all__ = ["Search", "check_invertible", "decoded", "draw_codes", "errors", "invert"]
 
@@ -150,15 +150,13 @@ def _search(
 def draw_codes(model: Any, images: Batch, seed: int) -> Tensor:
     """Draw a code for each condition from where `invert` starts, shape (N, D), on the CPU."""
     spread = _spread(model, images)
-    with torch.no_grad(), seeded(seed):
-        parts = [_source(model, y, spread).draw(len(x)).cpu() for x, y in batches(model, images)]
-    return torch.cat(parts)
+    with seeded(seed):
+        return in_batches(model, images, lambda x, y: _source(model, y, spread).draw(len(x)))
 
 
 def decoded(model: Any, z: Tensor, y: Tensor) -> Tensor:
     """Return the images of codes (N, D) under conditions y, on the CPU, shape (N, C, H, W)."""
-    with torch.no_grad():
-        return torch.cat([model.decode(*part).cpu() for part in batches(model, Batch(z, y))])
+    return in_batches(model, Batch(z, y), model.decode)
 
 
 def errors(model: Any, z: Tensor, images: Batch) -> Tensor:

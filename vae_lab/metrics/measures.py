@@ -1,7 +1,7 @@
 """A number with its protocol, and how all metrics pass images through a model."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ __all__ = [
     "evaluating",
     "finite",
     "full_batches",
+    "in_batches",
     "seeded",
 ]
 
@@ -76,9 +77,13 @@ def finite(found: dict[str, Measure]) -> dict[str, Measure]:
 
 def encode(model: Encodes, images: Batch) -> Tensor:
     """Return the codes of all images, shape (N, D), on the CPU."""
+    return in_batches(model, images, lambda x, y: model.encode(x, y).flatten(1))
+
+
+def in_batches(model: Any, images: Batch, compute: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Compute a tensor from each batch of images and labels, and join them on the CPU."""
     with torch.inference_mode():
-        parts = [model.encode(x, y).flatten(1).cpu() for x, y in batches(model, images)]
-    return torch.cat(parts)
+        return torch.cat([compute(x, y).cpu() for x, y in batches(model, images)])
 
 
 def batches(model: Any, images: Batch, size: int = 500) -> Iterator[Batch]:

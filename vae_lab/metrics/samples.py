@@ -10,7 +10,7 @@ from vae_lab.contracts import Batch, Classifies, Conditional, Density, Encodes, 
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import restoration_errors
 from vae_lab.metrics.distances import frechet_distance, kernel_distance
-from vae_lab.metrics.measures import Measure, batches, encode, seeded
+from vae_lab.metrics.measures import Measure, encode, in_batches, seeded
 from vae_lab.metrics.modes import modes
 from vae_lab.metrics.neighbours import fidelity
 from vae_lab.metrics.parzen import parzen
@@ -133,9 +133,7 @@ def variety(judge: Classifies, samples: Drawn, real: Tensor, about: str) -> dict
 
 
 def _classes(judge: Classifies, images: Tensor) -> tuple[Tensor, int]:
-    with torch.inference_mode():
-        seen = batches(judge, Batch.unlabelled(images))
-        log_probs = torch.cat([judge.log_probs(x).cpu() for x, _ in seen])
+    log_probs = in_batches(judge, Batch.unlabelled(images), lambda x, _: judge.log_probs(x))
     return log_probs.argmax(1), log_probs.shape[1]
 
 
