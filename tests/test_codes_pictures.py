@@ -58,8 +58,10 @@ def plain():
 def drawn(monkeypatch):
     """Catch what sheets are made of."""
     seen = []
-    for name in ("code_rows", "code_sweep"):
-        monkeypatch.setattr(pictures, name, lambda *args: seen.append(args) or torch.zeros(3, 4, 4))
+    for name in ("class_rows", "code_sweep"):
+        monkeypatch.setattr(
+            pictures, name, lambda *args, **_: seen.append(args) or torch.zeros(3, 4, 4)
+        )
     return seen
 
 

@@ -104,8 +104,7 @@ def _category(model: Any, batch: Batch, name: str, values: int) -> Tensor:
     z = noise.repeat(values, 1)
     eye = torch.eye(values, device=z.device)[order]
     z[:, model.places[name]] = eye.repeat_interleave(len(noise), 0)
-    title = f"{name}: one row a value, one column a noise"
-    return pictures.code_rows(model.decode(z), names, title)
+    return pictures.class_rows(model.decode(z), names, name, of="value")
 
 
 def _rows(model: Any, batch: Batch) -> tuple[list[str], Tensor]:

@@ -11,7 +11,7 @@ dimensions are named from one: z1 is `codes[:, 0]`.
 
 from vae_lab.pictures.canvas import WIDTH, beside, captioned, grid, save_png, stacked, to_png
 from vae_lab.pictures.clusters import clusters
-from vae_lab.pictures.codes import code_rows, code_sweep
+from vae_lab.pictures.codes import code_sweep
 from vae_lab.pictures.conditional import class_rows, completions, transfer
 from vae_lab.pictures.curve import Panel, curve, panels
 from vae_lab.pictures.filters import filters, first_layer
@@ -38,7 +38,6 @@ __all__ = [
     "captioned",
     "class_rows",
     "clusters",
-    "code_rows",
     "code_sweep",
     "completions",
     "curve",

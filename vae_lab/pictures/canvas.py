@@ -19,7 +19,17 @@ from vae_lab.pictures.fonts import font_file
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["WIDTH", "beside", "captioned", "from_bytes", "grid", "save_png", "stacked", "to_png"]
+__all__ = [
+    "WIDTH",
+    "beside",
+    "captioned",
+    "from_bytes",
+    "grid",
+    "save_png",
+    "short",
+    "stacked",
+    "to_png",
+]
 
 WIDTH = 1200
 """Pixels of most pictures: small images are enlarged while they fit."""
@@ -128,6 +138,11 @@ def _spread(labels: Sequence[str], length: int, extent: float) -> Iterator[tuple
         every = math.ceil(1.2 * extent / cell)
         for i in range(0, len(labels), every):
             yield (i + 0.5) * cell, labels[i]
+
+
+def short(value: float) -> str:
+    """Write a number above a column, to two decimals at most."""
+    return f"{round(value, 2) + 0.0:g}"  # adding zero turns -0 into 0
 
 
 def stacked(images: Sequence[Tensor]) -> Tensor:

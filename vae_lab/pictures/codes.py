@@ -1,27 +1,16 @@
-"""Sheets of what a generator makes of its codes."""
+"""A sheet of what a generator makes of one of its codes."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from vae_lab.pictures.canvas import captioned, grid
+from vae_lab.pictures.canvas import captioned, grid, short
 
-__all__ = ["code_rows", "code_sweep"]
+__all__ = ["code_sweep"]
 
 _GAP = 3
 _LINE = torch.tensor([0.84, 0.15, 0.16]).view(3, 1, 1)
-
-
-def code_rows(images: Tensor, rows: Sequence[str], title: str) -> Tensor:
-    """Draw one row a value of a code, the images of a column made from one noise.
-
-    Args:
-        images: Row by row, as many each, shape (rows * n, C, H, W).
-        rows: What the values are called.
-        title: One line over all.
-    """
-    return captioned(grid(images, len(images) // len(rows), _GAP), title, rows=rows)
 
 
 def code_sweep(
@@ -45,5 +34,4 @@ def code_sweep(
         title += "; between the red lines what training has seen"
         for edge in (inside[0], inside[-1] + 1):
             sheet[:, :, edge * cell : edge * cell + _GAP] = _LINE
-    columns = [f"{round(value, 2) + 0.0:g}" for value in values]  # adding zero turns -0 into 0
-    return captioned(sheet, title, rows, columns)
+    return captioned(sheet, title, rows, [short(value) for value in values])

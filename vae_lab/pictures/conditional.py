@@ -27,7 +27,7 @@ def class_rows(
         classes: What they are called.
         title: What the title begins with.
         width: Pixels that the images are to fit in.
-        of: What the classes are, if they are something else.
+        of: What a row stands for, such as a value of a code.
 
     Raises:
         LabError: If the classes do not share the images evenly.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.errors import LabError
-from vae_lab.pictures.canvas import WIDTH, captioned, grid
+from vae_lab.pictures.canvas import WIDTH, captioned, grid, short
 
 __all__ = [
     "Decode",
@@ -203,7 +203,7 @@ def traversal(
     image = grid(_decode(decode, z.flatten(0, 2)), steps)
     title, names = "traversal: each row moves one latent", [f"z{d + 1}" for d in dims]
     if limits is None:
-        columns = _numbers(torch.linspace(-span, span, steps))
+        columns = [short(value) for value in torch.linspace(-span, span, steps).tolist()]
         return captioned(image, f"{title} from {-span:g} to {span:g}", names * len(base), columns)
     # Each has a scale of its own.
     ends = [f"{name}: {low[d]:.2g} to {high[d]:.2g}" for name, d in zip(names, dims, strict=True)]
@@ -229,14 +229,9 @@ def interpolation(decode: Decode, start: Tensor, end: Tensor, steps: int = 11) -
     image = grid(_decode(decode, z.flatten(0, 1)), steps)
     title = "interpolation: in a straight line from one code (0) to another (1)"
     names = [f"pair {i + 1}" for i in range(len(start))]
-    return captioned(image, title, rows=names, columns=_numbers(weights))
+    return captioned(image, title, rows=names, columns=[short(w) for w in weights.tolist()])
 
 
 @torch.no_grad()
 def _decode(decode: Decode, z: Tensor) -> Tensor:
     return decode(z)
-
-
-def _numbers(values: Tensor) -> list[str]:
-    # Adding zero turns -0 into 0.
-    return [f"{round(v, 2) + 0.0:g}" for v in values.tolist()]
