@@ -18,11 +18,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from vae_lab.errors import LabError, outgrown
+from vae_lab.errors import LabError
 from vae_lab.outputs import unwritable
 from vae_lab.run_folder import first_process
 
-__all__ = ["EndingLoop", "disk", "quiet_board", "quieten", "refusals", "sentences", "stopping"]
+__all__ = ["EndingLoop", "disk", "quiet_board", "quieten", "sentences", "stopping"]
 
 QUIET = (
     "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
@@ -85,24 +85,6 @@ def _terminate(*_: object) -> None:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Refuse what outgrows the memory, or goes by what is not there, as any other wrong setting."""
-    try:
-        yield
-    except Exception as error:
-        if refusal := outgrown(error) or _unmeasured(error):
-            raise refusal from error
-        raise
-
-
-def _unmeasured(error: Exception) -> LabError | None:
-    """Return which metric of training EarlyStopping lacks, for which Lightning has no class."""
-    if found := re.match(r"Early stopping .* metric `(.+?)` .* following: (.+)", str(error)):
-        return LabError(f"There is no {found[1]} to monitor; there is {found[2].replace('`', '')}.")
-    return None
-
-
-@contextmanager
 def disk(folder: Path) -> Iterator[None]:
     """Name the file that a logger, which knows nothing of our sentences, could not write."""
     try:
@@ -134,11 +116,17 @@ def quiet_board() -> Iterator[None]:
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Make Lightning's own word for a wrong setting one of ours."""
+    """Say what Lightning refuses, such as a wrong setting, in a sentence of ours."""
     try:
         yield
     except MisconfigurationException as error:
         raise LabError(shorten(str(error).partition(" HINT")[0], 300)) from error
+    except RuntimeError as error:  # Lightning has no class for a metric that EarlyStopping lacks
+        found = re.match(r"Early stopping .* metric `(.+?)` .* following: (.+)", str(error))
+        if found is None:
+            raise
+        known = found[2].replace("`", "")
+        raise LabError(f"There is no {found[1]} to monitor; there is {known}.") from error
 
 
 class EndingLoop(_FitLoop):

@@ -32,7 +32,7 @@ from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.checkpoints import folder_of, read
 from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
-from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, refusals, sentences, stopping
+from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.evaluations import forget_outdated
 from vae_lab.files import atomic, expanded, load_yaml, write_text
@@ -186,7 +186,7 @@ class LabCLI(LightningCLI):
             stopped &= self._would_stop_again(now, begun)
             EndingLoop.replace(self.trainer, stopped, begun.finished)
         refused = removed_if_refused(folder) if made else nullcontext()
-        with held(folder), refused, stopping(folder), disk(folder), refusals(), quiet_board():
+        with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             # A user's own log beside those of the run.
             self.trainer.loggers = [*loggers(folder, config.wandb), *self.trainer.loggers]
             try:
