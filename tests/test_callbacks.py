@@ -245,7 +245,7 @@ def test_under_mixed_precision_pictures_and_codes_are_as_single_as_the_verbs(lab
     lab(*FIT, "--trainer.max_epochs=1", mixed, f"--pictures.kinds=[{','.join(kinds)}]")
     run = Path("runs/run/version_0")
     for kind in kinds:
-        drawn = to_png(picture(kind, run / "checkpoints/last.ckpt", ("val", 100)))
+        drawn = to_png(picture(kind, run / "checkpoints/last.ckpt", ("val", 100))[0])
         assert (run / f"pictures/{kind}_0001.png").read_bytes() == drawn, kind
     lab("encode", run)
     (projected,) = run.glob("*/codes/tensors.tsv")

@@ -143,11 +143,9 @@ class Run:
     @property
     def seen(self) -> tuple[float, float]:
         """How many epochs were begun, and how many images were learned from."""
-        epoch, images = (
-            max((row[axis] for row in self.rows if axis in row), default=start)
-            for axis, start in (("epoch", -1.0), ("images", 0.0))
-        )
-        return epoch + 1, images
+        epochs = max((row["epoch"] + 1 for row in self.rows if "epoch" in row), default=0.0)
+        images = max((row["images"] for row in self.rows if "images" in row), default=0.0)
+        return epochs, images
 
     @cached_property
     def epoch_ends(self) -> dict[int, int]:

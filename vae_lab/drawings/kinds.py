@@ -164,12 +164,9 @@ def traversals(
     draw = partial(pictures.traversal, _decoder(model, batch.y[this]), codes[this], steps=steps)
     if span is None and not (isinstance(model, Samples) and is_normal(model)):
         # Without a prior, or with a learned one, the codes themselves tell how far they go.
-        return draw(dims=dims, limits=codes.float().quantile(_ends(codes), 0))
+        ends = torch.tensor([0.01, 0.99], device=codes.device)
+        return draw(dims=dims, limits=codes.float().quantile(ends, 0))
     return draw(dims=dims, span=3.0 if span is None else span)
-
-
-def _ends(codes: Tensor) -> Tensor:
-    return torch.tensor([0.01, 0.99], device=codes.device)
 
 
 def interpolation(model: Any, batch: Batch, pairs: int = 8, steps: int = 11) -> Tensor:

@@ -225,11 +225,11 @@ def _print(found: Mapping[str, _Found], protocol: str) -> None:
     table.add_column("run")
     for header in ("own samples", "below 1", "images", "by encoder"):
         table.add_column(header, justify="right", no_wrap=True)
-    for name, (who, _, _, _, errors) in found.items():
-        share = f"{(errors['own'] < 1).double().mean():.2f}"
-        cells = [_spread(errors[key]) if key in errors else "" for key in _ERRORS]
+    for name, one in found.items():
+        share = f"{(one.errors['own'] < 1).double().mean():.2f}"
+        cells = [_spread(one.errors[key]) if key in one.errors else "" for key in _ERRORS]
         # Three short lines, as a terminal of 80 columns is narrow.
-        table.add_row("\n".join([*name.rsplit("/", 1), who]), cells[0], share, *cells[1:])
+        table.add_row("\n".join([*name.rsplit("/", 1), one.who]), cells[0], share, *cells[1:])
     Terminal().print(table)
 
 

@@ -33,42 +33,38 @@ Split = Literal["train", "val", "test"]
 Made = TypeVar("Made")
 
 
-def picture(
-    drawing: str, run: str | Path, images: tuple[Split, int] | None = None, **options: Any
-) -> "Tensor":
-    """Load a model and the images that a drawing needs, and draw.
-
-    Args:
-        drawing: Name of one of `vae_lab.drawings.DRAWINGS`, or several with commas
-            between: the first that the model is able to.
-        run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        images: Split and count of the images it is drawn from, if any.
-        **options: What the drawing can be told.
-
-    Raises:
-        LabError: If there is no such run, the model cannot do what the drawing needs, or the
-            images are too few for it.
-    """
-    return _drawn(drawing, run, images, **options)[0]
-
-
 def noted(
     drawing: str, run: str, images: tuple[Split, int] | None = None, **options: Any
 ) -> "Tensor":
     """Draw as `picture` does, and write below of which weights, images and seed."""
     from vae_lab.drawings import DRAWINGS
 
-    drawn, chosen = _drawn(drawing, run, images, **options)
+    drawn, chosen = picture(drawing, run, images, **options)
     looks = images is not None and DRAWINGS[chosen].images
     calls = {"image": "image" if looks else "draw", "seed": "seed"}
     said = {called: options[key] for key, called in calls.items() if key in options}
     return signed(drawn, origin(run, images[0] if images and looks else None, **said))
 
 
-def _drawn(
-    drawing: str, run: str | Path, images: tuple[Split, int] | None, **options: Any
+def picture(
+    drawing: str, run: str | Path, images: tuple[Split, int] | None = None, **options: Any
 ) -> "tuple[Tensor, str]":
-    """Return the picture, and which of several drawings it is."""
+    """Load a model and the images that a drawing needs, and draw.
+
+    Args:
+        drawing: Name of one of `vae_lab.drawings.DRAWINGS`, or several separated by commas, of
+            which the first is drawn that the model is able to.
+        run: Run folder or checkpoint; of an experiment's folder, the newest run.
+        images: Split and count of the images it is drawn from, if any.
+        **options: What the drawing can be told.
+
+    Returns:
+        The picture, and the name of its drawing.
+
+    Raises:
+        LabError: If there is no such run, the model cannot do what the drawing needs, or the
+            images are too few for it.
+    """
     import torch
 
     from vae_lab.contracts import Batch, Samples

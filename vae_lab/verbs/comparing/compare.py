@@ -140,27 +140,24 @@ def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
     from vae_lab.pictures import Panel, panels
     from vae_lab.verbs.comparing.page import curves_of
 
-    drawn, axis = curves_of(comparison.runs)
+    drawn, axis = curves_of(order)
     # A loss is in whatever unit its own model has.
     name, unit = ("elbo", ", nats") if all(drawn.get("val/elbo", [[]])) else ("loss", "")
     kinds = {"train": f"train/{name}", "validation": f"val/{name}"}
-    empty: list[list[tuple[float, float]]] = [[]] * len(order)
-    for i, run in enumerate(comparison.runs):
-        if not any(drawn.get(key, empty)[i] for key in kinds.values()):
+    runs = []
+    for i, run in enumerate(order):
+        curves = {kind: drawn[key][i] if key in drawn else [] for kind, key in kinds.items()}
+        if not any(curves.values()):
             raise LabError(f"{run.path} has neither an ELBO nor a loss to draw; leave it out.")
-    runs = {
-        run.path: Panel(
-            _title(comparison, i), {k: drawn.get(v, empty)[i] for k, v in kinds.items()}
-        )
-        for i, run in enumerate(comparison.runs)
-    }
+        runs.append(Panel(_title(comparison, run), curves))
     column = next((c for c in comparison.columns if c.key == f"val/{name} (last)"), None)
     shared = column is not None and column.ranks
-    return panels([runs[run.path] for run in order], f"{name}{unit}", axis, shared)
+    return panels(runs, f"{name}{unit}", axis, shared)
 
 
-def _title(comparison: Comparison, i: int) -> str:
+def _title(comparison: Comparison, run: Run) -> str:
     """Say by what a run differs, or its name where that would be long."""
+    i = comparison.runs.index(run)
     differs = ", ".join(f"{key} {texts[i]}" for key, texts in comparison.settings.items())
     return differs if 0 < len(differs) <= 40 else comparison.names[i]
 

@@ -11,6 +11,7 @@ from vae_lab.verbs.comparing.grouping import deviation, plus_minus
 from vae_lab.verbs.results.index import Mark
 from vae_lab.verbs.results.shelf import Shelf, damage
 from vae_lab.verbs.results.training import failure, wanted
+from vae_lab.words import counted
 
 __all__ = ["Outcome"]
 
@@ -136,7 +137,7 @@ def _verdict(mark: Mark, ours: float) -> str:
 
 
 def _count(n: float, what: str) -> str:
-    return f"{f'{n / 1e6:.3g} million' if n >= 1e6 else f'{n:,.0f}'} {what}{'s' * (n != 1)}"
+    return f"{n / 1e6:.3g} million {what}s" if n >= 1e6 else counted(round(n), what)
 
 
 def _duration(seconds: float) -> str:
