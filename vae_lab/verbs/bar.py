@@ -1,4 +1,4 @@
-"""How far a verb's long work is."""
+"""The progress bar of a long-running verb."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,11 @@ __all__ = ["bar"]
 
 
 def bar(total: int, **options: Any) -> "tqdm[Any]":
-    """Return a bar on the terminal; without one, a line a minute of what takes many.
+    """Return a progress bar, which prints one line a minute where there is no terminal.
 
     Args:
-        total: How much there is to do; of nothing, nothing is shown.
-        **options: What else tqdm can be told.
+        total: How much there is to do; at 0 nothing is shown.
+        **options: Further arguments of tqdm.
     """
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""What the numbers of a model's code are, told to those who give them from outside."""
+"""How a model's code is made up, for programs that supply codes from outside."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ __all__ = ["described", "parts"]
 
 
 def parts(model: Any) -> dict[str, slice]:
-    """Return where each of an InfoGAN's codes lies; of another model, nothing."""
+    """Return where in a code vector each of an InfoGAN's codes lies; empty for other models."""
     return model.places if isinstance(model, ReadsCodes) else {}
 
 
 def described(model: Any) -> dict[str, Any]:
-    """Return how a code is made up, where it is not of real numbers that are all alike."""
+    """Describe a code's one-hot groups or parts; empty where all its numbers are alike."""
     if size := group_size(model):
         return {"probabilities_in_groups_of": size}
     if not parts(model):

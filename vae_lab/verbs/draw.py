@@ -34,8 +34,8 @@ def sample(
         runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
             these.
         n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
-        y: The class that a model is to draw; `all` draws one row a class, or a value of one of the
-            first six attributes, its columns of one noise.
+        y: The class to draw; `all` draws one row for each class, or for each value of the first
+            six attributes, with the same noise down a column.
         seed: The same seed draws the same images.
         output: PNG to write.
     """
@@ -75,12 +75,12 @@ def complete(
     seed: int = 0,
     output: str = "complete.png",
 ) -> None:
-    """Draw images, what a model is told of them, and what it draws given that.
+    """Draw images, the part of each that a model is given, and how it completes that part.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
         n: How many images.
-        draws: How many draws for each.
+        draws: How many completions of each.
         split: Where the images come from.
         seed: The same seed draws the same images.
         output: PNG to write.
@@ -154,19 +154,18 @@ def traverse(
 ) -> None:
     """Draw an image's code moved along one latent dimension at a time, runs side by side.
 
-    Of a model that encodes no images, what its own codes do.
+    Without an encoder, draw what the model's own codes do.
 
     Args:
         runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
             these.
-        image: Number of the validation image to start from; of a model that encodes none, of the
-            draw of its codes, as a seed is.
-        span: How far to move to either side of zero; by default 3 where codes have a standard
-            normal prior, 2 where nothing encodes, else as far as the codes themselves go, but
-            for a hundredth at each end. An InfoGAN's codes know how far they go, and how many
-            there are.
-        steps: Images a row.
-        rows: How many dimensions, those that vary most among images.
+        image: Number of the validation image to start from; without an encoder, the seed of the
+            code to start from.
+        span: How far to move to either side of zero; by default 3 under a standard normal prior,
+            2 without an encoder, else from the 1st to the 99th percentile of the codes. An
+            InfoGAN's codes have a range and a number of their own.
+        steps: Images in a row.
+        rows: How many dimensions to draw, those that vary most among images.
         output: PNG to write.
     """
     from vae_lab.pictures import beside, captioned
@@ -191,12 +190,12 @@ def interpolate(
 ) -> None:
     """Draw straight walks between the codes of two images.
 
-    Without an encoder, gradients find the codes.
+    Without an encoder, the codes are found by gradients through the decoder.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
         pairs: How many walks.
-        steps: Images a walk.
+        steps: Images in a walk.
         split: Where the images come from.
         output: PNG to write.
     """
@@ -211,7 +210,7 @@ def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        side: Images a side.
+        side: Images along each side.
         output: PNG to write.
     """
     at_least(1, side=side)

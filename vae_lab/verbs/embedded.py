@@ -1,4 +1,4 @@
-"""Data within a page."""
+"""Data embedded in an HTML page."""
 
 import json
 from typing import Any

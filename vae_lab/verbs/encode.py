@@ -1,4 +1,4 @@
-"""Codes of a data set, for whatever comes after."""
+"""`lab encode`: codes of a data set, in a file for other programs."""
 
 from typing import Any, Literal
 

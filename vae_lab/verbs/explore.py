@@ -34,7 +34,7 @@ def explore(
     serve: bool = False,
     port: int = 0,
 ) -> None:
-    """Write a page that draws the image of any code in the browser, by itself.
+    """Write a page that decodes any code in the browser, without a server.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
@@ -80,7 +80,7 @@ def _write(run: str, split: Literal["val", "test"], folder: Path) -> None:
 
 
 def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | None":
-    """Return codes of images where those can be had; the page is of use without them."""
+    """Return the codes of images, or None without an encoder or such images."""
     from vae_lab.contracts import Encodes
     from vae_lab.verbs.explore_view import codes_of
 
@@ -136,10 +136,10 @@ def _page(about: dict[str, Any]) -> str:
 
 
 def listening(folder: Path, port: int) -> "ThreadingHTTPServer":
-    """Listen at a port of this machine alone for who wants to see a folder.
+    """Open a server for a folder, at a port that only this machine can reach.
 
     Raises:
-        LabError: If nobody can listen there.
+        LabError: If the port cannot be used.
     """
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -154,6 +154,6 @@ def listening(folder: Path, port: int) -> "ThreadingHTTPServer":
 
 
 def answer(server: "ThreadingHTTPServer") -> None:
-    """Show the folder until the user has seen enough."""
+    """Serve the folder until Ctrl-C."""
     print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", flush=True)
     server.serve_forever()

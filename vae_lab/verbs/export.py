@@ -1,4 +1,4 @@
-"""Encoder and decoder as programs that need no vae_lab."""
+"""`lab export`: encoder and decoder as programs that run without vae_lab."""
 
 import json
 from importlib.util import find_spec
@@ -143,7 +143,7 @@ def _describe(tensor: "Tensor", name: str, model: Any) -> dict[str, Any]:
 
 
 def _range(tensor: "Tensor", model: Any) -> dict[str, list[int]]:
-    """Return between what an image or a class lies; attributes may be any numbers."""
+    """Return the range of an image's or a class's values; attributes may be any numbers."""
     if tensor.ndim == 4:
         return {"range": [0, 1]}
     return {} if tensor.is_floating_point() else {"range": [0, model.classes - 1]}
@@ -166,7 +166,7 @@ def _origin(model: Any, data: Any, path: Path) -> dict[str, Any]:
 
 
 def _settings(data: Any) -> dict[str, Any]:
-    """Return the data's settings but for where they lie, of which none needs them to be here."""
+    """Return the data's settings, except for their folder on this machine."""
     given = {k: v for k, v in data.hparams.items() if v is not None and k[0] != "_"}
     given.pop("root", None)
     return {"data": type(data).__name__, **given}

@@ -14,7 +14,7 @@ def neighbours(
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
         n: How many samples.
-        y: The class that a model is to draw.
+        y: The class to draw.
         seed: The same seed draws the same samples, as in `lab sample`.
         output: PNG to write.
 

@@ -1,4 +1,4 @@
-"""What verbs refuse of their options, each by its name."""
+"""Checks of verbs' options, which name the option that is refused."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,10 +28,10 @@ def above_zero(**options: float | None) -> None:
 
 
 def ends_in(ending: str, **outputs: str | None) -> None:
-    """Refuse to call a picture a text: what opens a file goes by its ending.
+    """Refuse a file whose suffix is of another kind: programs open files by their suffix.
 
     Raises:
-        LabError: If a file is to be called so.
+        LabError: If one has another suffix.
     """
     for name, path in outputs.items():
         if path is not None and Path(path).suffix.lower() != ending:

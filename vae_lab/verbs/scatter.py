@@ -18,14 +18,14 @@ def scatter(
 ) -> None:
     """Draw codes in the plane, those of several runs side by side.
 
-    Beside each other they show whether the class has left the code, as it does where a model is
-    given it: a linear probe learns from half of the codes and is tried on the others.
+    Side by side they show whether codes still tell the class, which they need not where a model is
+    given it: a linear probe is trained on half of the codes and tested on the others.
 
     Args:
         runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
             these.
         prior: Draw each run's prior beside its aggregate posterior instead, runs below one another.
-        projection: How codes of more dimensions than two get into the plane, but beside a prior.
+        projection: How codes of more than two dimensions are projected; beside a prior, by `pca`.
         n: How many images.
         split: Where the images come from.
         output: PNG to write.

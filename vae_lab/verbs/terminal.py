@@ -6,10 +6,10 @@ __all__ = ["Terminal"]
 
 
 class Terminal(Console):
-    """A console whose broken pipe is the front door's to answer, as that of any other print is.
+    """A console that leaves a broken pipe to `vae_lab.cli`, as every other print does.
 
     Args:
-        wide: Whether lines are as long as they come where no terminal shows them.
+        wide: Whether lines stay unwrapped where the output is no terminal.
     """
 
     def __init__(self, wide: bool = False) -> None:

@@ -43,8 +43,8 @@ def compare(
             as a sweep's, or patterns of those, `**` for any depth.
         html: Also write one self-contained page to this file: sortable tables, parallel
             coordinates, curves, and pictures at the same step.
-        metric: What to sort by, such as val/elbo, best first; by default the first metric but a
-            loss that all runs have and that was measured on the same images.
+        metric: What to sort by, such as val/elbo, best first; by default the first metric, other
+            than a loss, that all runs have and that was measured on the same images.
         best: Keep only so many runs, the best by that metric; with `over` so many rows.
         over: Settings such as seed_everything or data.limit_seed, with commas between. Runs that
             differ in nothing else share a row: mean ± standard deviation over the runs.
@@ -86,9 +86,9 @@ def compare(
 
 
 def _sound(found: Sequence[Run]) -> Iterator[Run]:
-    """Leave out the runs of which a file is damaged, and say so: the others are as good as ever.
+    """Leave out the runs of which a file is damaged, and say so.
 
-    Also say which runs lack their settings, and which scores are of weights that are no more.
+    Also say which runs lack their settings, and which scores are of weights since replaced.
     """
     for run in found:
         try:
@@ -102,7 +102,7 @@ def _sound(found: Sequence[Run]) -> Iterator[Run]:
 
 
 def _leave_outdated(run: Run) -> None:
-    """Take from a run the scores of weights that it no longer has, and say so."""
+    """Drop the scores of weights that a run no longer has, and say so."""
     for split, checkpoint in drop_outdated(run):
         print(
             f"lab compare: {run.path} is shown without its {split} scores: they are of other "

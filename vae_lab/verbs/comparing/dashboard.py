@@ -24,12 +24,12 @@ def dashboard(
 ) -> None:
     """Save a view of runs with W&B, where they were logged by `lab fit --wandb online`.
 
-    Runs overlaid in a chart for each curve, pictures step by step, what differs in their settings,
-    and parallel coordinates. Scores of `lab evaluate` stay in `lab compare`: W&B has none of them.
+    It has a chart of all runs for each curve, pictures step by step, the settings that differ, and
+    parallel coordinates. Scores of `lab evaluate` are not sent to W&B; `lab compare` shows them.
 
     Args:
-        wandb: Weights & Biases, the only place so far.
-        runs: The runs here, a folder of them or a pattern, that say what there is to be seen.
+        wandb: Save it with Weights & Biases, the only choice so far.
+        runs: Local runs, a folder of them or a pattern, that say which curves and pictures to show.
         project: The project that the runs were logged to.
         entity: The user or team whose project it is; by default the key's own.
 

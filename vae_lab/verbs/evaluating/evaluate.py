@@ -55,15 +55,15 @@ def evaluate(
         split: Which images to evaluate; `val` for whatever may still be changed by the result.
         importance_samples: Posterior samples for each image's log-likelihood; 0 leaves it out.
         seed: Fixes all random numbers.
-        limit: Evaluate that many images only, for a quick look, of which nothing is written.
+        limit: Evaluate only that many images, for a quick look; nothing is written.
         ais: Estimate the log-likelihood by annealed importance sampling too, which owes nothing
             to the encoder, and bound its error by bidirectional Monte Carlo.
         ais_images: Anneal the first so many images, and as many drawn from the model.
         ais_chains: Chains for each image.
         ais_temperatures: Steps of each chain from prior to posterior.
-        judge: A classifier's run folder or checkpoint, or `inception`. By its features samples are
-            compared with the images; it counts the classes among them, and how many of those
-            drawn of a class it takes for that class.
+        judge: A classifier's run folder or checkpoint, or `inception`. Its features compare samples
+            with the images; a classifier also counts the classes among the samples, and how many
+            of those drawn of a class it takes for that class.
         parzen: Estimate the log-density as Goodfellow et al. (2014) did, for the historic table.
         samples: How many images are drawn for `judge` and `parzen`.
 
@@ -76,7 +76,7 @@ def evaluate(
     at_least(1, ais_temperatures=ais_temperatures)
     checkpoint = checkpoint_of(run).absolute()
     folder = folder_of(checkpoint)
-    # Read first: hours should not go into numbers that cannot be added to the earlier ones.
+    # Read first: hours must not be spent on numbers that cannot be added to a damaged report.
     _ = Run(folder).evaluation
     started = time.perf_counter()
     # Taken before the model is loaded: training may replace the file in the meantime.
@@ -94,7 +94,7 @@ def evaluate(
             report = merged(Run(folder).evaluation, protocol, found)
             write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
     finally:
-        # What took hours is told, even where no disk takes it.
+        # What took hours is shown, even if it could not be written.
         show(protocol, found)
     if limit is not None:
         print(f"A quick look at {protocol['images']} images; metrics.json is left as it was.")
@@ -151,7 +151,7 @@ def _measure(
 
 
 def _machinery(device: object) -> dict[str, Any]:
-    """Return what computed the numbers, and leaves them comparable."""
+    """Return what computed the numbers; they stay comparable where it differs."""
     import torch
 
     return {

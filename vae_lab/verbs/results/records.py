@@ -21,7 +21,7 @@ def keep(shelf: Shelf) -> None:
     """Put every measured run of a row on record, a small run folder beside the index.
 
     It is found as the run itself is, so that the table outlives the weights and says the same
-    everywhere. What cannot be written is told, and costs nothing else.
+    everywhere. A run that cannot be put on record is reported and passed over.
     """
     if shelf.index.records is None:
         return

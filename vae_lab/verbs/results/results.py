@@ -32,7 +32,7 @@ def results(
         names: Rows of the table, or groups of them, to train here even if their numbers are on
             record, and with them what they need; by default all that are not on record.
         quick: Train a few epochs on the embedded digits instead, in a folder and on pages of their
-            own, and hold nothing against what is published.
+            own, and compare nothing with published numbers.
         page_only: Train and evaluate nothing; write the pages of what is there.
         workers: How many train at once, one thread each; by default one a core.
         root: Folder of the runs; by default runs/results, or runs/quick.
@@ -70,7 +70,7 @@ def results(
     try:
         queue.run(workers)
     finally:
-        # What was reached before Ctrl-C is worth a page and a record.
+        # Also after Ctrl-C: what was finished until then is kept.
         _write(pages[0], page(shelf, titles[0], quick, os.path.relpath(pages[1], pages[0].parent)))
         keep(shelf)
     folder = pages[1].with_suffix("")

@@ -22,10 +22,10 @@ PATIENCE = 300.0
 
 @contextmanager
 def keeping(storage: str) -> Iterator[None]:
-    """Say in a sentence, which names the storage, that it does not take what is to be kept.
+    """Turn the errors of a storage into a sentence that names it.
 
     Raises:
-        LabError: If it does not.
+        LabError: If it cannot be read or written.
     """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError

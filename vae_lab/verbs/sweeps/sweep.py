@@ -36,8 +36,8 @@ def sweep(
         storage: Where trials are kept: a file, by default `sweep.journal` among the runs, or the
             URL of an SQL database.
         runs: Folder of all runs.
-        launcher: Who runs the workers: jobs of SLURM, one each, or by default this process. `local`
-            tries such jobs out on this machine.
+        launcher: What runs the workers: by default this process; `slurm` makes each a job, and
+            `local` tries such jobs out on this machine.
 
     Raises:
         LabError: If the file is no sweep, a package is missing, a trial fails, the metric is none
