@@ -1,4 +1,4 @@
-"""Checkpoints: from a file that nobody has vouched for to a model or a data module."""
+"""Checkpoints: from an untrusted file to a model or a data module."""
 
 import os
 import pickle
@@ -31,7 +31,7 @@ def load(kind: type[Part], path: Path, **replaced: Any) -> Part:
     Args:
         kind: LightningModule for the model, LightningDataModule for the data.
         path: The checkpoint.
-        **replaced: Arguments in the place of those that it was made with.
+        **replaced: Arguments that replace the saved ones.
 
     Raises:
         LabError: If the file is unreadable, damaged, foreign, unsafe or of a class unknown here.
@@ -41,7 +41,7 @@ def load(kind: type[Part], path: Path, **replaced: Any) -> Part:
     settings = settings_of(kind, path)
     class_path = settings["_class_path"]
     try:
-        # A model may look for the gradients of its parts, whoever wants none of the whole.
+        # A model may need gradients while it is built, even where the caller switched them off.
         with as_noted(settings), torch.inference_mode(False), torch.enable_grad():
             return kind.load_from_checkpoint(
                 path, map_location="cpu", weights_only=True, **replaced
@@ -56,7 +56,7 @@ def load(kind: type[Part], path: Path, **replaced: Any) -> Part:
 def load_data(path: Path) -> "LightningDataModule":
     """Build the data module of a checkpoint.
 
-    Images that are no more where they were, as on another machine, are looked for in $VAE_LAB_DATA.
+    Images that are no longer at the saved path, as on another machine, are sought in $VAE_LAB_DATA.
 
     Args:
         path: The checkpoint.
@@ -80,15 +80,15 @@ def anew(model: "LightningModule") -> "LightningModule":
     settings = dict(model.hparams)
     with as_noted(settings):
         del settings["_instantiator"]
-        # A copy: it turns the settings of classes in a list into objects of its own.
+        # A copy: settings of classes in a list are replaced there by the objects made of them.
         return instantiate_module(type(model), deepcopy(settings))
 
 
 @contextmanager
 def as_noted(settings: dict[str, Any]) -> Iterator[None]:
-    """Let what is built note the settings it is built by, as LightningCLI does.
+    """Make what is built save these settings as its hyperparameters, as LightningCLI does.
 
-    It would otherwise note the objects they became, which no checkpoint may hold.
+    It would otherwise save the objects made of them, which no checkpoint may hold.
     """
     from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 
@@ -159,7 +159,7 @@ def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
     part = "model" if issubclass(kind, LightningModule) else "data"
     saved = read(path)
     settings = saved.get(kind.CHECKPOINT_HYPER_PARAMS_KEY, {})
-    # Without an instantiator Lightning would build `kind` itself, and be content with it.
+    # Without an instantiator Lightning would silently build `kind` itself.
     if not {"_class_path", "_instantiator"} <= settings.keys():
         model = saved.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
         others = part == "data" and "_instantiator" in model

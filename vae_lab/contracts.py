@@ -91,7 +91,7 @@ class Decodes(Protocol):
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean image of each code, shape (B, C, H, W), in [0, 1].
 
-        Those of a linear decoder may lie outside, and are not clipped: that would not be linear.
+        Those of a linear decoder may lie outside: clipped, it would no longer be linear.
         """
 
 

@@ -1,4 +1,4 @@
-"""What a training says where something ends it, and what it keeps to itself."""
+"""How training ends by a signal or an error, in a sentence; and which warnings are silenced."""
 
 import errno
 import logging
@@ -37,7 +37,7 @@ ASKED = ("lightning.pytorch.profilers", "lightning.pytorch.tuner")  # silent whe
 
 
 def quieten() -> None:
-    """Silence what Lightning says of itself, but for what was asked for and of a mistake."""
+    """Silence Lightning's notices, except of mistakes and of tools that were asked for."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ASKED:
@@ -50,12 +50,12 @@ def quieten() -> None:
 def stopping(folder: Path) -> Iterator[None]:
     """Say how to go on after Ctrl-C or SIGTERM, and exit with the status a shell expects.
 
-    Where nobody reads the output any more, the front door knows the status.
+    A broken pipe is raised again: `vae_lab.cli` knows its status.
     """
     try:
         with _terminable():
             yield
-    # Lightning turns both signals into the first, unless they come before it is called.
+    # Lightning turns both signals into SystemExit, unless they come before it is called.
     except (SystemExit, KeyboardInterrupt, BrokenPipeError) as stop:
         if first_process():
             goes_on = f"; the same command with --ckpt_path {folder} goes on"
@@ -69,7 +69,7 @@ def stopping(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """End at SIGTERM as Lightning does, which listens only once all is set up, see also `Last`."""
+    """End at SIGTERM as Lightning does, which listens only once all is set up; see also `Last`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -86,7 +86,7 @@ def _terminate(*_: object) -> None:
 
 @contextmanager
 def disk(folder: Path) -> Iterator[None]:
-    """Name the file that a logger, which knows nothing of our sentences, could not write."""
+    """Turn the OSError of a logger into a sentence that names the file."""
     try:
         yield
     except OSError as error:
@@ -100,7 +100,7 @@ def disk(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def quiet_board() -> Iterator[None]:
-    """Silence TensorBoard's thread, which raises what it dies of in the main one as well."""
+    """Silence TensorBoard's thread, whose error is raised in the main thread as well."""
     before = threading.excepthook
 
     def hook(died: threading.ExceptHookArgs) -> None:
@@ -130,10 +130,10 @@ def sentences() -> Iterator[None]:
 
 
 class EndingLoop(_FitLoop):
-    """Lightning's loop, except that a run with nothing left to train comes to its end once more.
+    """Lightning's loop, except that a run with nothing left to train still calls its last hooks.
 
-    Lightning leaves out the end too, and with it the last pictures and the record of a run that was
-    stopped while those were made.
+    Lightning leaves those out, and with them the last pictures and the record of a run that was
+    stopped while they were made.
     """
 
     stopped: bool
@@ -141,14 +141,12 @@ class EndingLoop(_FitLoop):
 
     @classmethod
     def replace(cls, trainer: Trainer, stopped: bool, finished: bool) -> None:
-        """Run a trainer's training, which something such as EarlyStopping may have stopped before.
-
-        Lightning's Trainer makes its loop itself, and takes none.
+        """Put this loop in the place of a trainer's own, as Lightning's Trainer accepts none.
 
         Args:
             trainer: The trainer.
-            stopped: Whether something asked for the end before.
-            finished: Whether the run came to its end then, and need not once more.
+            stopped: Whether something, such as EarlyStopping, had already stopped the run.
+            finished: Whether the run had already called its last hooks.
         """
         loop = trainer.fit_loop
         loop.__class__ = cls
@@ -156,7 +154,7 @@ class EndingLoop(_FitLoop):
         loop.stopped, loop.finished = stopped, finished
 
     def run(self) -> None:
-        """Train what is left, and end."""
+        """Train what is left, and call the last hooks."""
         self.trainer.should_stop |= self.stopped
         self.setup_data()
         if self.finished or not self.skip:

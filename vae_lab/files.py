@@ -1,4 +1,4 @@
-"""Files that are written wholly or not at all, what tells them apart, and where they lie."""
+"""Files: written atomically, read as YAML, hashed and locked; and the user's cache folder."""
 
 import hashlib
 import os
@@ -55,7 +55,7 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text wholly or not at all; see `atomic`.
 
-    A folder's name need not be Unicode, and a text is: what of it is none becomes question marks.
+    What UTF-8 cannot encode, such as some folders' names, becomes question marks.
 
     Raises:
         LabError: If the disk does not take the file.
@@ -65,10 +65,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def read_yaml(path: Path) -> object:
-    """Read a YAML file; one that cannot be read at all is its reader's to explain.
+    """Read a YAML file; an OSError is left to the caller, who knows what the file is for.
 
     Raises:
-        LabError: If it is no YAML, or a name stands twice.
+        LabError: If it is no YAML, or a key appears twice.
     """
     import yaml
 
@@ -82,21 +82,21 @@ def read_yaml(path: Path) -> object:
 
 
 def load_yaml(text: str) -> Any:
-    """Load plain values, by libyaml where PyYAML was built with it: it is ten times as fast."""
+    """Load plain values from YAML, by libyaml where PyYAML has it: it is ten times as fast."""
     import yaml
 
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def check_names(text: str) -> None:
-    """Refuse a name that stands twice, of which YAML would take the latter without a word.
+    """Refuse a key that appears twice, of which PyYAML would silently take the latter.
 
     Raises:
         LabError: If there is one.
     """
     import yaml
 
-    with suppress(yaml.YAMLError, RecursionError):  # whoever reads it says where
+    with suppress(yaml.YAMLError, RecursionError):  # whoever loads the text reports these
         for mapping in _mappings(yaml.compose(text, yaml.SafeLoader)):
             seen = []
             for name, _ in mapping.value:
@@ -118,10 +118,10 @@ def _mappings(node: "yaml.Node | None") -> Iterator["yaml.MappingNode"]:
 
 
 def user_cache() -> Path:
-    """Return the user's folder for what can be fetched or made again.
+    """Return the user's cache folder, for what can be fetched or made again.
 
     Raises:
-        LabError: If the user has none, as in a container that knows nobody of this number.
+        LabError: If the user has no home, as in a container that has no entry for the user's id.
     """
     try:
         # An empty variable is an unset one, says the XDG specification.
@@ -145,19 +145,18 @@ def digest(path: Path) -> str:
 
 
 def expanded(path: str) -> Path:
-    """Return a path with `~` and variables such as `$HOME` put in, as no shell does in a file.
+    """Return a path with `~` and variables such as `$HOME` replaced, for paths read from files.
 
-    Some of those that write below a path would put them in by themselves, and others would not.
+    Left in, some of the libraries that write there would replace them and others would not.
     """
     return Path(os.path.expanduser(os.path.expandvars(path)))
 
 
 def claimed(descriptor: int, wait: bool = False) -> bool:
-    """Lock an open file or folder for as long as it is open, and tell whether it was free.
+    """Lock an open file or folder for as long as it is open, and return whether it was free.
 
-    Who waits gets it once it is.
-    What starts with the descriptor holds the lock as well. Where there are no locks, on Windows or
-    some network's disks, everything is free.
+    With `wait`, block until it is. A child process that inherits the descriptor holds the lock
+    too. Where there are no locks, as on Windows and some network disks, everything is free.
     """
     try:
         import fcntl
@@ -172,7 +171,7 @@ def claimed(descriptor: int, wait: bool = False) -> bool:
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Lock a folder meanwhile, and tell whether it was free; see `claimed`."""
+    """Lock a folder within the context, and yield whether it was free; see `claimed`."""
     if os.name == "nt":  # which opens no folders
         yield True
         return

@@ -1,4 +1,4 @@
-"""What a command prints: to whom nobody listens, and where there is no room for it."""
+"""What a command prints, where the output is closed, full or no longer read."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ __all__ = ["ready", "silence", "unwritable"]
 
 
 def ready() -> None:
-    """Let what a shell has closed take all and keep nothing: who prints does not ask for it."""
+    """Open on the null device what the shell has closed: whoever prints does not check."""
     sys.stdout = sys.stdout or os.fdopen(_nowhere(), "w")
     sys.stderr = sys.stderr or os.fdopen(_nowhere(), "w")
     if isinstance(sys.stdout, TextIOWrapper):
@@ -20,7 +20,7 @@ def ready() -> None:
 
 
 def silence(*streams: TextIO) -> None:
-    """Throw away what a stream is left with; Python would complain of it once more at its exit."""
+    """Throw away what a stream still holds; Python would complain of it again when it exits."""
     for stream in streams:
         os.dup2(_nowhere(), stream.fileno())
 

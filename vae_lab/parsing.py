@@ -72,12 +72,12 @@ class LabParser(ArgumentParser):
     def add_class_arguments(
         self, theclass: type, nested_key: str | None = None, *args: Any, **kwargs: Any
     ) -> list[str]:
-        """Add a class's arguments; what shows its help begins with all that it says of itself."""
+        """Add a class's arguments; a help of the class begins with its whole docstring."""
         told, _, path = str(self.description).removeprefix("Help for ").partition("=")
         if shown := told.startswith("--"):
             self.usage = SUPPRESS  # the settings themselves stand below
             self.description = f"{path}: {_about(theclass)}{_made_of(theclass, told)}"
-            # The data say it, and no user.
+            # It comes from the data, not from the user.
             kwargs["skip"] = {*(kwargs.get("skip") or ()), "shape"}
         added: list[str] = super().add_class_arguments(theclass, nested_key, *args, **kwargs)
         if shown and self.groups and nested_key:
@@ -125,8 +125,8 @@ def brief(
     Args:
         message: The message, of several lines and all the types that were tried.
         options: Names that would have been accepted.
-        nested: Settings of classes, each behind the option that the class is given by, if one is.
-        rest: What is said of a name that none of them is like.
+        nested: Settings of classes, as `model.lr`, or `.lr` where no option takes the class.
+        rest: What is said of a name that is like none of them.
     """
     if file := FILE.search(message):
         return f"{file[1]} stands alone; did you mean --config {file[1]}?"
@@ -193,7 +193,7 @@ def _nearest(wrong: str, known: Iterable[str], rest: str = ".") -> str:
 
 
 def _closest(wrong: str, known: Iterable[str]) -> str:
-    """Return which of the known names is meant; nothing, if none is like it."""
+    """Return which of the known names is meant, or an empty text if none is like it."""
     names = {*known} - {wrong}
     if same := next((name for name in names if name.lower() == wrong.lower()), None):
         return same
@@ -260,12 +260,12 @@ def _classes() -> Iterator[type]:
 
 
 def _about(kind: type) -> str:
-    """Return what a class says of itself, without its arguments, which are told one by one."""
+    """Return a class's docstring without its arguments, which are listed one by one."""
     return ARGUMENTS.sub("", f"{getdoc(kind)}\n")
 
 
 def _made_of(kind: type, option: str) -> str:
-    """Return a line on each class that may stand in another one's place."""
+    """Return a line for each class derived from one, to be given in its place."""
     made = {other.__name__: str(getdoc(other)).partition("\n")[0] for other in _below(kind)}
     if not made:
         return ""
@@ -284,7 +284,7 @@ def _below(kind: type) -> Iterator[type]:
 
 
 def check_made(config: Namespace) -> None:
-    """Refuse a class that nothing can be made of, which jsonargparse takes for what makes one.
+    """Refuse an abstract class, which jsonargparse takes for a function that makes one.
 
     Raises:
         LabError: If there is one.
@@ -300,7 +300,7 @@ def check_made(config: Namespace) -> None:
 
 
 def parameters(groups: Mapping[type, str]) -> Iterator[str]:
-    """Return what the classes that a configuration may name can be told, as `model.lr`.
+    """Return the settings of the classes that a configuration may name, as `model.lr`.
 
     Args:
         groups: The options that take classes, by the base of these; others stand behind no name.

@@ -1,4 +1,4 @@
-"""The folder that a run is about to write: its name, its number, and its end if it is refused."""
+"""The folder of a run about to train: its name, its number, and its removal if it is refused."""
 
 import shutil
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def experiment_name(wanted: str | None, configs: list[Any] | None) -> str:
     """
     files = [path for path in configs or () if path is not None]
     name = wanted or "_".join(Path(file.relative).stem for file in files) or "run"
-    # Some of those that write into it would put a variable in, and others not.
+    # Some of the libraries that write there would replace `~` and `$HOME`, and others would not.
     if name != Path(name).name or name == ".." or str(expanded(name)) != name:
         raise LabError(f"--name names one folder below --runs; {name!r} is none.")
     return name
@@ -39,7 +39,7 @@ def checkpoint_for(verb: str, wanted: str | None, experiment: Path) -> Path | No
     """Turn `last`, `best`, a run folder or a file into the checkpoint that a verb begins with.
 
     Raises:
-        LabError: If there is none, or if a verb is to judge weights that nobody trained.
+        LabError: If there is none, or another verb than `fit` is given none.
     """
     if wanted is None and verb != "fit":
         raise LabError("which weights? Add --ckpt_path best, a run folder or a checkpoint.")
@@ -53,12 +53,10 @@ def checkpoint_for(verb: str, wanted: str | None, experiment: Path) -> Path | No
 
 
 def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
-    """Return the folder of the run that goes on, or make one, and whether it was made.
+    """Return the folder of the run that is resumed, or make a new one, and whether it is new.
 
-    A run goes on from its own last checkpoint; from any other, a new one begins.
-
-    In a run of several processes the first one alone makes the folder, as it alone writes there;
-    what the others are told stands for no folder of theirs.
+    Its own last checkpoint resumes a run; any other begins a new one. Of several processes only
+    the first makes the folder, as it alone writes there; the others get a placeholder.
 
     Raises:
         LabError: If the folder cannot be made.
@@ -84,9 +82,9 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
 
 @contextmanager
 def removed_if_refused(folder: Path) -> Iterator[None]:
-    """Leave nothing behind of a new run that ends before its first checkpoint.
+    """Remove a new run that ends before its first checkpoint.
 
-    It would be the newest, in the place of the last one that trained.
+    It would otherwise be the newest version, in the place of the last one that trained.
     """
     try:
         yield
@@ -94,14 +92,14 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
         raise
     except BaseException:
         if first_process() and not any(folder.glob("checkpoints/*.ckpt")):
-            # Where the disk has just become read-only, that is what is to be said.
+            # On a disk that has just become read-only, the first error is the one to report.
             shutil.rmtree(folder, ignore_errors=True)
             _remove_empty(folder.parent, folder.parent.parent)
         raise
 
 
 def _unused(experiment: Path) -> int:
-    """Return the number after the highest: in the gap of a removed run none would be the newest."""
+    """Return the number after the highest: one in a removed run's gap would not be the newest."""
     numbers = map(runs.version_of, experiment.glob("version_*"))
     return max((number for number in numbers if number is not None), default=-1) + 1
 

@@ -46,7 +46,7 @@ Found = TypeVar("Found")
 
 _MARKS = ("config.yaml", "checkpoints", "metrics.csv")
 _AXES = ("step", "epoch", "images")
-# Where what is named without its folder lies, by the name's ending.
+# The folder of what is named without one, by the name's suffix.
 _USUAL = {"": Path("runs"), ".yaml": Path("experiments")}
 
 
@@ -227,7 +227,7 @@ def expand(patterns: Iterable[str]) -> list[Run]:
 
 
 def check(patterns: Iterable[str]) -> None:
-    """Refuse what names no run at all, before anything slow is done for it.
+    """Refuse what cannot be a run, before anything slow is done.
 
     Raises:
         LabError: If a path does not exist or is a file of settings, or nothing matches a pattern.
@@ -252,7 +252,7 @@ def check_exists(pattern: str) -> None:
 
 
 def named(patterns: Iterable[str]) -> list[str]:
-    """Put in a pattern's place the folders that it matches of runs and of experiments, each once.
+    """Replace each pattern by the folders of runs and experiments that it matches, each once.
 
     Raises:
         LabError: If a pattern matches none.
@@ -270,13 +270,13 @@ def _named(pattern: str) -> list[str]:
 
 
 def _matching(pattern: str, look: Callable[[Path], Found]) -> list[tuple[Path, Found]]:
-    """Return what a pattern matches and holds runs, and what was found by looking there."""
+    """Return the paths that a pattern matches, with what `look` finds there, if it finds runs."""
     paths = sorted(map(Path, glob(pattern, recursive=True)), key=_by_name)
     if not paths:
         raise missing(Path(pattern))
     found = []
     for path in paths:
-        # What a sweep leaves beside its runs, or a run beneath itself, matches as well.
+        # The pattern also matches what a sweep writes beside its runs, or a run within its folder.
         with suppress(LabError):
             found.append((path, look(path)))
     if not found:
@@ -328,10 +328,10 @@ def missing(path: Path, usual: Path | None = None) -> LabError:
 
     Args:
         path: The path.
-        usual: The folder that such files lie in, by default what its ending says.
+        usual: The folder that such files lie in, by default that of the path's suffix.
     """
     there = (usual or _USUAL.get(path.suffix, Path())) / path
-    # A name alone is hardly that of what happens to lie here.
+    # A bare name hardly means what happens to lie in the current folder.
     first, second = (there, path) if path.name == str(path) else (path, there)
     near = _near(first) or _near(second)
     return LabError(
@@ -340,7 +340,7 @@ def missing(path: Path, usual: Path | None = None) -> LabError:
 
 
 def _near(path: Path) -> list[str]:
-    """Return a path if it exists, else what is called much like its first part that does not."""
+    """Return a path if it exists, else those whose names are close to its first missing part."""
     if path.exists():
         return [str(path)]
     while not path.parent.exists():

@@ -65,7 +65,7 @@ class SaveConfig(SaveConfigCallback):
     """Saves the configuration when a run begins to train; until then it may be refused."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Wait: what a run that goes on has saved is not yet to be replaced."""
+        """Write nothing yet: a resumed run keeps its configuration until it trains."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Without loggers there is no run, and the folder is the user's own. To ask for a run's
@@ -149,7 +149,7 @@ class LabCLI(LightningCLI):
             # A run's own loggers wait for its folder.
             kwargs["logger"] = False
         if self.checkpoint:
-            # Lightning's trial before training may reach into the state that a run goes on with.
+            # Lightning's sanity check could change the state that a run is resumed with.
             kwargs["num_sanity_val_steps"] = 0
         if config.trainer.plugins is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
@@ -205,8 +205,8 @@ class LabCLI(LightningCLI):
     def _would_stop_again(self, now: dict[str, Any], begun: runs.Run) -> bool:
         """Return whether what stopped a run would have stopped an unbroken one there too.
 
-        What is told otherwise now may train on, and so may what nobody knows to be EarlyStopping,
-        unless the run was broken off before its end.
+        With other callbacks it may train on; and so may a finished run that something else than
+        EarlyStopping has stopped.
         """
         told = begun.config.get("trainer", {}).get("callbacks")
         known = not begun.finished or bool(self.trainer.early_stopping_callbacks)
@@ -215,7 +215,7 @@ class LabCLI(LightningCLI):
     def _begun_at(self) -> tuple[int | None, bool]:
         """Return the step of the checkpoint to go on from, and whether training was to stop there.
 
-        It is refused before files are written.
+        A checkpoint that does not fit is refused here, before files are written.
 
         Raises:
             LabError: If no training goes on from it, or its weights do not fit.
@@ -265,7 +265,7 @@ def run(argv: list[str]) -> None:
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lab",
-                # They are taken for patterns.
+                # A path is taken for a pattern.
                 argv[0]: {"default_config_files": [escape(str(DEFAULTS))]},
             },
             # In a run of several processes each repeats the command line of the first.
@@ -281,10 +281,10 @@ def _cli(verb: str) -> type[LabCLI]:
 
 @contextmanager
 def _settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None]:
-    """Settle which checkpoint a model starts from, yield it, and note it for config.yaml.
+    """Find the checkpoint that a model starts from, yield it, and put its path into config.yaml.
 
-    A run's newest version is another one tomorrow. A model that goes on holds what it started
-    from in its own checkpoint, starts from none, and notes what it began with.
+    The path says which version it was, as a run's newest may change. A resumed model has what it
+    started from in its own checkpoint: it starts from no other, and keeps the path noted then.
     """
     arguments = config.model.init_args
     keys = [key for key in _STARTS if isinstance(arguments.get(key), str)]
@@ -309,13 +309,13 @@ def _settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None
 
 def _begun(checkpoint: Path) -> dict[str, Any]:
     """Return the settings that the run of a checkpoint began with."""
-    # A link may lie anywhere and stand for it; and what lies in a run may be a link elsewhere.
+    # The path may be a link to a run's checkpoint, or a run's checkpoint a link to elsewhere.
     places = map(folder_of, (checkpoint.resolve(), checkpoint))
     return next(filter(None, (runs.Run(place).config for place in places)), {})
 
 
 def _longer(trainer: Trainer) -> str:
-    """Say what would train on, where there was nothing left to train."""
+    """Say which change would let a run train on that had nothing left to train."""
     if trainer.should_stop:
         return "without EarlyStopping, or what else ended it, or with more patience, it"
     limit = "steps" if trainer.global_step == trainer.max_steps else "epochs"
@@ -335,7 +335,7 @@ def _report(folder: Path, chosen: list[Best]) -> None:
         print(f"best      {best}")
     for picture in run.pictures.values():
         print(f"picture   {picture}")
-    # What no loss chooses is adversarial, of which a plain GAN cannot be evaluated without a judge.
+    # Adversarial models have no loss to choose by, and a GAN cannot be evaluated without a judge.
     unscored = any(callback.monitor is None for callback in chosen)
     print(f"next      lab {'sample' if unscored else 'evaluate'} {folder}")
 
