@@ -14,8 +14,8 @@ from vae_lab.data import Digits
 from vae_lab.data.quadrants import quadrants
 from vae_lab.errors import LabError
 from vae_lab.likelihoods import DiscretizedLogisticMixture, Gaussian, Likelihood
-from vae_lab.metrics.conditional import agreement
 from vae_lab.metrics.evidence import bounds
+from vae_lab.metrics.samples import agreement
 from vae_lab.metrics.suite import measure
 from vae_lab.models import CVAE, VAE, FeedForward
 from vae_lab.nets import (

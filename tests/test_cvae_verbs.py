@@ -13,7 +13,7 @@ from conftest import FIT
 from PIL import Image
 
 from vae_lab import pictures, runs
-from vae_lab.metrics.conditional import agreement
+from vae_lab.metrics.samples import agreement
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::DeprecationWarning", "ignore:.*treespec"

@@ -10,9 +10,14 @@ from torch import Tensor
 from vae_lab.contracts import Batch, Bounds, Conditional, Density, Diverges, Encodes
 from vae_lab.likelihoods import Likelihood
 from vae_lab.metrics.annealed import Annealing, annealed_nll, bidirectional_gap
-from vae_lab.metrics.conditional import from_prior
 from vae_lab.metrics.hamiltonian import LEAPFROGS
-from vae_lab.metrics.likelihood import ACTIVE, active_units, elbo_terms, importance_nll
+from vae_lab.metrics.likelihood import (
+    ACTIVE,
+    active_units,
+    elbo_terms,
+    from_prior,
+    importance_nll,
+)
 from vae_lab.metrics.measures import Measure, batches, device_of, finite, in_batches, seeded
 
 __all__ = ["annealing", "bounds", "density", "likelihood_kind", "passes"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from vae_lab.arguments import at_least
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 
-__all__ = ["ACTIVE", "active_units", "elbo_terms", "importance_nll"]
+__all__ = ["ACTIVE", "active_units", "elbo_terms", "from_prior", "importance_nll"]
 
 ACTIVE = 0.01
 """Variance of the posterior mean above which a dimension counts as active."""
@@ -71,6 +72,30 @@ def _log_mean_weight(
         # To the CPU first: not every accelerator knows double precision.
         total = torch.logaddexp(total, weights.cpu().double().logsumexp(0))
     return total - math.log(samples)
+
+
+def from_prior(model: Any) -> Callable[[Tensor, int, Tensor | None], Tensor]:
+    r"""Return what draws log p(x|z, y) for codes from the prior, whose mean likelihood is p(x|y).
+
+    .. math:: p(x | y) \approx \frac{1}{S} \sum_s p(x | z_s, y), \quad z_s \sim p(z | y)
+
+    Args:
+        model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
+
+    Returns:
+        Maps images (B, C, H, W), a number n and conditions to nats of shape (n, B).
+
+    References:
+        Sohn et al., Learning Structured Output Representation using Deep Conditional Generative
+        Models, 2015, equation 6. https://papers.nips.cc/paper/5775
+    """
+
+    def log_likelihoods(x: Tensor, n: int, y: Tensor | None) -> Tensor:
+        z = model.prior_given(y).sample(n * len(x)).unflatten(0, (n, len(x)))
+        nats: Tensor = model.log_likelihood(x, z, y)
+        return nats
+
+    return log_likelihoods
 
 
 def elbo_terms(

@@ -10,12 +10,12 @@ from vae_lab.contracts import Batch, Classifies, Conditional, Density, Encodes, 
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import restoration_errors
 from vae_lab.metrics.distances import frechet_distance, kernel_distance
-from vae_lab.metrics.measures import Measure, encode, in_batches, seeded
+from vae_lab.metrics.measures import Measure, device_of, encode, in_batches, seeded
 from vae_lab.metrics.modes import modes
 from vae_lab.metrics.neighbours import fidelity
 from vae_lab.metrics.parzen import parzen
 
-__all__ = ["Drawn", "draw", "likeness", "restoration", "variety", "window"]
+__all__ = ["Drawn", "agreement", "draw", "likeness", "restoration", "variety", "window"]
 
 NEIGHBOURS = 5
 SUBSET = 1000
@@ -135,6 +135,42 @@ def variety(judge: Classifies, samples: Drawn, real: Tensor, about: str) -> dict
 def _classes(judge: Classifies, images: Tensor) -> tuple[Tensor, int]:
     log_probs = in_batches(judge, Batch.unlabelled(images), lambda x, _: judge.log_probs(x))
     return log_probs.argmax(1), log_probs.shape[1]
+
+
+def agreement(model: Any, judge: Classifies, n: int, seed: int, about: str) -> dict[str, Measure]:
+    """Measure how often a classifier takes what a model draws of a class for that class.
+
+    Args:
+        model: What samples given a class, in evaluation mode.
+        judge: The classifier, in evaluation mode, on the model's device.
+        n: How many images of each class.
+        seed: Fixes the codes; the caller's random stream is untouched.
+        about: Who judges.
+
+    Raises:
+        LabError: If there is nothing to judge, or the classifier knows fewer classes.
+    """
+    if n < 1:
+        raise LabError(f"A judge needs at least one image of each class, not {n}.")
+    shares = []
+    with torch.inference_mode(), seeded(seed):
+        for k in range(model.classes):
+            y = torch.full((n,), k, device=device_of(model))
+            parts = [judge.log_probs(model.sample(len(part), part)) for part in torch.split(y, 500)]
+            log_probs = torch.cat(parts)
+            if log_probs.shape[1] < model.classes:
+                raise LabError(
+                    f"The judge tells {log_probs.shape[1]} classes apart, the model draws "
+                    f"{model.classes}."
+                )
+            shares.append((log_probs.argmax(1) == y).sum().item() / n)
+    least = min(shares)
+    note = f"of {n} images a class, means given codes from the prior, taken for it; {about}"
+    worst = f"class {shares.index(least)}, the least share {note}"
+    return {
+        "label_agreement": Measure.share(sum(shares) / len(shares), n * len(shares), note),
+        "least_label_agreement": Measure.share(least, n, worst),
+    }
 
 
 def window(samples: Drawn, real: Tensor, validation: Tensor) -> dict[str, Measure]:

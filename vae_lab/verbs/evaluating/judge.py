@@ -70,8 +70,7 @@ def _judged(
     model: Any, jury: Judge, samples: Drawn, images: Batch, known: Tensor, seed: int, about: str
 ) -> dict[str, Measure]:
     from vae_lab.contracts import Classifies, Conditional, Decodes, Encodes
-    from vae_lab.metrics.conditional import agreement
-    from vae_lab.metrics.samples import likeness, restoration, variety
+    from vae_lab.metrics.samples import agreement, likeness, restoration, variety
 
     judge, n = jury.judge, len(samples.images)
     about = f"{about}, by the features of {jury.name}"
