@@ -187,9 +187,9 @@ def _plain(name: str, literals: str) -> str:
     return name.rsplit(".", 1)[-1] if name else f"one of {literals}"
 
 
-def _nearest(wrong: str, known: Iterable[str], rest: str = ".") -> str:
+def _nearest(wrong: str, known: Iterable[str]) -> str:
     near = _closest(wrong, known)
-    return f"; did you mean {near!r}?" if near else rest
+    return f"; did you mean {near!r}?" if near else "."
 
 
 def _closest(wrong: str, known: Iterable[str]) -> str:

@@ -78,8 +78,8 @@ def _left_out(y: Tensor) -> str:
 def _moved(y: Tensor, known: Tensor, steps: int) -> Iterator[tuple[int, float, Tensor]]:
     """Yield conditions (B, A) with one attribute set, its number, and to what.
 
-    Each goes in even steps over the values that are known, (N, A), but for a fiftieth at each end;
-    one that is there or not goes from one to the other, be it ever so rare.
+    Each goes in even steps from the 2nd to the 98th percentile of the known values (N, A); one of
+    two values goes from one to the other, however rare either is.
     """
     known = known.float()
     low, high = known.quantile(torch.tensor([0.02, 0.98], device=known.device), 0)

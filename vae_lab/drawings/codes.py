@@ -25,10 +25,10 @@ def sweeps(
     steps: int = 11,
     rows: int = 12,
 ) -> Tensor:
-    """What each code does; of a model without such, what the first numbers of its input do.
+    """What each code does; for a model without such codes, what each number of its input does.
 
-    These are all of one draw, and the first two then of several, as an InfoGAN's codes are. Of an
-    InfoGAN, `span` and `rows` say nothing: its codes know how far they go.
+    The first rows all start from one draw; the first two numbers are then moved for several draws,
+    as an InfoGAN's codes are. `span` and `rows` are not for an InfoGAN: its codes have ranges.
     """
     reseed(image)
     if isinstance(model, ReadsCodes):
@@ -122,7 +122,7 @@ def _draws() -> list[str]:
 
 
 def _order(model: Any, batch: Batch, name: str, values: int) -> tuple[list[int], list[str]]:
-    """Order a code's values by the class that the Hungarian method gives each, if classes are."""
+    """Order a code's values by the class that the Hungarian method gives each, if there are any."""
     if not (batch.has_classes and len(batch.y)):
         return list(range(values)), [f"{k}" for k in range(values)]
     with torch.inference_mode():

@@ -53,11 +53,11 @@ class Drawing:
         draw: From the model, a batch of images and options to a picture (3, H, W) in [0, 1].
         needs: Capabilities of `vae_lab.contracts` that it uses.
         latent_dim: The only code size it makes sense for, if there is one.
-        images: How many images it takes at least; 0 where it can do without.
-        conditional: Whether it hands a model the conditions that it may need.
-        named: Whether it writes what classes or attributes are called, if it is told so.
+        images: How many images it needs at least; 0 where it can do without.
+        conditional: Whether it passes conditions on to models that need them.
+        named: Whether it takes the `names` of classes or attributes, to write them.
         costly: Whether it takes so long that it is drawn only where it is asked for by name.
-        look: Looks at whatever else it needs of a model, and raises a LabError if that is missing.
+        look: Checks whatever else it needs of a model, and raises a LabError if that is missing.
     """
 
     draw: Callable[..., Tensor]
@@ -195,7 +195,7 @@ def _first_layer(model: Any) -> Tensor:
 
 
 def _needs_real_codes(kind: str) -> Callable[[Any], None]:
-    """Return what refuses a model whose codes are a choice: nothing lies between two of them."""
+    """Return a check that refuses discrete codes: nothing lies between two of them."""
     return partial(check_invertible, user=f"The picture {kind!r}")
 
 
@@ -213,7 +213,7 @@ def _needs_classes_if_any(model: Any) -> None:
 
 
 def _decoder(model: Any, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Return what decodes codes, each condition that of as many of them in a row."""
+    """Return a function that decodes codes, each condition shared by equally many in a row."""
     device = next(model.parameters()).device
 
     def decode(z: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Attribute vectors: the way among codes from images without an attribute to those with it."""
+"""Attribute vectors: the direction in codes from images without an attribute to those with it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -17,21 +17,21 @@ __all__ = ["STROKES", "Attribute", "Labelled", "Stroke", "attribute_vector", "mo
 
 
 class Attribute(Protocol):
-    """Tells images that have it, 1, from those that have it not, -1, and from the rest, 0."""
+    """Tells apart images that have it (1), that lack it (-1), and that are in between (0)."""
 
     @property
     def about(self) -> str:
-        """How images are told apart."""
+        """How it is told."""
 
     def of(self, images: Batch) -> Tensor:
-        """Return what is known of images, by their labels too, shape (N,)."""
+        """Return the signs of images by their labels, or their pixels, shape (N,)."""
 
     def seen(self, x: Tensor) -> Tensor:
-        """Return what is seen in images (N, C, H, W) that nobody labelled, shape (N,)."""
+        """Return the signs of unlabelled images (N, C, H, W), shape (N,)."""
 
 
 def _width(x: Tensor) -> Tensor:
-    # A shape's spread does not ask which way it lies.
+    # A width is the height of the transposed image.
     return strokes.height(x.mT)
 
 
@@ -43,7 +43,7 @@ STROKES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Stroke:
-    """An attribute of handwriting that is measured: its upper third has it, its lower has not.
+    """A measured attribute of handwriting: the upper third of images has it, the lower lacks it.
 
     Args:
         name: One of `STROKES`.
@@ -143,13 +143,13 @@ def attribute_vector(model: Encodes, images: Batch, has: Tensor) -> Tensor:
 
 
 class _Edited(NamedTuple):
-    """What became of images that were moved.
+    """What became of images whose codes were moved.
 
     Attributes:
-        there: Which had to move.
-        moved: Which are past the threshold.
+        there: Which were not past the threshold before.
+        moved: Which are past it now.
         alone: Which are past it by decoding alone, their codes unmoved.
-        kept: Which kept their class, if somebody judges that.
+        kept: Which kept their class, if there is a judge.
     """
 
     there: Tensor
@@ -169,8 +169,8 @@ def moved(
     """Measure how many images are given an attribute, or rid of it, by a step along its vector.
 
     A step forward succeeds for an image that has not the attribute if the decoded image has it, a
-    step backward the other way round; of an image that is past the threshold already nothing is
-    asked. Steps of 0 tell what decoding alone does, which is no merit of the vector.
+    step backward the other way round; images past the threshold from the start are left out. Steps
+    of 0 tell what decoding alone does, which is no merit of the vector.
 
     Args:
         model: What encodes and decodes, in evaluation mode.

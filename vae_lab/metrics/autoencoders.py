@@ -48,7 +48,7 @@ def _error(parts: list[Tensor], note: str) -> Measure:
 
 
 def activations(model: Encodes, images: Batch) -> dict[str, Measure]:
-    """Measure how busy the units of a sigmoid code are, or of one that is held sparse."""
+    """Measure how active the units of a sigmoid code, or of a sparse one, are."""
     sigmoid = _sigmoid(model)
     if not sigmoid and not _penalised(model, images):
         return {}
@@ -73,7 +73,7 @@ def _sigmoid(model: Any) -> bool:
 
 
 def _penalised(model: Any, images: Batch) -> bool:
-    """Tell whether the objective itself says that the code is held down."""
+    """Tell whether the objective has a term that penalises the code."""
     if not hasattr(model, "terms"):
         return False
     with torch.inference_mode(), seeded(0):
@@ -119,7 +119,7 @@ def _sigmoid_weight(model: Any) -> Tensor | None:
 
 
 def _evenly(images: Batch) -> Batch:
-    """Thin out images; the first ones of a set, as in MNIST's, need not be like the rest."""
+    """Return evenly spaced images; the first of a set, as of MNIST's, may be unlike the rest."""
     count = min(IMAGES, len(images.x))
     index = torch.linspace(0, len(images.x) - 1, count).round().long().to(images.x.device)
     return Batch(images.x[index], images.y[index.to(images.y.device)])

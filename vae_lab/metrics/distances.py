@@ -16,7 +16,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
     The matrices are symmetric, so that `eigh` does what a general matrix square root takes five
     times as long for. The fewer the features, the larger is the distance of two draws from the
-    very same distribution: it is compared at equal counts alone.
+    very same distribution: only distances of equal counts compare.
 
     Args:
         real: Features, shape (N, D).

@@ -1,4 +1,4 @@
-"""What a model says of log p(x): bounds, estimates and exact values, with what compares them."""
+"""A model's log p(x): bounds, estimates and exact values, each with its protocol."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -107,7 +107,7 @@ def density(model: Density, images: Batch) -> dict[str, Measure]:
 
 
 def likelihood_kind(model: Any, images: Batch) -> str:
-    """Say what the model's likelihoods are probabilities of: no others compare with them."""
+    """Name what the model's likelihoods are probabilities of; only those of one kind compare."""
     return f"{_p(model)} of {_pixels(model, images)}"
 
 
@@ -120,7 +120,7 @@ def _p(model: Any) -> str:
 
 
 def _activity(model: Any, images: Batch) -> Measure:
-    """Count the units that say of an image what its condition does not say already."""
+    """Count the units that tell more of an image than its condition does."""
     conditional, means = isinstance(model, Conditional), []
     with torch.inference_mode():
         for x, y in batches(model, images):
@@ -137,7 +137,7 @@ def _activity(model: Any, images: Batch) -> Measure:
 
 
 def _divergences(model: Any, images: Batch) -> tuple[float, ...]:
-    """Return the mean divergence of each part of a code; none where all diverges as one."""
+    """Return the mean divergence of each part of a code; empty where it has a single part."""
     if not isinstance(model, Diverges):
         return ()
     found = in_batches(model, images, model.divergences)
@@ -166,7 +166,7 @@ def _per_dimension(nats: Measure, dimensions: int) -> Measure:
 
 
 def _caveat(model: Any, images: Batch) -> str:
-    """Say so where a likelihood is none of pixels as they are stored."""
+    """Return a warning where a likelihood is not that of the stored pixels."""
     return {
         "grey pixels": "; of grey pixels under a Bernoulli, so a cross-entropy and no likelihood",
         "real numbers": "; a density of pixels as real numbers",
@@ -174,7 +174,7 @@ def _caveat(model: Any, images: Batch) -> str:
 
 
 def _pixels(model: Any, images: Batch) -> str:
-    """Say what a model takes pixels for: real numbers, unless its likelihood says otherwise."""
+    """Name what a model takes pixels for: real numbers, unless its likelihood says otherwise."""
     likelihood = getattr(model, "likelihood", Likelihood)
     if likelihood.discrete:
         return "8-bit values"

@@ -148,7 +148,7 @@ def _search(
 
 
 def draw_codes(model: Any, images: Batch, seed: int) -> Tensor:
-    """Draw a code for each condition from where `invert` starts, shape (N, D), on the CPU."""
+    """Draw a code for each condition as `invert` draws its starts, shape (N, D), on the CPU."""
     spread = _spread(model, images)
     with seeded(seed):
         return in_batches(model, images, lambda x, y: _source(model, y, spread).draw(len(x)))
@@ -165,11 +165,11 @@ def errors(model: Any, z: Tensor, images: Batch) -> Tensor:
 
 
 def _spread(model: Any, images: Batch) -> _Spread | None:
-    """Return where the codes of all images lie, if nothing else says where a model's do."""
+    """Return mean and deviation of the images' codes, if the model has no prior to start from."""
     if isinstance(model, Generates | DrawsCodes):
         return None
     codes = encode(model, images).to(device_of(model))
-    # One image, or a dimension that is dead, has no spread to look around in.
+    # A single image or a dead dimension would leave no room to search in.
     return codes.mean(0), codes.std(0, correction=0).clamp(min=0.1)
 
 

@@ -40,7 +40,7 @@ def autograd_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def differentiable(model: nn.Module, encode: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     """Tell whether gradients reach images x (B, ...) from the codes of a network."""
-    # What fitted itself without gradients may compute outside of torch, which then would object.
+    # A model that was fitted without gradients may compute outside of torch, as in scikit-learn.
     if not any(p.requires_grad for p in model.parameters()):
         return False
     with torch.inference_mode(False), torch.enable_grad():

@@ -1,4 +1,4 @@
-"""The names of what a judge says of samples, for those who only read numbers: without torch."""
+"""The names of the metrics that depend on a judge, for modules that do not import torch."""
 
 __all__ = ["JUDGED"]
 
@@ -7,4 +7,4 @@ JUDGED = (
     *("classes_covered", "class_entropy", "label_agreement", "least_label_agreement"),
     "judge_feature_error",
 )
-"""Another judge would say something else, so these compare under one judge only."""
+"""Numbers by different judges do not compare."""

@@ -32,7 +32,7 @@ class Measure(NamedTuple):
         unit: What it counts.
         note: How it was computed, beyond what holds for the whole evaluation.
         standard_error: Of the mean over images, where the number is one.
-        parts: What it is the sum of, where that is told: of a code, one number a dimension.
+        parts: The numbers it is the sum of, such as one for each dimension of a code, if known.
     """
 
     value: float
@@ -51,24 +51,24 @@ class Measure(NamedTuple):
     def share(cls, value: float, images: int, note: str) -> "Measure":
         """Return a proportion of `images`, with its binomial standard error.
 
-        Of one image, or where all are alike, the formula's error of zero would claim certainty.
+        For one image, or a share of 0 or 1, the formula's error of zero would claim certainty.
         """
         known = images > 1 and 0 < value < 1
         error = math.sqrt(value * (1 - value) / images) if known else None
         return cls(value, "share", note, error)
 
     def entry(self) -> dict[str, Any]:
-        """Return what is written of it; of its parts only where it has some."""
+        """Return what `metrics.json` says of it, with its parts if it has any."""
         found = self._asdict()
         parts = found.pop("parts")
         return found | ({"parts": [round(part, 4) for part in parts]} if parts else {})
 
 
 def finite(found: dict[str, Measure]) -> dict[str, Measure]:
-    """Return what was measured, if that is a number.
+    """Return the measures, if all of them are finite numbers.
 
     Raises:
-        LabError: If any of it is not finite.
+        LabError: If one of the numbers is not.
     """
     if wrong := [key for key in found if not math.isfinite(found[key].value)]:
         raise LabError(f"{', '.join(wrong)} came out as no finite number; the model has diverged.")
@@ -106,7 +106,7 @@ def device_of(model: Any) -> torch.device:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode, and put each part back into its own: some may rest."""
+    """Hold a model in evaluation mode, then restore each part's own mode: some may be frozen."""
     trained = {part: part.training for part in model.modules()}
     model.eval()
     try:
@@ -118,7 +118,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw random numbers from `seed` on, and give the caller's stream back untouched."""
+    """Draw random numbers by `seed`, and leave the caller's stream untouched."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

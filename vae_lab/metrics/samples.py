@@ -1,4 +1,4 @@
-"""What samples are like, by what a judge sees of them and of real images."""
+"""How like real images samples are, and how varied, in the features and classes of a judge."""
 
 import math
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ def draw(model: Samples, n: int, seed: int) -> Drawn:
         images = torch.cat([model.sample(min(500, n - i)).cpu() for i in range(0, n, 500)])
     if not images.isfinite().all():
         raise LabError("The samples are not all finite numbers; the model has diverged.")
-    # What has a likelihood could add its noise; what has none draws images as they are.
+    # A model with a likelihood could add its noise; one without draws images as they are.
     noisy = hasattr(model, "likelihood") or isinstance(model, Density)
     means = " (means given codes)" if noisy else ""
     # The data's classes need not be as even.
@@ -85,7 +85,7 @@ def _compare(real: Tensor, fake: Tensor, seed: int, about: str) -> dict[str, Mea
     if count > real.shape[1]:
         value = frechet_distance(real, fake)
         found["frechet_distance"] = Measure(value, "squared distance", about)
-    # Subsets of all there is would be one, and agree with each other whatever they are worth.
+    # Subsets of all images would be the same one, with no spread between them.
     if (size := min(SUBSET, count // 2)) > 1:
         values = kernel_distance(real, fake, size=size, seed=seed)
         note = f"mean of {len(values)} subsets of {size}, spread "
@@ -99,7 +99,7 @@ def _compare(real: Tensor, fake: Tensor, seed: int, about: str) -> dict[str, Mea
 
 
 def restoration(model: Any, judge: Encodes, images: Batch, about: str) -> dict[str, Measure]:
-    """Measure what reconstructions lose in the eyes of a judge, the same for all models.
+    """Measure the error of reconstructions in a judge's features, the same for all models.
 
     Args:
         model: What encodes and decodes, in evaluation mode.

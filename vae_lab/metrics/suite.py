@@ -98,7 +98,7 @@ def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> di
 
 
 def perceived(model: Any, images: Batch) -> Measure:
-    """Measure what reconstructions lose in the eyes of the model itself, which no other has."""
+    """Measure the error of reconstructions in the features of the model itself."""
     errors = restoration_errors(model, images, model.perceive)
     note = "sum over the features that the model itself learns by: to be compared with no other's"
     return Measure.mean(errors, "squared error", note)
@@ -121,11 +121,11 @@ def codes(
         knn = knn_accuracy(*data, NEIGHBOURS)
         how = f"{NEIGHBOURS} nearest neighbours, {about}"
         found["knn_accuracy"] = Measure.share(knn, n, how)
-    # What makes clusters of its own has had them measured.
+    # A model's own clusters are measured by `clustering`.
     return found if isinstance(model, Clusters) else found | code_clusters(*data, seed)
 
 
 def _tied(train_codes: Tensor) -> bool:
-    """Tell whether the nearest codes are mostly equal ones, and so whichever come first."""
+    """Tell whether most nearest codes are equal, so that their order would decide."""
     some = train_codes[:1000]
     return len(torch.unique(some, dim=0)) * NEIGHBOURS < len(some)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Panel", "curve", "panels"]
 
 _SETTLED = 0.1
-"""Share of training after which a curve has fallen from afar, and has to be in sight."""
+"""Share of training after which a curve has settled, and must lie within the axes."""
 
 # Told apart by their widths as well; the thin one lies on the other.
 _STYLES: tuple[dict[str, Any], ...] = (
@@ -116,10 +116,10 @@ def _panel(axes: "Axes", run: Panel) -> None:
 
 
 def _few_ticks(axes: "Axes", runs: Iterable[Panel]) -> None:
-    """Name the ends alone where there are not two powers of ten between: labels would collide."""
+    """Label the ends alone where fewer than two powers of ten lie between them."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    # No logarithm shows where nothing was seen yet.
+    # Position 0 has no logarithm.
     positions = [x for run in runs for curve in run.curves.values() for x, _ in curve if x > 0]
     low, high = min(positions, default=1), max(positions, default=10)
     if math.ceil(math.log10(low)) >= math.floor(math.log10(high)):
@@ -129,7 +129,7 @@ def _few_ticks(axes: "Axes", runs: Iterable[Panel]) -> None:
 
 
 def _limits(runs: Iterable[Panel]) -> tuple[float, float]:
-    """Return the ends of what the runs' curves are once they have settled, with a margin."""
+    """Return the lowest and highest value of the settled curves, with a margin."""
     values = [
         value
         for run in runs

@@ -37,12 +37,12 @@ def write_names(axes: "Axes", names: Sequence[str], places: Iterable[Sequence[fl
 
 
 def shortened(name: str) -> str:
-    """Cut what is long: among points it would cover them, and a legend has it whole."""
+    """Cut a long name, which would cover the points; the legend has it whole."""
     return name if len(name) <= 16 else f"{name[:15]}…"
 
 
 def part_names(figure: "Figure") -> None:
-    """Move names that cover each other or lie beyond their axes, which are where they will be."""
+    """Move names that cover each other or lie beyond their axes; call it after the layout."""
     named = [[text for text in axes.texts if text.get_gid() == "class"] for axes in figure.axes]
     if not any(named):
         return

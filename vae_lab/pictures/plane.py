@@ -77,7 +77,7 @@ def project(codes: Tensor, method: Method = "pca") -> Tensor:
     if method == "pca":
         from sklearn.decomposition import PCA
 
-        # The state matters only for many pixels, of which a full decomposition takes seconds.
+        # The seed matters only for many pixels, where scikit-learn projects at random.
         points = PCA(2, random_state=0).fit_transform(array)
     else:
         from sklearn.manifold import TSNE
@@ -235,7 +235,7 @@ def rasterise(figure: "Figure") -> Tensor:
 
 
 def _lay_out(figure: "Figure", renderer: Any) -> None:
-    """Give all that is in a figure its place, once: it takes as long as the drawing."""
+    """Run a figure's layout once: it takes as long as the drawing."""
     _widen(figure, renderer)
     if layout := figure.get_layout_engine():
         layout.execute(figure)
@@ -246,7 +246,7 @@ def _lay_out(figure: "Figure", renderer: Any) -> None:
 
 
 def _widen(figure: "Figure", renderer: Any) -> None:
-    """Give a legend of long names room of its own, which it would take from the points."""
+    """Widen a figure by what a legend of long names would take from the points."""
     keys = [(axes, legend) for axes in figure.axes if (legend := axes.get_legend())]
     boxes = [(axes.bbox, legend.get_window_extent(renderer)) for axes, legend in keys]
     width = max((box.width for points, box in boxes if box.x0 >= points.x1), default=0.0)
@@ -254,7 +254,7 @@ def _widen(figure: "Figure", renderer: Any) -> None:
 
 
 def _name(figure: "Figure") -> None:
-    """Write names in their own letters, and as they are: `$a$` is no mathematics."""
+    """Choose fonts that have the names' letters, and take `$a$` for no mathematics."""
     written = [*figure.texts]
     for axes in figure.axes:
         legend = axes.get_legend()

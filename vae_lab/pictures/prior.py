@@ -88,7 +88,7 @@ def beside_prior(
 
 
 def _plane(codes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Return codes and draws as points of the plane that is the codes' own."""
+    """Project codes and draws on the first two principal components of the codes."""
     if codes.shape[1] <= 2:
         return project(codes), project(draws)
     from sklearn.decomposition import PCA
@@ -116,7 +116,7 @@ def _contours(
     heights = log_density(torch.cartesian_prod(y, x).flip(1))
     falling = heights.sort(descending=True).values
     held = falling.double().exp().cumsum(0) * ((x[1] - x[0]) * (y[1] - y[0]))
-    # Of a prior that goes further than the grid, some shares are not to be seen.
+    # Some shares lie outside of the grid where the prior goes further than it.
     places = [k for share in _SHARES if (k := int((held < 1 - share).sum())) < len(falling)]
     levels = sorted({falling[k].item() for k in places})
     return x.numpy(), y.numpy(), heights.view(200, 200).numpy(), levels

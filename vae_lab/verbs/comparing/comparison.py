@@ -37,10 +37,10 @@ _ESTIMATES = ("nll", "mc_nll", "ais_nll", "parzen_log_density")
 # What a note tells beside that: a Parzen window's width, which validation images choose.
 _CHOSEN = re.compile(r"sigma [\d.]+ ")
 
-# What a model is given to restore, and what another one reaches: neither is the model's doing.
+# Numbers that are not the model's doing: of what it is given to restore, and of baselines.
 _GIVEN = ("corrupted", "pca_", "real_")
 
-# What players of a game lose to each other, or see with each other's eyes, ranks nobody.
+# Losses of adversarial players, and errors in their features, rank no run: each has its own.
 _PLAYED = ("critic_loss", "generator_loss", "feature_error")
 
 _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
@@ -188,7 +188,7 @@ def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
 
 
 def _damage(known: Mapping[str, str], key: str) -> list[str | None]:
-    """Return by what settings images were damaged: the more they are, the less is restored."""
+    """Return the settings of the corruption: errors of stronger damage are larger."""
     if not key.endswith("/restored_squared_error"):
         return []
     return [f"{k} {v}" for k, v in known.items() if f"{k}.".startswith("model.corruption.")]
