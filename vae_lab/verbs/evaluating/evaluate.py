@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from vae_lab.files import digest, write_text
 from vae_lab.provenance import commit
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
 from vae_lab.verbs.bar import bar
+from vae_lab.verbs.evaluating.judge import sampled
 from vae_lab.verbs.evaluating.report import merged, show
 from vae_lab.verbs.options import at_least
 
@@ -81,9 +83,10 @@ def evaluate(
     started = time.perf_counter()
     # Taken before the model is loaded: training may replace the file in the meantime.
     sha256 = digest(checkpoint)
-    anneal = (ais_images, ais_chains, ais_temperatures) if ais else None
+    judged = partial(sampled, n=samples, judge=judge, parzen=parzen)
+    annealed = partial(_anneal, count=ais_images, chains=ais_chains, temperatures=ais_temperatures)
     protocol, found = _measure(
-        checkpoint, split, importance_samples, seed, limit, anneal, (samples, judge, parzen)
+        checkpoint, split, importance_samples, seed, limit, judged, annealed if ais else None
     )
     protocol["checkpoint"] = str(checkpoint.relative_to(folder))
     protocol["checkpoint_sha256"] = sha256
@@ -106,26 +109,27 @@ def _measure(
     samples: int,
     seed: int,
     limit: int | None,
-    anneal: tuple[int, int, int] | None,
-    sampling: tuple[int, str | None, bool],
+    judged: Callable[..., tuple[dict[str, Any], dict[str, "Measure"]]],
+    annealed: Callable[..., dict[str, "Measure"]] | None,
 ) -> tuple[dict[str, Any], dict[str, "Measure"]]:
+    """Load a model and its images, and return the protocol and what was measured."""
     import torch
 
     from vae_lab.contracts import Bounds, Density, ReadsCodes
     from vae_lab.metrics.annealed import check_annealing
     from vae_lab.metrics.evidence import likelihood_kind
-    from vae_lab.verbs.evaluating.judge import sampled
 
     # A GPU's convolutions round to ten bits of mantissa unless told not to.
     torch.backends.cudnn.allow_tf32 = False
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = load_model(checkpoint).to(device)
-    if anneal:
+    if annealed:
         check_annealing(model)
     data = load_data(checkpoint)
-    drawn, judged = sampled(model, data, split, limit, seed, *sampling)
+    # First, as it may refuse the judge.
+    jury, samples_found = judged(model, data, split, limit, seed)
     images = data.images(split, limit)
-    found = _allowed(model, data, split, images, samples, seed) | judged
+    found = _allowed(model, data, split, images, samples, seed) | samples_found
     if isinstance(model, ReadsCodes):
         found |= _reading(model, data, split, images, seed)
     if not found:
@@ -133,15 +137,15 @@ def _measure(
             f"{type(model).__name__} can neither bound a likelihood nor classify nor encode "
             "labelled images nor restore them from codes; what samples is measured by a --judge."
         )
-    if anneal:
-        found |= _anneal(model, images, seed, *anneal)
+    if annealed:
+        found |= annealed(model, images, seed)
     protocol = {
         **data.protocol(split),
         "split": split,
         "images": len(images.x),
         "seed": seed,
         **_machinery(device),
-        **drawn,
+        **jury,
     }
     if "nll" in found and isinstance(model, Bounds):
         protocol["importance_samples"] = samples
