@@ -129,11 +129,21 @@ def test_a_setting_stands_in_a_file_once(lab, here, capfd, text, said):
     assert f"x.yaml: {said}" in capfd.readouterr().err
 
 
-def test_settings_in_a_files_place_stand_there_once_too(lab, capfd):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config", "{data: Digits, model: VAE, data: MNIST}"], "config: data"),
+        (["--model", "{class_path: VAE, init_args: {beta: 1, beta: 4}}"], "model: beta"),
+        (["--model=VAE", "--model.encoder=part.yaml"], "model.encoder: hidden"),
+        (["--model=VAE", "--data=part.yaml"], "data: hidden"),
+    ],
+)
+def test_settings_of_a_part_or_in_a_files_place_stand_there_once_too(lab, here, capfd, words, said):
+    (here / "part.yaml").write_text("{class_path: MLPEncoder, init_args: {hidden: 1, hidden: 2}}")
     with pytest.raises(SystemExit) as stop:
-        lab("fit", "--config", "{data: Digits, model: VAE, data: MNIST}", "--trainer.max_epochs=0")
+        lab("fit", "--data=Digits", *words, "--trainer.max_epochs=0")
     assert stop.value.code == 2
-    assert "data stands there twice, again in line 1." in capfd.readouterr().err
+    assert f"lab fit: {said} stands there twice, again in line 1.\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

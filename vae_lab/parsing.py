@@ -10,7 +10,14 @@ from pydoc import locate
 from textwrap import shorten
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+import yaml
+from jsonargparse import (
+    ArgumentParser,
+    DefaultHelpFormatter,
+    Namespace,
+    get_loader,
+    set_loader,
+)
 
 from vae_lab.errors import LabError
 from vae_lab.files import check_names
@@ -43,6 +50,7 @@ GIVEN = re.compile(r"(?:Got value|Given value): (.*?)(?:\. Got value|$)", re.MUL
 MISSING = re.compile(r"arguments are required: ([\w., ]+)")
 ARGUMENTS = re.compile(r"Args:\n(?: .*\n|\n)*")
 VALUELESS = re.compile(r"argument (?:-\w/)?--(\S+): expected (?:at least )?one argument")
+TWICE = re.compile(r"\S+ stands there twice, again in line \d+\.")
 YAML = re.compile(r"Problems parsing config: .*line (\d+), column (\d+)", re.DOTALL)
 
 # What other programs call a setting, and what it is here.
@@ -56,6 +64,18 @@ ELSEWHERE = {
     "optimiser": "model.lr",
     "resume": "ckpt_path",
 }
+
+
+_load = get_loader("yaml")
+
+
+def _load_once_named(text: str) -> Any:
+    """Load a configuration, the file of a part of one, or a word that stands in a file's place."""
+    check_names(text)
+    return _load(text)
+
+
+set_loader("yaml", _load_once_named, (yaml.YAMLError,))
 
 
 class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -91,12 +111,6 @@ class LabParser(ArgumentParser):
             raise LabError(f"{path} is not text, so it is no configuration.") from error
         except LabError as error:  # of several files one is to blame
             raise LabError(f"{path}: {error}") from error
-        return parsed
-
-    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse what a file holds, or what stands in its place."""
-        check_names(content)
-        parsed: Namespace = super().parse_string(content, *args, **kwargs)
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -147,6 +161,8 @@ def brief(
 
 
 def _wrong(message: str) -> str:
+    if twice := TWICE.search(message):
+        return twice[0]
     given = GIVEN.search(message)
     if early := CLASSLESS.search(message):
         return f"there is no class yet to take {early[1]}: name one before, or a --config FILE."
