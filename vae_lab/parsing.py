@@ -63,6 +63,19 @@ ELSEWHERE = {
     "optimizer": "model.lr",
     "optimiser": "model.lr",
     "resume": "ckpt_path",
+    "data_dir": "data.root",
+    "data_path": "data.root",
+    "image_size": "data.resize",
+    "z_dim": "model.latent_dim",
+    "epoch": "trainer.max_epochs",
+    "n_epochs": "trainer.max_epochs",
+}
+# What loaders of images have to be told elsewhere, and why no training of ours is.
+_LOADERS = ("num_workers", "workers", "pin_memory", "persistent_workers", "prefetch_factor")
+NEEDLESS = {
+    **dict.fromkeys(_LOADERS, ": all images lie in memory, and no workers load them."),
+    "shuffle": ": training images come in another order every epoch.",
+    "download": ": images that --data.root lacks are downloaded, once.",
 }
 
 
@@ -238,11 +251,13 @@ def _nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
     end = name.rpartition(".")[2] or group
     if (here := ELSEWHERE.get(end)) in options:
         return f"; did you mean {here!r}{', the rate of Adam' * (here == 'model.lr')}?"
+    if end in NEEDLESS and "data" in groups:
+        return NEEDLESS[end]
     # Of equals the first: `epochs` is as near to `min_epochs` as to `max_epochs`.
     ends = {option.rpartition(".")[2]: option for option in reversed(options)}
     nearness = {known: SequenceMatcher(None, end, known).ratio() for known in reversed(ends)}
     near = max(nearness, key=nearness.__getitem__, default="")
-    return f"; did you mean {ends[near]!r}?" if nearness.get(near, 0) >= 0.6 else rest
+    return f"; did you mean {ends[near]!r}?" if nearness.get(near, 0) >= 0.75 else rest
 
 
 def _in_group(group: str, name: str, options: Iterable[str]) -> str:
