@@ -99,10 +99,14 @@ def test_what_was_stopped_early_stays_so_under_the_same_callbacks(lab):
 
 def test_what_its_time_ended_trains_on_without_a_limit(lab, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Timer, "on_fit_start", lambda *_: None)  # so it ends by its first step
+        # So it ends by its first step.
+        patch.setattr(Timer, "time_elapsed", lambda timer, *_: bool(timer.start_time()))
         patch.setattr(Pictures, "on_train_end", interrupt)
         with pytest.raises(SystemExit):
-            lab(*FIT, "--trainer.max_time=00:00:00:00")
+            lab(*FIT, "--trainer.max_time=00:00:00:01")
+    with redirect_stderr(StringIO()) as said:
+        lab(*FIT, "--trainer.max_time=00:00:00:01", "--ckpt_path=last")
+    assert "a longer --trainer.max_time, which counts from the run's beginning" in said.getvalue()
     before = last()["global_step"]
     lab(*FIT, "--ckpt_path=last")
     assert last()["global_step"] > before

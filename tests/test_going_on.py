@@ -282,11 +282,13 @@ def test_a_name_that_is_no_folder_s_is_refused(lab, here, capfd, name):
     assert not [*here.iterdir()]
 
 
-@pytest.mark.parametrize("none", ["max_epochs", "max_steps", "limit_train_batches"])
-def test_no_epochs_steps_or_batches_are_refused(lab, here, capfd, none):
+@pytest.mark.parametrize(
+    "none", ["max_epochs=0", "max_steps=0", "limit_train_batches=0", "max_time=00:00:00:00"]
+)
+def test_no_epochs_steps_batches_or_time_are_refused(lab, here, capfd, none):
     with pytest.raises(SystemExit):
-        lab(*FIT, f"--trainer.{none}=0")
-    assert "nothing to train in 0 epochs, steps or batches: give more" in capfd.readouterr().err
+        lab(*FIT, f"--trainer.{none}")
+    assert "nothing to train in 0 epochs, steps, batches or seconds: give" in capfd.readouterr().err
     assert not (here / "runs").exists()
 
 

@@ -29,6 +29,7 @@ from vae_lab.callbacks import (
 )
 from vae_lab.callbacks.attached import attached
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
+from vae_lab.callbacks.last import out_of_time
 from vae_lab.checkpoints import folder_of, read
 from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
@@ -174,8 +175,11 @@ class LabCLI(LightningCLI):
             return
         before, stopped = self._begun_at()
         asked = config.trainer
-        if 0 in (asked.max_epochs, asked.max_steps, asked.limit_train_batches):
-            raise LabError("there is nothing to train in 0 epochs, steps or batches: give more.")
+        limits = (asked.max_epochs, asked.max_steps, asked.limit_train_batches)
+        if 0 in limits or out_of_time(self.trainer):
+            raise LabError(
+                "there is nothing to train in 0 epochs, steps, batches or seconds: give more."
+            )
         folder, made = run_folder(self.experiment, self.checkpoint)
         if not made:
             parser = self._parser(self.subcommand)
@@ -316,6 +320,8 @@ def _begun(checkpoint: Path) -> dict[str, Any]:
 
 def _longer(trainer: Trainer) -> str:
     """Say which change would let a run train on that had nothing left to train."""
+    if out_of_time(trainer):
+        return "a longer --trainer.max_time, which counts from the run's beginning,"
     if trainer.should_stop:
         return "without EarlyStopping, or what else ended it, or with more patience, it"
     limit = "steps" if trainer.global_step == trainer.max_steps else "epochs"

@@ -19,7 +19,7 @@ from vae_lab.callbacks.epochs import count_epoch, rightly_counted
 from vae_lab.contracts import Batch
 from vae_lab.errors import LabError
 
-__all__ = ["Last", "ending"]
+__all__ = ["Last", "ending", "out_of_time"]
 
 # What a process has against going on without a checkpoint; where several differ, the most counts.
 _NOTHING, _LATE, _TOLD = range(3)
@@ -89,7 +89,7 @@ class Last(ModelCheckpoint):
     ) -> None:
         # Lightning forgets that EarlyStopping, or whoever, has asked for the end. A limit of time
         # speaks for itself, and may be another one when the run goes on.
-        checkpoint["should_stop"] = trainer.should_stop and not _out_of_time(trainer)
+        checkpoint["should_stop"] = trainer.should_stop and not out_of_time(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self._saved_step:
@@ -132,7 +132,8 @@ def ending(trainer: Trainer) -> bool:
     return stops or trainer.global_step == trainer.max_steps
 
 
-def _out_of_time(trainer: Trainer) -> bool:
+def out_of_time(trainer: Trainer) -> bool:
+    """Tell whether a limit of time leaves none; before training, whether it never left any."""
     left = [timer.time_remaining() for timer in attached(trainer) if isinstance(timer, Timer)]
     return any(seconds is not None and seconds <= 0 for seconds in left)
 
