@@ -51,6 +51,36 @@ def test_what_training_does_not_measure_is_told_in_a_sentence(refused):
     assert err.endswith(", train/elbo.\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ChainedScheduler"], "object of type 'Adam' has no len()"),
+        (["LRScheduler"], "NotImplementedError"),
+        (["OneCycleLR", "--model.schedule.max_lr=1"], "You must define either total_steps OR (ep"),
+        (["CosineAnnealingWarmRestarts", "--model.schedule.T_0=0"], "Expected positive integer"),
+    ],
+)
+def test_a_schedule_that_torch_refuses_is_told_in_a_sentence(refused, words, said):
+    _, err = refused("--model.schedule", *words)
+    assert err.startswith(f"lab fit: {words[0]} is no --model.schedule as it stands: {said}")
+
+
+def test_a_schedule_that_fails_at_its_first_step_is_told_so_too(lab, capfd):
+    with pytest.raises(SystemExit):
+        lab(*FIT, "--model.schedule=StepLR", "--model.schedule.step_size=0", "--pictures.kinds=[]")
+    said = "lab fit: StepLR is no --model.schedule as it stands: integer modulo by zero.\n"
+    assert capfd.readouterr().err == said
+
+
+def test_a_bug_in_a_schedule_of_ones_own_is_told_where_it_is(lab, here):
+    (here / "own.py").write_text(
+        "from torch.optim.lr_scheduler import LRScheduler\n\n\nclass Own(LRScheduler):\n"
+        "    def get_lr(self):\n        return [1 / 0]\n"
+    )
+    with pytest.raises(ZeroDivisionError):
+        lab(*FIT, "--model.schedule=own.Own")
+
+
 def test_who_may_go_without_a_metric_does(lab):
     lab(*FIT, "--pictures.kinds=[]", *STOPPING, "val/los", "--trainer.callbacks.strict=false")
     assert Run(Path("runs/run/version_0")).finished

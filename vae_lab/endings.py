@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
+from traceback import walk_tb
 
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.optim.lr_scheduler import LRScheduler
 
 from vae_lab.errors import LabError
 from vae_lab.outputs import unwritable
@@ -116,17 +118,33 @@ def quiet_board() -> Iterator[None]:
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Say what Lightning refuses, such as a wrong setting, in a sentence of ours."""
+    """Say what Lightning or torch refuses, such as a wrong setting, in a sentence of ours."""
     try:
         yield
     except MisconfigurationException as error:
         raise LabError(shorten(str(error).partition(" HINT")[0], 300)) from error
-    except RuntimeError as error:  # Lightning has no class for a metric that EarlyStopping lacks
-        found = re.match(r"Early stopping .* metric `(.+?)` .* following: (.+)", str(error))
-        if found is None:
-            raise
-        known = found[2].replace("`", "")
-        raise LabError(f"There is no {found[1]} to monitor; there is {known}.") from error
+    except Exception as error:
+        if refusal := _unmeasured(error) or _unscheduled(error):
+            raise refusal from error
+        raise
+
+
+def _unmeasured(error: Exception) -> LabError | None:
+    """Return which metric of training EarlyStopping lacks, for which Lightning has no class."""
+    if found := re.match(r"Early stopping .* metric `(.+?)` .* following: (.+)", str(error)):
+        return LabError(f"There is no {found[1]} to monitor; there is {found[2].replace('`', '')}.")
+    return None
+
+
+def _unscheduled(error: Exception) -> LabError | None:
+    """Return why one of torch's schedules is refused, for which it has no class of errors."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    refused = frame.f_locals.get("self")
+    # In a schedule of one's own it is a bug, to be told where it is.
+    if isinstance(refused, LRScheduler) and type(refused).__module__.startswith("torch."):
+        reason = str(error).rstrip(".") or type(error).__name__
+        return LabError(f"{type(refused).__name__} is no --model.schedule as it stands: {reason}.")
+    return None
 
 
 class EndingLoop(_FitLoop):
