@@ -81,6 +81,13 @@ def test_a_bug_in_a_schedule_of_ones_own_is_told_where_it_is(lab, here):
         lab(*FIT, "--model.schedule=own.Own")
 
 
+def test_lightnings_timer_is_written_down(lab):
+    duration = "--trainer.callbacks.duration=00:01:00:00"
+    lab(*FIT, "--pictures.kinds=[]", "--trainer.callbacks=Timer", duration)
+    [told] = Run(Path("runs/run/version_0")).config["trainer"]["callbacks"]
+    assert told["init_args"]["interval"] == "step"
+
+
 def test_who_may_go_without_a_metric_does(lab):
     lab(*FIT, "--pictures.kinds=[]", *STOPPING, "val/los", "--trainer.callbacks.strict=false")
     assert Run(Path("runs/run/version_0")).finished

@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 from jsonargparse import Namespace, dict_to_namespace
 from lightning import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer import Trainer
+from lightning_utilities.core.enums import StrEnum
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from vae_lab import runs
@@ -53,6 +55,11 @@ __all__ = ["LabCLI", "run"]
 
 _STARTS = ("encoder", "gan")  # settings that name the model which another one starts from
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
+
+# Of Lightning's words, such as Timer's `step`, jsonargparse's way of dumping knows nothing.
+yaml.SafeDumper.add_multi_representer(
+    StrEnum, lambda dumper, word: dumper.represent_str(word.value)
+)
 
 
 class Parser(LabParser, LightningArgumentParser):
