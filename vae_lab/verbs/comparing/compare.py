@@ -15,6 +15,7 @@ from vae_lab.files import write_text
 from vae_lab.runs import Run, expand
 from vae_lab.verbs.comparing.comparison import Comparison
 from vae_lab.verbs.comparing.grouping import Groups, check_over
+from vae_lab.verbs.comparing.page import curves_of, page
 from vae_lab.verbs.options import at_least, ends_in
 from vae_lab.verbs.terminal import Terminal
 
@@ -70,8 +71,6 @@ def compare(
     # All made before any is written: a refusal leaves no file behind.
     writes: list[Callable[[], None]] = []
     if html is not None:
-        from vae_lab.verbs.comparing.page import page
-
         writes.append(partial(write_text, html, page(comparison, groups)))
     if curves is not None:
         from vae_lab.pictures import save_png
@@ -138,7 +137,6 @@ def _best(
 def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
     """Draw the bound or the loss, a panel a run."""
     from vae_lab.pictures import Panel, panels
-    from vae_lab.verbs.comparing.page import curves_of
 
     drawn, axis = curves_of(order)
     # A loss is in whatever unit its own model has.

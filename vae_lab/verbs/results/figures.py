@@ -10,9 +10,9 @@ from typing import Any
 
 from vae_lab.files import digest, write_text
 from vae_lab.runs import Run
+from vae_lab.verbs import workers as processes
 from vae_lab.verbs.results.index import Figure
 from vae_lab.verbs.results.shelf import Shelf
-from vae_lab.verbs.workers import LAB, Workers, last_words
 
 __all__ = ["draw", "figures_page"]
 
@@ -44,7 +44,7 @@ def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
                 missing[name] = f"no finished run of {', '.join(lacking)} yet"
         elif not notes.drawn(drawing := _Drawing(name, figure, runs, folder)):
             waiting.append(drawing)
-    pool = Workers()
+    pool = processes.Workers()
 
     def work() -> None:
         while not pool.stopped:
@@ -53,10 +53,10 @@ def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
             except IndexError:  # another thread has the last one
                 return
             log = shelf.root / f"figure_{drawing.name}.log"
-            with pool.process([*LAB, *drawing.words], log) as process:
+            with pool.process([*processes.LAB, *drawing.words], log) as process:
                 status = process.wait()
             if status:
-                missing[drawing.name] = last_words(status, log)
+                missing[drawing.name] = processes.last_words(status, log)
             else:
                 notes.add(shelf, drawing)
 

@@ -6,6 +6,13 @@ from pathlib import Path
 from vae_lab.errors import LabError
 from vae_lab.files import expanded, write_text
 from vae_lab.verbs.options import at_least
+from vae_lab.verbs.results.digits import quick as on_digits
+from vae_lab.verbs.results.figures import draw, figures_page
+from vae_lab.verbs.results.index import read
+from vae_lab.verbs.results.page import page
+from vae_lab.verbs.results.records import keep
+from vae_lab.verbs.results.shelf import Shelf
+from vae_lab.verbs.results.training import Queue, wanted
 
 __all__ = ["results"]
 
@@ -45,14 +52,6 @@ def results(
         LabError: If the index is wrong, there is no such row, a page cannot be written, or, once
             all else is done, a training or an evaluation failed.
     """
-    from vae_lab.verbs.results.digits import quick as on_digits
-    from vae_lab.verbs.results.figures import draw, figures_page
-    from vae_lab.verbs.results.index import read
-    from vae_lab.verbs.results.page import page
-    from vae_lab.verbs.results.records import keep
-    from vae_lab.verbs.results.shelf import Shelf
-    from vae_lab.verbs.results.training import Queue, wanted
-
     table = read(index)
     chosen = table.chosen(names)
     place = expanded(root or ("runs/quick" if quick else "runs/results"))

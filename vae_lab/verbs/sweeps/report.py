@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
 from vae_lab.files import write_text
+from vae_lab.verbs.sweeps.trials import Trials
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
     from rich.table import Table
-
-    from vae_lab.verbs.sweeps.trials import Trials
 
 __all__ = ["shown", "summarise"]
 
@@ -118,7 +117,7 @@ def _minutes(trial: "FrozenTrial") -> str:
     return f"{spent.total_seconds() / 60:.1f}"
 
 
-def summarise(queue: "Trials") -> None:
+def summarise(queue: Trials) -> None:
     """Draw every trial, and print them, what failed and why, and the best.
 
     Raises:
@@ -147,7 +146,7 @@ def summarise(queue: "Trials") -> None:
         )
 
 
-def _drawn(queue: "Trials") -> Path | None:
+def _drawn(queue: Trials) -> Path | None:
     """Draw all trials, if one has come to an end, and return the page."""
     # Optuna gives a trial that was given up the value that it had last.
     if not any(trial.state.name == "COMPLETE" for trial in queue.study.trials):
@@ -157,7 +156,7 @@ def _drawn(queue: "Trials") -> Path | None:
     return page
 
 
-def _say_failed(queue: "Trials") -> int:
+def _say_failed(queue: Trials) -> int:
     """Say why trials have failed, and return how many."""
     failed = [trial for trial in queue.study.trials if "reason" in trial.user_attrs]
     for trial in failed:
@@ -166,7 +165,7 @@ def _say_failed(queue: "Trials") -> int:
     return len(failed)
 
 
-def _say_best(queue: "Trials", page: Path) -> None:
+def _say_best(queue: Trials, page: Path) -> None:
     best = queue.study.best_trial
     print(f"best      trial {best.number}, {_number(best)}: {queue.path(best.number)}")
     print(f"plots     {page}")

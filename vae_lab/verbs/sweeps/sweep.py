@@ -2,14 +2,15 @@
 
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from vae_lab.errors import LabError
 from vae_lab.files import expanded
 from vae_lab.verbs.options import at_least
-
-if TYPE_CHECKING:
-    from vae_lab.verbs.sweeps.trials import Trials
+from vae_lab.verbs.sweeps.file import read
+from vae_lab.verbs.sweeps.launcher import submit, wait
+from vae_lab.verbs.sweeps.report import shown, summarise
+from vae_lab.verbs.sweeps.trials import Trials
 
 __all__ = ["sweep"]
 
@@ -43,10 +44,6 @@ def sweep(
         LabError: If the file is no sweep, a package is missing, a trial fails, the metric is none
             that a trial writes, or there is no cluster.
     """
-    from vae_lab.verbs.sweeps.file import read
-    from vae_lab.verbs.sweeps.report import summarise
-    from vae_lab.verbs.sweeps.trials import Trials
-
     wanted = read(file)
     trials = wanted.run_cap if trials is None else trials
     at_least(1, workers=workers, trials=trials)
@@ -69,9 +66,7 @@ def sweep(
     summarise(queue)
 
 
-def _run(queue: "Trials", workers: int) -> None:
-    from vae_lab.verbs.sweeps.report import shown
-
+def _run(queue: Trials, workers: int) -> None:
     try:
         with shown(queue.study) as ended:
             queue.run(workers, ended)
@@ -80,10 +75,7 @@ def _run(queue: "Trials", workers: int) -> None:
         raise
 
 
-def _launch(cluster: str, queue: "Trials", words: list[str], workers: int) -> None:
-    from vae_lab.verbs.sweeps.launcher import submit, wait
-    from vae_lab.verbs.sweeps.report import shown
-
+def _launch(cluster: str, queue: Trials, words: list[str], workers: int) -> None:
     # What a job runs is what a user would type on its machine.
     command = [sys.executable, "-m", "vae_lab", "sweep", *words]
     jobs = submit(cluster, queue.sweep.name, command, workers, queue.folder / "jobs")
