@@ -1,7 +1,11 @@
 """Lightning's finders of a learning rate and of a batch size, which try before training begins."""
 
+from pathlib import Path
+
 import pytest
 from going_on import last, rows, same
+
+from vae_lab.runs import Run
 
 FIT = [
     "fit",
@@ -38,3 +42,25 @@ def test_training_begins_anew_at_the_rate_that_was_found(lab):
     assert rate >= 0.01
     lab(*words, f"--model.lr={rate}", "--name=told")
     assert same(found["state_dict"], last("told")["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("finder", "option", "group", "setting"),
+    [
+        ("LearningRateFinder", "min_lr=0.01", "model", "lr"),
+        ("BatchSizeFinder", "max_trials=3", "data", "batch_size"),
+    ],
+)
+def test_what_was_found_stands_in_the_settings_and_stays_when_a_run_goes_on(
+    lab, finder, option, group, setting
+):
+    words = [*FIT, "--data.batch_size=4", f"--trainer.callbacks={finder}"]
+    words += [f"--trainer.callbacks.{option}"]
+    lab(*words)
+    trained = "hyper_parameters" if group == "model" else "datamodule_hyper_parameters"
+    found = last()[trained][setting]
+    assert Run(Path("runs/run/version_0")).config[group]["init_args"][setting] == found
+    lab(*words, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert last()[trained][setting] == found
+    lab(*words, "--name=whole", "--trainer.max_epochs=3")
+    assert same(last()["state_dict"], last("whole")["state_dict"])

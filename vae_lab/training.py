@@ -30,6 +30,7 @@ from vae_lab.callbacks import (
     Record,
 )
 from vae_lab.callbacks.attached import attached
+from vae_lab.callbacks.finders import drop_finders, keep_found, note_found
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.callbacks.last import out_of_time
 from vae_lab.checkpoints import folder_of, read
@@ -80,6 +81,7 @@ class SaveConfig(SaveConfigCallback):
         # folder is a collective call, so every rank has to ask.
         folder = trainer.log_dir if trainer.loggers else None
         if folder is not None and trainer.is_global_zero:
+            note_found(self.config, trainer, pl_module)
             # Lightning empties the file before it knows what to write.
             write_text(Path(folder, "config.yaml"), self.parser.dump(self.config, skip_none=False))
 
@@ -166,6 +168,8 @@ class LabCLI(LightningCLI):
         bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
         self.trainer_defaults["callbacks"] = [Monitors(), Projector(), Record(self.source), *bar]
         trainer = super().instantiate_trainer(**kwargs)
+        if self.checkpoint:
+            drop_finders(trainer)
         drop_idle_hooks([*attached(trainer), self.model])
         return trainer
 
@@ -309,6 +313,7 @@ def _settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None
         return
     begun = _begun(checkpoint)
     config.weights = begun.get("weights")
+    keep_found(config, begun)
     noted = {key: arguments[key] for key in keys} | begun.get("model", {}).get("init_args", {})
     for key in keys:
         arguments[key] = str(checkpoint)
