@@ -227,6 +227,14 @@ def test_a_page_is_no_folder_and_no_picture(trains, option):
             results(page_only=True, **{option: name})
 
 
+@pytest.mark.parametrize("option", ["output", "figures"])
+def test_where_no_page_can_lie_is_told_before_anything_is_trained(trains, option):
+    trains()
+    with pytest.raises(LabError, match="/proc/nowhere takes no page: "):
+        results(**{option: "/proc/nowhere/page.md"})
+    assert not calls("fit")
+
+
 def test_an_evaluation_of_fewer_keys_still_makes_a_page(trains):
     trains()
     results(("vae_digits",))

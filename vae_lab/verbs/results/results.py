@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from vae_lab.errors import LabError
 from vae_lab.files import expanded, write_text
@@ -64,6 +65,7 @@ def results(
     workers = workers or os.cpu_count() or 1
     for path, title in zip(pages, titles, strict=True):
         _check(path, title)
+        _check_place(path.parent)
     shelf = Shelf(on_digits(table) if quick else table, place)
     queue = Queue(shelf, [] if page_only else wanted(shelf, chosen, table.named(names)))
     try:
@@ -90,6 +92,15 @@ def _check(path: Path, title: str) -> None:
         pass
     if found != title:
         raise LabError(f"{path} is no page called {title!r}: name another file.")
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse a folder that takes no page, before hours of training are to be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise LabError(f"{folder} takes no page: {error.strerror}.") from error
 
 
 def _write(path: Path, lines: list[str]) -> None:
