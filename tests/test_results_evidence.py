@@ -235,6 +235,17 @@ def test_where_no_page_can_lie_is_told_before_anything_is_trained(trains, option
     assert not calls("fit")
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"seconds": "long"}, {"versions": "2.11"}, {"source_sha256": [1]}, {"commit": 3}]
+)
+def test_what_a_record_says_in_other_types_is_left_out(trains, wrong):
+    trains()
+    results(("heir",))
+    for path in Path("runs").rglob("run.json"):
+        rewrite(path, **wrong)
+    assert "| 0.25 ± 0.50 (1 seed)" in page()
+
+
 def test_an_evaluation_of_fewer_keys_still_makes_a_page(trains):
     trains()
     results(("vae_digits",))

@@ -49,6 +49,9 @@ _AXES = ("step", "epoch", "images")
 # The folder of what is named without one, by the name's suffix.
 _USUAL = {"": Path("runs"), ".yaml": Path("experiments")}
 
+# What `run.json` says, where more is done with it than to be shown.
+_RECORDED: dict[str, Any] = {"seconds": int | float, "versions": dict, "source_sha256": str | None}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -94,10 +97,10 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """`run.json`: what the run was made with and what it cost; empty if it cannot be read."""
-        with suppress(OSError, ValueError):
+        """`run.json`: what the run was made with and what it cost, as far as it can be read."""
+        with suppress(OSError, ValueError, AttributeError):
             found = json.loads((self.path / "run.json").read_text("utf-8"))
-            return found if isinstance(found, dict) else {}
+            return {k: v for k, v in found.items() if isinstance(v, _RECORDED.get(k, object))}
         return {}
 
     @property
