@@ -265,10 +265,13 @@ def test_a_full_disk_is_named_and_nothing_finished_is_lost(write, monkeypatch):
     assert sorted(params["x"] for params in again) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_damaged_journal_is_named(write):
+@pytest.mark.parametrize(
+    "line", [b"what is this\n", b"\xa4\n", b"[1]\n", b"{}\n", b'{"op_code": 4}\n', b"null\n"]
+)
+def test_a_damaged_journal_is_named(write, line):
     sweep(write(), trials=1)
     journal = Path("runs/s/sweep.journal")
-    journal.write_text("what is this\n" * 2 + journal.read_text())
+    journal.write_bytes(line * 2 + journal.read_bytes())
     with pytest.raises(LabError, match=r"runs/s/sweep\.journal cannot hold the trials"):
         sweep("s.yaml")
 

@@ -39,7 +39,11 @@ def keeping(storage: str) -> Iterator[None]:
 
 
 def open_storage(storage: str) -> "BaseStorage":
-    """Open a journal file in a folder that exists, or an SQL database by its URL."""
+    """Open a journal file in a folder that exists, or an SQL database by its URL.
+
+    Raises:
+        LabError: If the journal is damaged, or something else.
+    """
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
@@ -60,7 +64,12 @@ def open_storage(storage: str) -> "BaseStorage":
 
     if "://" in storage:
         return _database(storage)
-    return JournalStorage(JournalFileBackend(storage, Mending(storage)))
+    try:
+        return JournalStorage(JournalFileBackend(storage, Mending(storage)))
+    # Optuna replays what it finds, and checks none of it.
+    except (LookupError, TypeError, ValueError) as error:
+        reason = "it is damaged, or no journal of a sweep"
+        raise LabError(f"{storage} cannot hold the trials: {reason}.") from error
 
 
 def _database(url: str, attempts: int = 20) -> "BaseStorage":
