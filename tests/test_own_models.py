@@ -1,6 +1,7 @@
 """Models, batches and images of a user's own, and what is said of those that break the contract."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -16,9 +17,9 @@ from vae_lab.contracts import Batch, group_size
 from vae_lab.data import Digits
 from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
-from vae_lab.models import CVAE, VAE, VAEGAN, Autoencoder, KMeans
+from vae_lab.models import CVAE, GAN, VAE, VAEGAN, Autoencoder, InfoGAN, KMeans, VAEDis
 from vae_lab.models.meter import Meter
-from vae_lab.nets import MLPEncoder
+from vae_lab.nets import MLPEncoder, MLPGenerator
 from vae_lab.posteriors import GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, Uniform
 
@@ -76,9 +77,75 @@ class Paired(MLPEncoder):
 )
 def test_what_an_encoder_returns_has_the_size_it_was_asked_for(model, features, encoder, put):
     made = model(SHAPE, latent_dim=4, encoder=encoder)
-    wrong = rf"The {encoder.__name__} returned {put.format(features // 2)} for images of \(5, "
+    wrong = rf"The {encoder.__name__} returned {put.format(features // 2)} for inputs of \(5, "
     with pytest.raises(LabError, match=rf"{wrong}.* one tensor of \(5, {features}\)"):
         made.encode(torch.zeros(5, *SHAPE), torch.zeros(5, dtype=torch.long))
+
+
+class Wide(MLPEncoder):
+    """A critic, or other encoder, of five features whatever it is asked for."""
+
+    def __init__(self, shape, features):
+        super().__init__(shape, 5)
+
+
+class Small(MLPEncoder):
+    """One for images of another size."""
+
+    def __init__(self, shape, features):
+        super().__init__((1, 7, 7), features)
+
+
+class Twice(MLPGenerator):
+    """A generator that hands out more than images."""
+
+    def forward(self, z):
+        return super().forward(z), z
+
+
+class Bare(MLPGenerator):
+    """One whose images have no channels: (B, 8, 8) would be spread over (B, 1, 8, 8)."""
+
+    def forward(self, z):
+        return super().forward(z)[:, 0]
+
+
+class Deaf(MLPGenerator):
+    """One for codes of another size."""
+
+    def __init__(self, features, shape):
+        super().__init__(features + 1, shape)
+
+
+@pytest.mark.parametrize(
+    ("net", "says"),
+    [
+        ({"critic": Wide}, r"Wide returned \(1, 5\) for inputs of \(1, 1, 8, 8\)"),
+        ({"critic": Small}, r"Small takes no inputs of \(1, 1, 8, 8\): mat1 and mat2"),
+        ({"generator": Twice}, r"Twice returned a tuple .* one tensor of \(1, 1, 8, 8\)"),
+        ({"generator": Bare}, r"Bare returned \(1, 8, 8\)"),
+        ({"generator": Deaf}, r"Deaf takes no inputs of \(1, \d+\): mat1 and mat2"),
+    ],
+)
+@pytest.mark.parametrize("model", [GAN, InfoGAN, VAEGAN, VAEDis])
+def test_networks_of_a_game_that_do_not_fit_are_refused_at_once(model, net, says):
+    """A critic of five scores was trained by the first of them."""
+    if model is VAEDis:  # which has a GAN's critic
+        net = {{"critic": "gan", "generator": "decoder"}[k]: v for k, v in net.items()}
+        net = {"gan": partial(GAN, critic=net["gan"])} if "gan" in net else net
+    with pytest.raises(LabError, match=says):
+        model(SHAPE, **net)
+
+
+def test_a_part_that_rests_still_rests_after_the_trial():
+    class Resting(MLPEncoder):
+        def __init__(self, shape, features):
+            super().__init__(shape, features)
+            self[1].eval()
+
+    critic = GAN(SHAPE, critic=Resting).critic
+    assert critic.training
+    assert not critic[1].training
 
 
 def test_a_term_that_comes_and_goes_has_no_mean():

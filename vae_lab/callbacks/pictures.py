@@ -15,7 +15,7 @@ from vae_lab.contracts import Batch
 from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
-from vae_lab.metrics.measures import evaluating
+from vae_lab.nets import evaluating
 from vae_lab.pictures import to_png
 
 if TYPE_CHECKING:

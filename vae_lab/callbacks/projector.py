@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from vae_lab.callbacks.pictures import first_images
 from vae_lab.contracts import Encodes
-from vae_lab.metrics.measures import evaluating
+from vae_lab.nets import evaluating
 
 __all__ = ["Projector"]
 

@@ -22,7 +22,8 @@ from vae_lab.contracts import (
 )
 from vae_lab.errors import LabError
 from vae_lab.metrics.codes import squared_error_per_image
-from vae_lab.metrics.measures import device_of, encode, evaluating, full_batches, in_batches, seeded
+from vae_lab.metrics.measures import device_of, encode, full_batches, in_batches, seeded
+from vae_lab.nets import evaluating
 
 __all__ = ["Search", "check_invertible", "decoded", "draw_codes", "errors", "invert"]
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vae_lab.contracts import Batch, Encodes
 from vae_lab.errors import LabError
@@ -16,7 +16,6 @@ __all__ = [
     "batches",
     "device_of",
     "encode",
-    "evaluating",
     "finite",
     "full_batches",
     "in_batches",
@@ -102,18 +101,6 @@ def full_batches(model: Any, images: Batch, copies: int) -> Iterator[Batch]:
 def device_of(model: Any) -> torch.device:
     """Return where a model computes."""
     return torch.device(getattr(model, "device", "cpu"))
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode, then restore each part's own mode: some may be frozen."""
-    trained = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in trained.items():
-            part.training = training
 
 
 @contextmanager

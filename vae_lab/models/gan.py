@@ -14,7 +14,7 @@ from vae_lab.errors import LabError
 from vae_lab.models.adversarial import Adversarial, Made
 from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
-from vae_lab.nets import MLPCritic, MLPGenerator, normalises
+from vae_lab.nets import MLPCritic, MLPGenerator, normalises, tried
 from vae_lab.precision import at_least_single
 
 __all__ = ["GAN"]
@@ -54,7 +54,8 @@ class GAN(Adversarial):
 
     Raises:
         LabError: If a setting is out of its range, the generator's images are of another shape
-            than the data's, or the penalty meets batch norm; or see `Adversarial`.
+            than the data's, the critic gives more than a score, or the penalty meets batch norm;
+            or see `Adversarial`.
 
     References:
         Goodfellow et al., Generative Adversarial Nets, 2014. https://arxiv.org/abs/1406.2661
@@ -90,10 +91,9 @@ class GAN(Adversarial):
         self.average = average
         self.loss = loss()
         self.penalty = penalty and penalty()
-        self.generator = generator(latent_dim, shape)
-        _check_generator(self.generator, latent_dim, shape)
+        self.generator = tried(generator(latent_dim, shape), (latent_dim,), shape)
         self.averaged = averaged(self.generator) if average else None
-        self.critic = critic(shape, 1)
+        self.critic = self._make_critic(critic, shape)
         if penalty and normalises(self.critic):
             raise LabError(
                 f"A {type(self.penalty).__name__} is of the critic's slope at each image by "
@@ -166,22 +166,14 @@ class GAN(Adversarial):
         """Return the scores in what the critic puts out, shape (B,)."""
         return at_least_single(said[:, 0])
 
+    def _make_critic(self, make: MakeEncoder, shape: Shape) -> nn.Module:
+        return tried(make(shape, 1), shape, (1,))
+
     def _generate(self, z: Tensor) -> Tensor:
         """Return images in [-1, 1]: in training the generator's own, else the average's."""
         average = None if self.training else self.averaged
         images: Tensor = (self.generator if average is None else average)(z)
         return images.tanh()
-
-
-def _check_generator(generator: nn.Module, latent_dim: int, shape: Shape) -> None:
-    with torch.no_grad():
-        made = generator.eval()(torch.zeros(1, latent_dim)).shape[1:]
-    generator.train()
-    if made != torch.Size(shape):
-        mine, theirs = (" x ".join(map(str, size)) for size in (made, shape))
-        raise LabError(
-            f"The {type(generator).__name__} makes images of {mine}; the data's are {theirs}."
-        )
 
 
 def _normalise(critic: nn.Module) -> None:

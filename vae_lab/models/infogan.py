@@ -14,7 +14,7 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.gan import GAN
-from vae_lab.nets import ConvCritic, ConvGenerator, Encoder
+from vae_lab.nets import ConvCritic, ConvGenerator, Encoder, tried
 
 __all__ = ["InfoGAN"]
 
@@ -148,6 +148,9 @@ class InfoGAN(GAN):
         said = self.critic(fake)
         return self.loss.generator(self.score(said)) + self._information_loss(said, drawn)
 
+    def _make_critic(self, make: MakeEncoder, shape: Shape) -> nn.Module:
+        return make(shape, 1)  # a score and what is said of the codes
+
     def _information_loss(self, said: Tensor, drawn: Tensor) -> Tensor:
         """Return the weighed sum of -log Q(c|x) over the codes, shape (B,)."""
         parts = [
@@ -185,9 +188,8 @@ class _Reader(nn.Sequential, Encoder):
         size: int,
     ) -> None:
         normal, activation = nn.BatchNorm1d(features), nn.LeakyReLU(0.1)
-        super().__init__(
-            critic(shape, features), normal, activation, _Heads(features, hidden, outputs)
-        )
+        seen = tried(critic(shape, features), shape, (features,))
+        super().__init__(seen, normal, activation, _Heads(features, hidden, outputs))
 
 
 def _slices(start: int, sizes: dict[str, int]) -> dict[str, slice]:

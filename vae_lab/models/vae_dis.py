@@ -11,7 +11,7 @@ from vae_lab.models.base import MakeDecoder, MakeEncoder, Model, Schedule
 from vae_lab.models.gan import GAN
 from vae_lab.models.single import SingleObjective
 from vae_lab.models.start import MakeModel, Start, described, started
-from vae_lab.nets import MLPEncoder, MLPGenerator, encoded
+from vae_lab.nets import MLPEncoder, MLPGenerator, encoded, tried
 from vae_lab.nets.layers import check_layer, to_layer
 from vae_lab.posteriors import DiagonalGaussian
 from vae_lab.precision import at_least_single
@@ -80,7 +80,7 @@ class VAEDis(SingleObjective):
         self.latent_dim = latent_dim
         self.beta = beta
         self.encoder = encoder(shape, 2 * latent_dim)
-        self.decoder = decoder(latent_dim, shape)
+        self.decoder = tried(decoder(latent_dim, shape), (latent_dim,), shape)
         self.train()
 
     def train(self, mode: bool = True) -> "VAEDis":

@@ -1,7 +1,7 @@
 """Plain networks, fitted to any image size, channel count and code size when they are made."""
 
 from vae_lab.nets.adversarial import ConvCritic, ConvGenerator, MLPCritic, MLPGenerator
-from vae_lab.nets.base import Decoder, Encoder, encoded, normalises
+from vae_lab.nets.base import Decoder, Encoder, encoded, evaluating, normalises, tried
 from vae_lab.nets.conv import ConvDecoder, ConvEncoder
 from vae_lab.nets.mlp import MLPDecoder, MLPEncoder, make_activation
 from vae_lab.nets.residual import ResidualDecoder, ResidualEncoder
@@ -22,6 +22,8 @@ __all__ = [
     "ResidualEncoder",
     "TiedDecoder",
     "encoded",
+    "evaluating",
     "make_activation",
     "normalises",
+    "tried",
 ]

@@ -2,16 +2,21 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 
-__all__ = ["Decoder", "Encoder", "encoded", "initialise", "normalises"]
+__all__ = ["Decoder", "Encoder", "encoded", "evaluating", "initialise", "normalises", "tried"]
+
+Net = TypeVar("Net", bound=nn.Module)
 
 Weighted = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
@@ -39,14 +44,45 @@ def encoded(encoder: nn.Module, images: Tensor, features: int) -> Tensor:
     Raises:
         LabError: If it makes anything else of them: a user's own may return anything.
     """
-    found = encoder(images)
-    if not isinstance(found, Tensor) or found.shape[1:] != (features,):
-        put = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
-        raise LabError(
-            f"The {type(encoder).__name__} returned {put} for images of {tuple(images.shape)}, "
-            f"where one tensor of {(len(images), features)} is needed."
-        )
-    return found
+    return _checked(encoder, encoder(images), images, (features,))
+
+
+def tried(net: Net, size: Shape | tuple[int], wanted: Shape | tuple[int]) -> Net:
+    """Return a network that was given one input, in evaluation mode.
+
+    Scores of the wrong shape would be taken for others, and images be spread over real ones.
+
+    Args:
+        net: What a class made, maybe a user's own.
+        size: Of an input.
+        wanted: Size of what it is to make of one.
+
+    Raises:
+        LabError: If it cannot take it, or makes anything else of it.
+    """
+    given = torch.zeros(1, *size)
+    with torch.no_grad(), evaluating(net):
+        try:
+            made = net(given)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, LabError):
+                raise
+            name = type(net).__name__
+            raise LabError(f"The {name} takes no inputs of {(1, *size)}: {error}") from error
+        _checked(net, made, given, wanted)
+    return net
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold a model in evaluation mode, and put each part back into its own: some may rest."""
+    trained = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in trained.items():
+            part.training = training
 
 
 def initialise(layers: Iterable[nn.Module]) -> None:
@@ -81,3 +117,14 @@ def _inputs(layer: Weighted) -> float:
         # Its stride spreads the inputs over as many outputs.
         return layer.weight[:, 0].numel() / math.prod(layer.stride)
     return layer.weight[0].numel()
+
+
+def _checked(net: nn.Module, made: Any, given: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """Return what a network made of inputs (B, ...), if that is one tensor (B, *wanted)."""
+    if not isinstance(made, Tensor) or made.shape[1:] != wanted:
+        put = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
+        raise LabError(
+            f"The {type(net).__name__} returned {put} for inputs of {tuple(given.shape)}, "
+            f"where one tensor of {(len(given), *wanted)} is needed."
+        )
+    return made
