@@ -54,10 +54,8 @@ def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
         x = torch.cat([model.decode(part).cpu() for part in z.split(500)])
     drawn = {name: z[:, place].cpu() for name, place in model.places.items()}
     said = _read(model, Batch.unlabelled(x))
-    groups = torch.zeros(len(x), dtype=torch.long)
-    for name, code in model.codes.items():
-        if code.categorical:
-            groups = groups * code.size + drawn[name].argmax(1)
+    chosen = [drawn[name].argmax(1) for name, code in model.codes.items() if code.categorical]
+    groups = torch.stack([torch.zeros(len(x), dtype=torch.long), *chosen], 1)
     found: dict[str, Measure] = {}
     for name, code in model.codes.items():
         found[f"{name}_information"] = _information(code, said[name], drawn[name])

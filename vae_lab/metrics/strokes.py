@@ -66,11 +66,12 @@ def stroke_width(x: Tensor) -> Tensor:
 def correlations(code: Tensor, groups: Tensor, x: Tensor) -> dict[str, float]:
     """Correlate a code with what the images of one group have each, over all groups.
 
-    Both are centred within their group, such as a digit, so that a 1 being thin is no correlation.
+    Both are centred within their group, such as a digit, so that a 1 being thin is no correlation;
+    of several kinds of groups within each in turn, as their combinations may outnumber the images.
 
     Args:
         code: One number an image, shape (N,).
-        groups: The group of each image, shape (N,).
+        groups: The groups of each image, one of each kind, shape (N, kinds).
         x: Images in [0, 1], shape (N, C, H, W).
 
     Returns:
@@ -85,11 +86,11 @@ def correlations(code: Tensor, groups: Tensor, x: Tensor) -> dict[str, float]:
 
 
 def _within(values: Tensor, groups: Tensor) -> Tensor:
-    """Subtract from each value the mean of its group."""
-    groups = groups.long()
-    counts = torch.bincount(groups).clamp(min=1)
-    means = torch.bincount(groups, values) / counts
-    return values - means[groups]
+    """Subtract from each value the mean of its groups, one kind (N, kinds) after the other."""
+    for group in groups.long().unbind(1):
+        counts = torch.bincount(group).clamp(min=1)
+        values = values - (torch.bincount(group, values) / counts)[group]
+    return values
 
 
 def _centred(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
