@@ -212,10 +212,9 @@ def test_strokes_of_a_run_are_moved(lab, run):
 def test_a_column_is_called_by_how_far_its_codes_were_moved(monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures, "transfer", lambda *args: drawn.append(args))
-    monkeypatch.setattr(module, "save", lambda *_: None)
     shown, vector = images([0.3, 0.6]), torch.zeros(64)
     vector[0] = 0.1
-    module._draw(Pixels(), shown, vector, torch.tensor([-2.0, 0.0, 2.0]), "lit", "")
+    module._draw(Pixels(), shown, vector, torch.tensor([-2.0, 0.0, 2.0]), "lit")
     ((left, moved, captions, _),) = drawn
     assert torch.equal(left, shown.x)
     assert captions == ["-2", "0", "2"]
@@ -226,7 +225,8 @@ def test_a_column_is_called_by_how_far_its_codes_were_moved(monkeypatch):
 def test_images_that_are_moved_are_grey(run, monkeypatch):
     shown = []
     monkeypatch.setattr(module, "load_data", lambda run: Digits(binarize="static"))
-    monkeypatch.setattr(module, "_draw", lambda model, batch, *_: shown.append(batch.x))
+    nothing = torch.ones(3, 8, 8)
+    monkeypatch.setattr(module, "_draw", lambda model, batch, *_: shown.append(batch.x) or nothing)
     module.attribute(str(run), limit=100, n=3)
     assert torch.equal(shown[0], Digits().images("val", 3).x)
 

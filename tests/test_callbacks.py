@@ -241,11 +241,13 @@ def test_pictures_come_every_so_many_epochs_and_at_the_end(lab):
 
 
 def test_under_mixed_precision_pictures_and_codes_are_as_single_as_the_verbs(lab):
-    mixed, kinds = "--trainer.precision=bf16-mixed", ("samples", "manifold", "beside_pca")
+    mixed = "--trainer.precision=bf16-mixed"
+    kinds = ("samples", "manifold", "beside_pca", "beside_prior", "traversals")
     lab(*FIT, "--trainer.max_epochs=1", mixed, f"--pictures.kinds=[{','.join(kinds)}]")
     run = Path("runs/run/version_0")
     for kind in kinds:
-        drawn = to_png(picture(kind, run / "checkpoints/last.ckpt", ("val", 100))[0])
+        drawn = to_png(picture(kind, run / "checkpoints/last.ckpt", ("val", 100)))
+        # The line below included: run, epoch, images and seed.
         assert (run / f"pictures/{kind}_0001.png").read_bytes() == drawn, kind
     lab("encode", run)
     (projected,) = run.glob("*/codes/tensors.tsv")

@@ -154,18 +154,20 @@ def test_runs_are_traversed_side_by_side_under_their_names(plain, here, monkeypa
         def images(self, split, n):
             return labelled(Painter(), range(KINDS))
 
-    said = []
+    said, below = [], []
     caption = pictures.captioned
     monkeypatch.setattr(pictures, "captioned", lambda i, t: said.append(t) or caption(i, t))
+    sign = pictures.signed
+    monkeypatch.setattr(pictures, "signed", lambda p, *w: below.append(w) or sign(p, *w))
     monkeypatch.setattr(runs, "load_model", lambda run: models[run])
     monkeypatch.setattr(runs, "load_data", lambda run: Data())
-    monkeypatch.setattr("vae_lab.verbs.picture.origin", lambda run, split, **chosen: split or "")
+    monkeypatch.setattr("vae_lab.verbs.picture.origin", lambda run: run)
     widths = []
     for chosen in ([*models][:1], [*models][1:], [*models]):
         traverse(chosen)
         widths.append(Image.open("traverse.png").width)
-    names = [words for words in said if words]
-    assert names == list(models)  # no images: they are not looked at
+    assert said == list(models)
+    assert {words[1:] for words in below} == {("draw 0",)}  # no images: they are not looked at
     assert widths[2] >= widths[0] + widths[1]
 
 

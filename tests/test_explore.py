@@ -140,6 +140,7 @@ def test_the_scripts_hold_runtime_and_decoder(lab, trained, registry, tmp_path):
     page = about(out)
     assert (page["size"], page["shape"], page["plane"]) == (3, [1, 8, 8], None)
     assert page["title"] == "VAE of Digits, 3 dimensions"
+    assert page["origin"] == "VAE/version_0, epoch 2"
     assert sorted(control["at"] for control in page["controls"]) == [0, 1, 2]
 
 

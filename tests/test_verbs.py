@@ -77,16 +77,20 @@ def test_a_verb_draws_a_picture_from_a_run_or_a_checkpoint(lab, run, verb):
 
 
 def test_pictures_say_what_they_are_of(lab, run, monkeypatch):
-    said, write = [], pictures.captioned
-    monkeypatch.setattr(pictures, "captioned", lambda *a: said.append(a[1]) or write(*a))
-    for verb, words in {
-        "sample": ["--seed=3"],
-        "reconstruct": ["--split=test"],
-        "traverse": [],
-    }.items():
-        lab(verb, run / "checkpoints/last.ckpt", *words)
-    epoch = "VAE/version_0, epoch 2"
-    assert said == [f"{epoch}, seed 3", f"{epoch}, test images", f"{epoch}, val images, image 0"]
+    said, sign, epoch = [], pictures.signed, "VAE/version_0, epoch 2"
+    monkeypatch.setattr(pictures, "signed", lambda p, *w: said.append(", ".join(w)) or sign(p, *w))
+    for words, about in (
+        (["sample", "--seed=3"], [f"{epoch}, seed 3"]),
+        (["reconstruct", "--split=test"], [f"{epoch}, test images"]),
+        (["traverse"], [f"{epoch}, val images, image 0"]),
+        (["scatter", "--prior=true"], [f"{epoch}, val images, seed 0"]),
+        (["attribute", "--limit=90", "--n=2"], [f"{epoch}, val images"]),
+        (["invert", "--data=2", "--steps=2"], [f"{epoch}, val images, seed 0"]),
+        (["gallery", "--n=2", "--seed=1"], [f"VAE: {epoch}", "val images, seed 1"]),
+    ):
+        said.clear()
+        lab(words[0], run / "checkpoints/last.ckpt", *words[1:])
+        assert said == about
 
 
 def test_fewer_images_than_were_asked_for_are_told(run, capfd):

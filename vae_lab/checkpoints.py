@@ -17,7 +17,7 @@ from vae_lab.errors import LabError
 if TYPE_CHECKING:
     from lightning import LightningDataModule, LightningModule
 
-__all__ = ["anew", "as_noted", "folder_of", "load", "load_data", "read", "settings_of"]
+__all__ = ["anew", "as_noted", "epoch", "folder_of", "load", "load_data", "read", "settings_of"]
 
 Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 
@@ -121,6 +121,14 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
         raise LabError(f"{path} was not written by vae_lab.")
     return checkpoint
+
+
+def epoch(path: Path) -> int:
+    """Return how many epochs a checkpoint that was read before has seen; its weights stay there."""
+    import torch
+
+    saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return int(saved["epoch"]) + 1
 
 
 def _root(error: BaseException) -> BaseException:

@@ -16,7 +16,8 @@ from vae_lab.drawings import DRAWINGS
 from vae_lab.errors import LabError
 from vae_lab.files import atomic
 from vae_lab.nets import evaluating
-from vae_lab.pictures import to_png
+from vae_lab.pictures import signed, to_png
+from vae_lab.runs import Run
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -103,10 +104,16 @@ class Pictures(Callback):
         names = getattr(getattr(trainer, "datamodule", None), "label_names", ())
         # In single precision, as the verbs draw.
         with evaluating(model), torch.inference_mode():
-            drawn = {
+            plain = {
                 kind: DRAWINGS[kind](model, batch, names, **self.options.get(kind, {}))
                 for kind in self._chosen
             }
+        # As the verbs do, so that a picture without its folder still says what it is of.
+        run = f"{Run(self._folder.parent).name}, epoch {epoch}"
+        drawn = {
+            kind: signed(picture, run, *DRAWINGS[kind].about(model, "val"))
+            for kind, picture in plain.items()
+        }
         encoded = {kind: to_png(picture) for kind, picture in drawn.items()}
         for kind, png in encoded.items():
             with atomic(self._folder / f"{kind}_{epoch:04d}.png") as file:

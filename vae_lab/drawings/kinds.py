@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -53,9 +54,10 @@ class Drawing:
         draw: From the model, a batch of images and options to a picture (3, H, W) in [0, 1].
         needs: Capabilities of `vae_lab.contracts` that it uses.
         latent_dim: The only code size it makes sense for, if there is one.
-        images: How many images it needs at least; 0 where it can do without.
-        conditional: Whether it passes conditions on to models that need them.
-        named: Whether it takes the `names` of classes or attributes, to write them.
+        images: How many images it takes at least; 0 where it can do without.
+        prior: Whether it can do without images also where the model has a prior in their place.
+        conditional: Whether it hands a model the conditions that it may need.
+        named: Whether it writes what classes or attributes are called, if it is told so.
         costly: Whether it takes so long that it is drawn only where it is asked for by name.
         look: Checks whatever else it needs of a model, and raises a LabError if that is missing.
     """
@@ -64,6 +66,7 @@ class Drawing:
     needs: tuple[type, ...]
     latent_dim: int | None = None
     images: int = 1
+    prior: bool = False
     conditional: bool = False
     named: bool = False
     costly: bool = False
@@ -75,6 +78,18 @@ class Drawing:
         """Draw, and write there what the labels' classes, or attributes, are called."""
         told = {"names": names} if self.named else {}
         return self.draw(model, batch, **told, **options)
+
+    def looks(self, model: Any) -> bool:
+        """Say whether it is drawn from images."""
+        return self.images > 0 and not (self.prior and isinstance(model, Samples))
+
+    def about(self, model: Any, split: str, **options: Any) -> list[str]:
+        """Say which images the picture is of, and what chose among them or the draws."""
+        looks = self.looks(model)
+        known = {k: p.default for k, p in signature(self.draw).parameters.items()} | options
+        calls = {"image": "image" if looks else "draw", "seed": "seed"}
+        chosen = [f"{called} {known[key]}" for key, called in calls.items() if key in known]
+        return [f"{split} images", *chosen] if looks else chosen
 
     def check(self, model: Any, user: str) -> None:
         """Refuse a model that this cannot be drawn of.
@@ -259,7 +274,9 @@ DRAWINGS = {
     "completions": Drawing(
         completions, (Samples, Conditional), conditional=True, look=needs_no_classes
     ),
-    "manifold": Drawing(manifold, (Decodes,), latent_dim=2, look=_needs_real_codes("manifold")),
+    "manifold": Drawing(
+        manifold, (Decodes,), latent_dim=2, prior=True, look=_needs_real_codes("manifold")
+    ),
     "traversals": Drawing(
         traversals, (Encodes, Decodes), conditional=True, look=_needs_real_codes("traversals")
     ),

@@ -9,7 +9,16 @@ are fp32 on the CPU: a model elsewhere takes `lambda z: model.decode(z.to(model.
 dimensions are named from one: z1 is `codes[:, 0]`.
 """
 
-from vae_lab.pictures.canvas import WIDTH, beside, captioned, grid, save_png, stacked, to_png
+from vae_lab.pictures.canvas import (
+    WIDTH,
+    beside,
+    captioned,
+    grid,
+    save_png,
+    signed,
+    stacked,
+    to_png,
+)
 from vae_lab.pictures.clusters import clusters
 from vae_lab.pictures.codes import code_sweep
 from vae_lab.pictures.conditional import class_rows, completions, transfer
@@ -56,6 +65,7 @@ __all__ = [
     "samples",
     "save_png",
     "scatter",
+    "signed",
     "stacked",
     "to_png",
     "transfer",

@@ -27,6 +27,7 @@ __all__ = [
     "grid",
     "save_png",
     "short",
+    "signed",
     "stacked",
     "to_png",
 ]
@@ -154,6 +155,11 @@ def stacked(images: Sequence[Tensor]) -> Tensor:
 def beside(images: Sequence[Tensor]) -> Tensor:
     """Set pictures (3, H, W) side by side, white between them, the low ones filled up with it."""
     return stacked([pad(image, (0, 20), value=1.0).mT for image in images]).mT
+
+
+def signed(picture: Tensor, *words: str) -> Tensor:
+    """Write in a line below a picture (3, H, W) what it is of."""
+    return stacked([picture, captioned(picture[:, :1], ", ".join(words))[:, :-1]])
 
 
 def to_png(image: Tensor) -> bytes:

@@ -7,7 +7,7 @@ from vae_lab.errors import LabError
 from vae_lab.files import digest, write_text
 from vae_lab.runs import checkpoint_of, load_data, load_model
 from vae_lab.verbs.options import above_zero, at_least
-from vae_lab.verbs.picture import save
+from vae_lab.verbs.picture import origin, save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +64,7 @@ def attribute(
     """
     import torch
 
+    from vae_lab import pictures
     from vae_lab.contracts import Batch
     from vae_lab.metrics.attributes import attribute_vector, moved
 
@@ -94,14 +95,13 @@ def attribute(
     }
     _write(found, about, numbers)
     ways = torch.linspace(-strength, strength, steps)
-    _draw(model, Batch(others.x[:n], others.y[:n]), vector, ways, attribute, output)
+    drawn = _draw(model, Batch(others.x[:n], others.y[:n]), vector, ways, attribute)
+    save(pictures.signed(drawn, origin(run), f"{split} images"), output)
     _print(f"{type(model).__name__}, {attribute}", found, about)
     print(numbers)
 
 
-def _draw(
-    model: Any, shown: "Batch", vector: "Tensor", ways: "Tensor", name: str, output: str
-) -> None:
+def _draw(model: Any, shown: "Batch", vector: "Tensor", ways: "Tensor", name: str) -> "Tensor":
     """Draw images beside their codes moved by so many lengths of the vector, decoded."""
     from vae_lab import pictures
     from vae_lab.metrics.inversion import decoded
@@ -110,7 +110,7 @@ def _draw(
     codes = encode(model, shown)[:, None] + ways[:, None] * vector
     images = decoded(model, codes.flatten(0, 1), shown.y.repeat_interleave(len(ways), 0))
     title = f"{name}: an image, and its code moved by so many lengths of the vector"
-    save(pictures.transfer(shown.x, images, [f"{way:.2g}" for way in ways], title), output)
+    return pictures.transfer(shown.x, images, [f"{way:.2g}" for way in ways], title)
 
 
 def _check(model: Any) -> None:

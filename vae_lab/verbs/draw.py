@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from vae_lab.runs import expand
 from vae_lab.verbs.options import above_zero, at_least
-from vae_lab.verbs.picture import Split, each, noted, one_name, save
+from vae_lab.verbs.picture import Split, each, one_name, picture, save
 
 __all__ = [
     "complete",
@@ -46,10 +46,10 @@ def sample(
     options: dict[str, Any] = {"seed": seed} if y == "all" else {"seed": seed, "label": y}
     options["n"] = n if n is not None else 10 if y == "all" else 64
     if len(runs) == 1:
-        save(noted(kind, runs[0], **options), output)
+        save(picture(kind, runs[0], **options), output)
         return
     options["width"] = max(WIDTH // 4, 2 * WIDTH // len(runs))
-    drawn = each(runs, lambda run: noted(kind, run, name=one_name(run), **options))
+    drawn = each(runs, lambda run: picture(kind, run, name=one_name(run), **options))
     save(beside(drawn), output)
 
 
@@ -64,7 +64,7 @@ def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer
     """
     at_least(1, n=n)
     # How far an attribute goes is known from many images.
-    save(noted("transfer,attribute_walks", run, (split, max(n, 1000)), n=n), output)
+    save(picture("transfer,attribute_walks", run, (split, max(n, 1000)), n=n), output)
 
 
 def complete(
@@ -86,7 +86,7 @@ def complete(
         output: PNG to write.
     """
     at_least(1, n=n, draws=draws)
-    save(noted("completions", run, (split, n), n=n, draws=draws, seed=seed), output)
+    save(picture("completions", run, (split, n), n=n, draws=draws, seed=seed), output)
 
 
 def reconstruct(
@@ -101,7 +101,7 @@ def reconstruct(
         output: PNG to write.
     """
     at_least(1, n=n)
-    save(noted("reconstructions", run, (split, n), n=n), output)
+    save(picture("reconstructions", run, (split, n), n=n), output)
 
 
 def denoise(
@@ -117,7 +117,7 @@ def denoise(
         output: PNG to write.
     """
     at_least(1, n=n)
-    save(noted("restorations", run, (split, n), n=n, seed=seed), output)
+    save(picture("restorations", run, (split, n), n=n, seed=seed), output)
 
 
 def filters(runs: list[str], output: str = "filters.png") -> None:
@@ -130,7 +130,7 @@ def filters(runs: list[str], output: str = "filters.png") -> None:
     """
     from vae_lab.pictures import stacked
 
-    drawn = each([*_spelled(runs)], lambda run: noted("filters", run, name=_title(run)))
+    drawn = each([*_spelled(runs)], lambda run: picture("filters", run, name=_title(run)))
     save(stacked(drawn), output)
 
 
@@ -175,7 +175,7 @@ def traverse(
     at_least(1, steps=steps, rows=rows)
     above_zero(span=span)
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
-    drawn = each(runs, lambda run: noted("traversals,sweeps", run, images, **options))
+    drawn = each(runs, lambda run: picture("traversals,sweeps", run, images, **options))
     if len(runs) > 1:
         drawn = [captioned(d, one_name(run)) for d, run in zip(drawn, runs, strict=True)]
     save(beside(drawn) if len(runs) > 1 else drawn[0], output)
@@ -201,7 +201,7 @@ def interpolate(
     """
     at_least(1, pairs=pairs, steps=steps)
     images = split, 2 * pairs
-    drawn = noted("interpolation,inverted_walks", run, images, pairs=pairs, steps=steps)
+    drawn = picture("interpolation,inverted_walks", run, images, pairs=pairs, steps=steps)
     save(drawn, output)
 
 
@@ -214,4 +214,4 @@ def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
         output: PNG to write.
     """
     at_least(1, side=side)
-    save(noted("manifold", run, side=side), output)
+    save(picture("manifold", run, side=side), output)

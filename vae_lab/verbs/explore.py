@@ -64,12 +64,13 @@ def _write(run: str, split: Literal["val", "test"], folder: Path) -> None:
     from vae_lab import runs
     from vae_lab.verbs.explore_atlas import atlas
     from vae_lab.verbs.explore_view import check, view
+    from vae_lab.verbs.picture import origin
 
     model: Any = runs.load_model(run)
     check(model)
     data: Any = runs.load_data(run)
     with torch.inference_mode():
-        about = view(model, data, _codes(model, data, split))
+        about = view(model, data, _codes(model, data, split)) | {"origin": origin(run)}
         scripts = _live(model)
         if not scripts:
             about["atlas"] = atlas(model, about["plane"])

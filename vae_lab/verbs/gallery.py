@@ -10,7 +10,7 @@ from vae_lab.files import digest, write_text
 from vae_lab.runs import Run, checkpoint_of, find, load_data, load_model
 from vae_lab.verbs.comparing.comparison import Column, columns_of, names_of
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, check_images, check_once, each, say_if_fewer
+from vae_lab.verbs.picture import Split, check_images, check_once, each, origin, say_if_fewer
 
 __all__ = ["gallery"]
 
@@ -81,7 +81,10 @@ def gallery(
             if "samples" in kinds:
                 reseed(seed)
                 drawn[name] = model.sample(len(images.x))
-    pictures.save_png(pictures.gallery(images.x, restored, drawn), output)
+    picture = pictures.gallery(images.x, restored, drawn)
+    for model, word in zip(models, runs, strict=True):
+        picture = pictures.signed(picture, f"{type(model).__name__}: {origin(word)}")
+    pictures.save_png(pictures.signed(picture, f"{split} images", f"seed {seed}"), output)
     drawing = [run for run, name in zip(found, names, strict=True) if name in drawn]
     _tabulate([type(model).__name__ for model in models], found, drawing, table)
     print(table, output, sep="\n")

@@ -8,7 +8,7 @@ from vae_lab.errors import LabError
 from vae_lab.runs import checkpoint_of, load_data, load_model
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, check_images, check_once, each, one_name, save
+from vae_lab.verbs.picture import Split, check_images, check_once, each, one_name, origin, save
 from vae_lab.words import counted
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def invert(
         targets, about = _targets(model, source, images, data, split, y)
         found[name] = _find(model, f"{type(model).__name__} {known}", targets, how, seed)
     _write(codes, found)
-    save(_picture(found), output)
+    of = "files" if images else f"{split} images"
+    save(_picture(found, [(origin(run), of, f"seed {seed}") for run in runs]), output)
     _say(codes, found)
     protocol = f"{len(targets.x)} {about}, as many own samples; {restarts} restarts, {steps} steps"
     _print(found, f"{protocol} of Adam from {how.lr}, penalty {penalty}, seed {seed}")
@@ -203,14 +204,12 @@ def _arrays(found: _Found) -> "dict[str, Tensor]":
     return arrays
 
 
-def _picture(found: Mapping[str, _Found]) -> "Tensor":
+def _picture(found: Mapping[str, _Found], of: Sequence[Sequence[str]]) -> "Tensor":
     """Draw targets, inverses and differences, those of several runs below one another."""
     from vae_lab import pictures
 
-    drawn = {name: pictures.inversions(one.targets.x, one.made) for name, one in found.items()}
-    if len(drawn) == 1:
-        return next(iter(drawn.values()))
-    return pictures.stacked([pictures.captioned(image, name) for name, image in drawn.items()])
+    drawn = [pictures.inversions(one.targets.x, one.made) for one in found.values()]
+    return pictures.stacked([pictures.signed(d, *o) for d, o in zip(drawn, of, strict=True)])
 
 
 def _print(found: Mapping[str, _Found], protocol: str) -> None:

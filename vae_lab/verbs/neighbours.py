@@ -1,7 +1,7 @@
 """`lab neighbours`: samples beside the training images that they may be copies of."""
 
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import origin, save, signed
+from vae_lab.verbs.picture import origin, save
 
 __all__ = ["neighbours"]
 
@@ -41,4 +41,4 @@ def neighbours(
         reseed(seed)
         images = model.sample(n, label)
         picture = pictures.neighbours(images, nearest(images, (batch.x for batch in train)))
-    save(signed(picture, origin(run, "train", seed=seed)), output)
+    save(pictures.signed(picture, origin(run), "train images", f"seed {seed}"), output)

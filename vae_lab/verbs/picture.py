@@ -20,46 +20,28 @@ __all__ = [
     "check_images",
     "check_once",
     "each",
-    "noted",
     "one_name",
     "origin",
     "picture",
     "save",
     "say_if_fewer",
-    "signed",
 ]
 
 Split = Literal["train", "val", "test"]
 Made = TypeVar("Made")
 
 
-def noted(
-    drawing: str, run: str, images: tuple[Split, int] | None = None, **options: Any
-) -> "Tensor":
-    """Draw as `picture` does, and write below of which weights, images and seed."""
-    from vae_lab.drawings import DRAWINGS
-
-    drawn, chosen = picture(drawing, run, images, **options)
-    looks = images is not None and DRAWINGS[chosen].images
-    calls = {"image": "image" if looks else "draw", "seed": "seed"}
-    said = {called: options[key] for key, called in calls.items() if key in options}
-    return signed(drawn, origin(run, images[0] if images and looks else None, **said))
-
-
 def picture(
     drawing: str, run: str | Path, images: tuple[Split, int] | None = None, **options: Any
-) -> "tuple[Tensor, str]":
-    """Load a model and the images that a drawing needs, and draw.
+) -> "Tensor":
+    """Load a model and the images that a drawing needs, draw, and write below of what.
 
     Args:
-        drawing: Name of one of `vae_lab.drawings.DRAWINGS`, or several separated by commas, of
-            which the first is drawn that the model is able to.
+        drawing: Name of one of `vae_lab.drawings.DRAWINGS`, or several with commas
+            between: the first that the model is able to.
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
         images: Split and count of the images it is drawn from, if any.
         **options: What the drawing can be told.
-
-    Returns:
-        The picture, and the name of its drawing.
 
     Raises:
         LabError: If there is no such run, the model cannot do what the drawing needs, or the
@@ -67,15 +49,16 @@ def picture(
     """
     import torch
 
-    from vae_lab.contracts import Batch, Samples
+    from vae_lab.contracts import Batch
     from vae_lab.drawings import DRAWINGS
+    from vae_lab.pictures import signed
 
     model = runs.load_model(run)
     drawing = _possible(drawing.split(","), model)
     # Of more images than these it only looks how far codes or attributes go.
     asked = 0 if images is None else options.get("n", 2 * options.get("pairs", 0))
     needed = DRAWINGS[drawing].images
-    if images is None and needed and (needed > 1 or not isinstance(model, Samples)):
+    if images is None and DRAWINGS[drawing].looks(model):
         # Their codes say where to look, in the place of a prior; or their attributes how far.
         images = ("val", 2000)
     if images is None:
@@ -89,25 +72,17 @@ def picture(
                 f"there are {len(batch.x)}."
             )
         say_if_fewer(batch, asked, images[0])
+    about = DRAWINGS[drawing].about(model, images[0] if images else "", **options)
     with torch.inference_mode():
-        return DRAWINGS[drawing](model, batch, names, **options), drawing
+        return signed(DRAWINGS[drawing](model, batch, names, **options), origin(run), *about)
 
 
-def origin(run: str, split: Split | None = None, **chosen: int) -> str:
-    """Say of a picture which weights it is of, which images, and what chose among them."""
+def origin(run: str | Path) -> str:
+    """Say which weights are drawn."""
     name = Path(run).name
     with suppress(LabError):
         name = runs.find(run).name  # a checkpoint's too
-    epoch = checkpoints.read(runs.checkpoint_of(run))["epoch"] + 1
-    of = [f"{split} images"] if split else []
-    return ", ".join([name, f"epoch {epoch}", *of, *(f"{k} {n}" for k, n in chosen.items())])
-
-
-def signed(picture: "Tensor", words: str) -> "Tensor":
-    """Write a line below a picture (3, H, W)."""
-    from vae_lab.pictures import captioned, stacked
-
-    return stacked([picture, captioned(picture[:, :1], words)[:, :-1]])
+    return f"{name}, epoch {checkpoints.epoch(runs.checkpoint_of(run))}"
 
 
 def _class_names(run: str | Path, drawing: str) -> tuple[str, ...]:

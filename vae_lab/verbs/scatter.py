@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, each, noted, one_name, save
+from vae_lab.verbs.picture import Split, each, one_name, picture, save
 
 __all__ = ["scatter"]
 
@@ -36,5 +36,5 @@ def scatter(
     images = (split, n)
     kind: str = "beside_prior" if prior else "scatter"
     options: dict[str, Any] = {} if prior else {"projection": projection}
-    drawn = each(runs, lambda run: noted(kind, run, images, name=one_name(run), **options))
+    drawn = each(runs, lambda run: picture(kind, run, images, name=one_name(run), **options))
     save(stacked(drawn) if prior else beside(drawn), output)
