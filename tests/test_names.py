@@ -1,15 +1,22 @@
 """Names of classes and runs are written as they are, whatever letters they have."""
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from matplotlib import get_data_path
+from PIL.ImageDraw import ImageDraw
 
 from vae_lab import pictures
+from vae_lab.codes import Categorical
+from vae_lab.conditions import ClassCondition
+from vae_lab.contracts import Batch
 from vae_lab.data import Digits
-from vae_lab.models import VAE
+from vae_lab.drawings import DRAWINGS
+from vae_lab.models import CVAE, VAE, InfoGAN, KMeans
+from vae_lab.nets import MLPCritic, MLPGenerator
 from vae_lab.pictures import fonts
 from vae_lab.verbs.explore_view import Codes, view
 
@@ -119,3 +126,56 @@ def ink(image):
     """Cut a picture down to where it is not white."""
     rows, columns = (image.amin(0) < 1).nonzero(as_tuple=True)
     return image[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Return the words that are written on sheets, with their height."""
+    words, write = {}, ImageDraw.text
+
+    def text(self, place, text, fill, font, anchor):
+        words[text] = font.size
+        write(self, place, text, fill, font, anchor)
+
+    monkeypatch.setattr(ImageDraw, "text", text)
+    return words
+
+
+PETS = ("cat", "a dog, or something like it", "owl")
+SHAPE = (1, 8, 8)
+
+
+def cvae():
+    return CVAE(SHAPE, 2, condition=partial(ClassCondition, classes=3))
+
+
+def infogan():
+    nets = {"generator": MLPGenerator, "critic": MLPCritic}
+    return InfoGAN(SHAPE, 1, [partial(Categorical, 3)], **nets)
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "options", "said"),
+    [
+        ("transfer", cvae, {}, "owl"),
+        ("samples", cvae, {"label": 2}, "samples of class owl"),
+        ("clusters", partial(KMeans, SHAPE, 3), {}, "owl: 100%"),
+        ("sweeps", infogan, {}, "class owl"),
+    ],
+)
+def test_sheets_call_classes_by_their_names(kind, make, options, said, written):
+    batch = Batch(torch.rand(12, *SHAPE), torch.full((12,), 2))
+    with torch.inference_mode():
+        DRAWINGS[kind](make().eval(), batch, PETS, **options)
+    assert said in written
+
+
+def test_columns_of_long_names_have_smaller_letters_until_none_could_be_read(written):
+    names = [f"long name {k}" for k in range(30)]
+    pictures.captioned(torch.ones(3, 50, 900), "title", columns=names[:9])
+    assert {*names[:9]} < written.keys()
+    assert 12 <= written["long name 3"] < written["title"]
+    written.clear()
+    pictures.captioned(torch.ones(3, 50, 900), "title", columns=names)
+    assert 0 < len(written.keys() & {*names}) < 9
+    assert written["long name 0"] == written["title"]

@@ -1,5 +1,6 @@
 """Drawings of models that draw their own codes, and of those that read some off an image."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from vae_lab import pictures
 from vae_lab.contracts import Batch, Encodes, ReadsCodes
+from vae_lab.drawings.conditional import called
 from vae_lab.errors import LabError
 from vae_lab.metrics.clusters import match
 from vae_lab.metrics.inversion import Search, check_invertible, invert
@@ -24,6 +26,7 @@ def sweeps(
     span: float | None = None,
     steps: int = 11,
     rows: int = 12,
+    names: Sequence[str] = (),
 ) -> Tensor:
     """What each code does; for a model without such codes, what each number of its input does.
 
@@ -32,7 +35,7 @@ def sweeps(
     """
     reseed(image)
     if isinstance(model, ReadsCodes):
-        return pictures.stacked(_panels(model, batch, steps))
+        return pictures.stacked(_panels(model, batch, steps, names))
     z, span = model.draw_codes(1), 2.0 if span is None else span
     dims = range(min(rows, model.latent_dim))
     panels = [pictures.traversal(model.decode, z, span, steps, dims)]
@@ -67,9 +70,9 @@ def needs_no_encoder(model: Any) -> None:
     check_invertible(model, "The picture 'inverted_walks'")
 
 
-def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:
+def _panels(model: Any, batch: Batch, steps: int, classes: Sequence[str]) -> list[Tensor]:
     """Draw a panel for each code, their rows those of the first categorical one."""
-    names, base = _rows(model, batch)
+    names, base = _rows(model, batch, classes)
     panels = []
     for name, code in model.codes.items():
         values = code.sweep(steps)
@@ -78,7 +81,7 @@ def _panels(model: Any, batch: Batch, steps: int) -> list[Tensor]:
             place = model.places[name]
             panels.append(_swept(model, base, place, values[:, 0], code.extent, names, title))
         else:
-            panels.append(_category(model, batch, name, len(values)))
+            panels.append(_category(model, batch, name, classes))
     return panels
 
 
@@ -97,21 +100,22 @@ def _swept(
     return pictures.code_sweep(model.decode(z), values.tolist(), trained, rows, title)
 
 
-def _category(model: Any, batch: Batch, name: str, values: int) -> Tensor:
+def _category(model: Any, batch: Batch, name: str, classes: Sequence[str]) -> Tensor:
     """Draw a row for each value of a categorical code, the columns of one noise each."""
     noise = model.draw_codes(ROWS)
-    order, names = _order(model, batch, name, values)
+    order, names, fit = _order(model, batch, name, classes)
+    values = len(order)
     z = noise.repeat(values, 1)
     eye = torch.eye(values, device=z.device)[order]
     z[:, model.places[name]] = eye.repeat_interleave(len(noise), 0)
-    return pictures.class_rows(model.decode(z), names, name, of="value")
+    return pictures.class_rows(model.decode(z), names, f"{name}{fit}", of="value")
 
 
-def _rows(model: Any, batch: Batch) -> tuple[list[str], Tensor]:
+def _rows(model: Any, batch: Batch, classes: Sequence[str]) -> tuple[list[str], Tensor]:
     """Return one input for each value of the first categorical code, all of the same noise."""
     if (name := model.category) is None:
         return _draws(), model.draw_codes(ROWS)
-    order, names = _order(model, batch, name, model.codes[name].size)
+    order, names, _ = _order(model, batch, name, classes)
     z = model.draw_codes(1).repeat(len(order), 1)
     z[:, model.places[name]] = torch.eye(len(order), device=z.device)[order]
     return names, z
@@ -121,13 +125,22 @@ def _draws() -> list[str]:
     return [f"draw {i + 1}" for i in range(ROWS)]
 
 
-def _order(model: Any, batch: Batch, name: str, values: int) -> tuple[list[int], list[str]]:
-    """Order a code's values by the class that the Hungarian method gives each, if there are any."""
+def _order(
+    model: Any, batch: Batch, name: str, classes: Sequence[str]
+) -> tuple[list[int], list[str], str]:
+    """Order a code's values by the class that the Hungarian method gives each, if classes are.
+
+    Each value gets one, be it by chance: what fits of it is for the title.
+    """
+    values = model.codes[name].size
     if not (batch.has_classes and len(batch.y)):
-        return list(range(values)), [f"{k}" for k in range(values)]
+        return list(range(values)), [f"{k}" for k in range(values)], ""
     with torch.inference_mode():
         found = model.read(batch.x.to(model.device))[name].argmax(1).cpu()
-    classes = match(found, batch.y.cpu())
-    classes = torch.cat([classes, classes.new_full((values - len(classes),), -1)])
-    order = sorted(range(values), key=lambda k: (classes[k] < 0, classes[k].item(), k))
-    return order, ["none" if classes[k] < 0 else f"class {classes[k]}" for k in order]
+    matched = match(found, batch.y.cpu())
+    share = (matched[found] == batch.y.cpu()).float().mean()
+    fit = f" (rows' classes fit {share:.0%} of {len(found)} images)"
+    matched = torch.cat([matched, matched.new_full((values - len(matched),), -1)])
+    names = called(int(matched.max()) + 1, classes)
+    order = sorted(range(values), key=lambda k: (matched[k] < 0, matched[k].item(), k))
+    return order, ["none" if matched[k] < 0 else f"class {names[matched[k]]}" for k in order], fit

@@ -13,6 +13,7 @@ from vae_lab.pictures import WIDTH
 from vae_lab.randomness import reseed
 
 __all__ = [
+    "called",
     "class_rows",
     "completions",
     "given_class",
@@ -37,18 +38,18 @@ def class_rows(
     for k in range(model.classes):
         reseed(seed)
         rows.append(model.sample(n, given_class(model, k, n)))
-    classes = names or [str(k) for k in range(model.classes)]
+    classes = called(model.classes, names)
     return pictures.class_rows(torch.cat(rows), classes, headed(model, name), width)
 
 
-def transfer(model: Any, batch: Batch, n: int = 8) -> Tensor:
-    """Styles of images under every class, by its number: a column has no room for more."""
+def transfer(model: Any, batch: Batch, n: int = 8, names: Sequence[str] = ()) -> Tensor:
+    """Styles of images under every class."""
     x, y = batch.x[:n], batch.y[:n]
     n, classes = len(x), model.classes
     z, y = (part.repeat_interleave(classes, 0) for part in (model.encode(x, y), y))
     to = torch.arange(classes, device=z.device).repeat(n)
     images = model.decode(model.transfer(z, y, to), to)
-    return pictures.transfer(x, images, [str(k) for k in range(classes)])
+    return pictures.transfer(x, images, called(classes, names))
 
 
 def completions(model: Any, batch: Batch, n: int = 10, draws: int = 5, seed: int = 0) -> Tensor:
@@ -63,6 +64,11 @@ def headed(model: Any, name: str | None) -> str:
     """Return what a picture of samples begins its title with; a run among others has a name."""
     size = getattr(model, "latent_dim", None)
     return ("samples" if name is None else name) + (f", {size}-D code" if name and size else "")
+
+
+def called(classes: int, names: Sequence[str]) -> list[str]:
+    """Return what so many classes are called: by their numbers where not all have a name."""
+    return [*names[:classes]] if len(names) >= classes else [str(k) for k in range(classes)]
 
 
 def given_class(model: Any, k: int, n: int) -> Tensor:

@@ -27,6 +27,7 @@ from vae_lab.drawings.attributes import attribute_rows, attribute_walks, needs_a
 from vae_lab.drawings.clusters import clusters, likelihood_curve
 from vae_lab.drawings.codes import inverted_walks, needs_no_encoder, sweeps, walks
 from vae_lab.drawings.conditional import (
+    called,
     class_rows,
     completions,
     given_class,
@@ -57,7 +58,6 @@ class Drawing:
         images: How many images it takes at least; 0 where it can do without.
         prior: Whether it can do without images also where the model has a prior in their place.
         conditional: Whether it hands a model the conditions that it may need.
-        named: Whether it writes what classes or attributes are called, if it is told so.
         costly: Whether it takes so long that it is drawn only where it is asked for by name.
         look: Checks whatever else it needs of a model, and raises a LabError if that is missing.
     """
@@ -68,9 +68,13 @@ class Drawing:
     images: int = 1
     prior: bool = False
     conditional: bool = False
-    named: bool = False
     costly: bool = False
     look: Callable[[Any], object] = lambda model: None
+
+    @property
+    def named(self) -> bool:
+        """Whether it writes what classes or attributes are called, if it is told so."""
+        return "names" in signature(self.draw).parameters
 
     def __call__(
         self, model: Any, batch: Batch, names: Sequence[str] = (), **options: Any
@@ -142,11 +146,14 @@ def samples(
     label: int | None = None,
     name: str | None = None,
     width: int = WIDTH,
+    names: Sequence[str] = (),
 ) -> Tensor:
     """New images, of one class or of any, from the same noise every time."""
-    y = None if label is None else given_class(model, label, n)
+    y, title = None, headed(model, name)
+    if label is not None:
+        y = given_class(model, label, n)
+        title += f" of class {called(model.classes, names)[label]}"
     reseed(seed)
-    title = headed(model, name) + ("" if label is None else f" of class {label}")
     return pictures.samples(model.sample(n, y), title, width)
 
 
@@ -249,7 +256,6 @@ DRAWINGS = {
         (Samples, Conditional),
         images=0,
         conditional=True,
-        named=True,
         look=needs_classes,
     ),
     "transfer": Drawing(
@@ -260,7 +266,6 @@ DRAWINGS = {
         (Samples, Conditional),
         images=2,
         conditional=True,
-        named=True,
         look=needs_attributes,
     ),
     "attribute_walks": Drawing(
@@ -268,7 +273,6 @@ DRAWINGS = {
         (Encodes, Decodes, Conditional),
         images=2,
         conditional=True,
-        named=True,
         look=needs_attributes,
     ),
     "completions": Drawing(
@@ -292,7 +296,7 @@ DRAWINGS = {
         conditional=True,
         look=_needs_real_codes("interpolation"),
     ),
-    "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True, named=True),
+    "scatter": Drawing(scatter, (Encodes,), images=3, conditional=True),
     "clusters": Drawing(clusters, (Clusters, Encodes, Decodes)),
     "likelihood_curve": Drawing(likelihood_curve, (Converges,), images=0),
     "beside_prior": Drawing(
@@ -300,10 +304,7 @@ DRAWINGS = {
         (Encodes, Generates),
         images=3,
         conditional=True,
-        named=True,
         look=needs_posterior,
     ),
-    "beside_pca": Drawing(
-        beside_pca, (Encodes,), latent_dim=2, images=3, conditional=True, named=True
-    ),
+    "beside_pca": Drawing(beside_pca, (Encodes,), latent_dim=2, images=3, conditional=True),
 }

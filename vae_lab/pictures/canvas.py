@@ -35,6 +35,12 @@ __all__ = [
 WIDTH = 1200
 """Pixels of most pictures: small images are enlarged while they fit."""
 
+_APART = 1.1
+"""Widths of a label from the middle of one to that of the next."""
+
+_SMALLEST = 12
+"""Pixels of the smallest letters that are read."""
+
 _MAGENTA = (1.0, 0.0, 1.0)
 
 
@@ -88,7 +94,7 @@ def captioned(
             width.
         title: One line; the image is widened where the line is longer.
         rows: One label a row, thinned out evenly where they would touch.
-        columns: One label a column, thinned out likewise.
+        columns: One label a column, in smaller letters where all then fit, else thinned out.
 
     Returns:
         The larger image, shape (3, H', W'), in [0, 1].
@@ -108,7 +114,7 @@ def captioned(
     draw.text((size // 2, line // 2), title, "black", font, anchor="lm")
     for y, label in _spread(rows, height, size):
         draw.text((left - size // 2, top + y), label, "black", font, anchor="rm")
-    widest = max((font.getlength(c) for c in columns), default=0.0)
+    font, widest = _column_font(columns, width, font)
     for x, label in _spread(columns, width, widest):
         draw.text((left + x, top - line // 2), label, "black", font, anchor="mm")
     return from_bytes(np.array(canvas))
@@ -121,6 +127,21 @@ def _font(size: int, words: Sequence[str]) -> "FreeTypeFont":
     if all(word.isascii() for word in words):
         return cast("FreeTypeFont", ImageFont.load_default(size))
     return ImageFont.truetype(font_file(words), size)
+
+
+def _column_font(
+    columns: Sequence[str], width: int, font: "FreeTypeFont"
+) -> "tuple[FreeTypeFont, float]":
+    """Return a font in which all labels fit side by side, and how wide the widest is.
+
+    One that is too small to be read is none: then it is the font as it was.
+    """
+    widest = max((font.getlength(c) for c in columns), default=0.0)
+    size = int(font.size * width / len(columns) / (_APART * widest)) if widest else 0
+    if not _SMALLEST <= size < font.size:
+        return font, widest
+    font = font.font_variant(size=size)
+    return font, max(font.getlength(c) for c in columns)
 
 
 def from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
@@ -136,7 +157,7 @@ def _spread(labels: Sequence[str], length: int, extent: float) -> Iterator[tuple
     """Yield the centre of each label's cell, leaving out labels that would touch."""
     if labels:
         cell = length / len(labels)
-        every = math.ceil(1.2 * extent / cell)
+        every = math.ceil(_APART * extent / cell)
         for i in range(0, len(labels), every):
             yield (i + 0.5) * cell, labels[i]
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vae_lab.errors import LabError
 from vae_lab.pictures.canvas import WIDTH, captioned, grid
+from vae_lab.pictures.names import shortened
 
 __all__ = ["class_rows", "completions", "transfer"]
 
@@ -62,7 +63,8 @@ def transfer(
         raise LabError(f"{len(images)} images are not {len(classes)} for each of {len(styles)}.")
     rows = images.view(len(styles), len(classes), *images.shape[1:])
     sheet = torch.cat([styles.to(rows).unsqueeze(1), rows], 1).flatten(0, 1)
-    return captioned(grid(sheet, len(classes) + 1), title, columns=["image", *classes])
+    columns = ["image", *map(shortened, classes)]
+    return captioned(grid(sheet, len(columns)), title, columns=columns)
 
 
 def completions(known: Tensor | None, truth: Tensor, draws: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from vae_lab.contracts import (
     group_size,
     require,
 )
+from vae_lab.drawings.conditional import called
 from vae_lab.drawings.reach import is_normal, prior_codes, visible
 from vae_lab.errors import LabError
 from vae_lab.verbs.code_parts import parts
@@ -84,7 +85,7 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
         "title": f"{name}, {counted(model.latent_dim, 'dimension')}",
         "shape": list(model.shape),
         "size": model.latent_dim,
-        "classes": _names(classes, codes) if classes else None,
+        "classes": called(classes, codes.names if codes else ()) if classes else None,
         "places": _places(model, classes) if classes else None,
         "hint": _hint(model, codes),
         "samples": [_rounded(pool) for pool in samples],
@@ -178,11 +179,6 @@ def _limits(model: Any, codes: Codes | None, samples: list["Tensor"]) -> tuple["
     return low - margin, high + margin
 
 
-def _names(classes: int, codes: Codes | None) -> list[str]:
-    names = codes.names if codes else ()
-    return list(names[:classes]) if len(names) >= classes else [str(k) for k in range(classes)]
-
-
 def _plane(low: "Tensor", high: "Tensor", codes: Codes | None, named: bool) -> dict[str, Any]:
     """Describe a square of the plane, its axes to one scale, with the codes that lie there.
 
@@ -198,7 +194,8 @@ def _plane(low: "Tensor", high: "Tensor", codes: Codes | None, named: bool) -> d
         return {**plane, "points": [], "labels": None, "colours": list(palette(1)), "names": []}
     labels = None if codes.labels is None else codes.labels.long()
     count = 1 if labels is None else max(len(codes.names), int(labels.max()) + 1)
-    names, places = _names(count, codes), {} if labels is None else medians(codes.z, labels)
+    places = {} if labels is None else medians(codes.z, labels)
+    names = called(count, codes.names)
     few = named and 1 < len(places) <= MOST
     return {
         **plane,
