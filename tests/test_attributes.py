@@ -112,7 +112,7 @@ def test_verbs_draw_attributes_where_there_are_no_classes(model, batch, drawn, m
 
     monkeypatch.setattr(runs, "load_model", lambda run: model)
     monkeypatch.setattr(runs, "load_data", lambda run: Data())
-    monkeypatch.setattr("vae_lab.verbs.picture.origin", lambda run, split, **chosen: "")
+    monkeypatch.setattr("vae_lab.verbs.picture.origin", lambda run: "")
     sample(["run"], y="all")
     assert drawn[0][-1] == "value of an attribute"
     transfer("run")

@@ -93,6 +93,7 @@ def test_codes_of_several_models_stand_side_by_side_with_how_well_they_tell_the_
         (("scatter", "classes", "--n=0"), "--n is at least 1"),
         (("sample", "classes", "--y=12"), "There is no class 12: this CVAE knows 0 to 9."),
         (("sample", "classes", "--y=-1"), "There is no class -1"),
+        (("sample", "classes", "--y=cat"), "There is no class cat: this CVAE knows 0 to 9."),
         (("sample", "judge", "--y=1"), "Classifier cannot"),
         (("sample", "parts", "--y=1"), "PartialCondition, is no class, but comes with images"),
         (("sample", "parts", "--y=all"), "PartialCondition, is no class, but comes with images"),

@@ -15,6 +15,8 @@ from vae_lab.conditions import ClassCondition
 from vae_lab.contracts import Batch
 from vae_lab.data import Digits
 from vae_lab.drawings import DRAWINGS
+from vae_lab.drawings.conditional import given_class
+from vae_lab.errors import LabError
 from vae_lab.models import CVAE, VAE, InfoGAN, KMeans
 from vae_lab.nets import MLPCritic, MLPGenerator
 from vae_lab.pictures import fonts
@@ -168,6 +170,14 @@ def test_sheets_call_classes_by_their_names(kind, make, options, said, written):
     with torch.inference_mode():
         DRAWINGS[kind](make().eval(), batch, PETS, **options)
     assert said in written
+
+
+def test_a_class_is_asked_for_by_its_name_or_its_number():
+    model = cvae()
+    for y, names, wanted in (("owl", PETS, 2), (1, PETS, 1), (1, ("1", "2", "3"), 0)):
+        assert given_class(model, y, 2, names).tolist() == [wanted, wanted]
+    with pytest.raises(LabError, match=r"no class emu: .* 0 to 2, which are cat, a dog"):
+        given_class(model, "emu", 2, PETS)
 
 
 def test_columns_of_long_names_have_smaller_letters_until_none_could_be_read(written):

@@ -71,18 +71,22 @@ def called(classes: int, names: Sequence[str]) -> list[str]:
     return [*names[:classes]] if len(names) >= classes else [str(k) for k in range(classes)]
 
 
-def given_class(model: Any, k: int, n: int) -> Tensor:
+def given_class(model: Any, y: int | str, n: int, names: Sequence[str] = ()) -> Tensor:
     """Return a class as the condition of `n` images, shape (n,).
 
+    A number that is the name of a class is that class: so pictures call it.
+
     Raises:
-        LabError: If the model knows no classes, or none of that number.
+        LabError: If the model knows no classes, or none of that name or number.
     """
-    require(model, Conditional, f"Class {k}")
+    require(model, Conditional, f"Class {y}")
     needs_classes(model)
-    if not 0 <= k < model.classes:
-        raise LabError(
-            f"There is no class {k}: this {type(model).__name__} knows 0 to {model.classes - 1}."
-        )
+    known = called(model.classes, names)
+    k = known.index(str(y)) if str(y) in known else y
+    if not isinstance(k, int) or not 0 <= k < model.classes:
+        kind, last = type(model).__name__, model.classes - 1
+        listed = "" if known[0] == "0" else f", which are {', '.join(known)}"
+        raise LabError(f"There is no class {y}: this {kind} knows 0 to {last}{listed}.")
     return torch.full((n,), k, device=model.device)
 
 

@@ -143,7 +143,7 @@ def samples(
     batch: Batch,
     n: int = 64,
     seed: int = 0,
-    label: int | None = None,
+    label: int | str | None = None,
     name: str | None = None,
     width: int = WIDTH,
     names: Sequence[str] = (),
@@ -151,8 +151,8 @@ def samples(
     """New images, of one class or of any, from the same noise every time."""
     y, title = None, headed(model, name)
     if label is not None:
-        y = given_class(model, label, n)
-        title += f" of class {called(model.classes, names)[label]}"
+        y = given_class(model, label, n, names)
+        title += f" of class {called(model.classes, names)[int(y[0])]}"
     reseed(seed)
     return pictures.samples(model.sample(n, y), title, width)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vae_lab.runs import expand
 from vae_lab.verbs.options import above_zero, at_least
@@ -24,7 +24,7 @@ __all__ = [
 def sample(
     runs: list[str],
     n: int | None = None,
-    y: int | Literal["all"] | None = None,
+    y: int | str | None = None,
     seed: int = 0,
     output: str = "sample.png",
 ) -> None:
@@ -34,8 +34,8 @@ def sample(
         runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
             these.
         n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
-        y: The class to draw; `all` draws one row for each class, or for each value of the first
-            six attributes, with the same noise down a column.
+        y: The class to draw, by its name or number; `all` draws one row for each class, or for each
+            value of the first six attributes, with the same noise down a column.
         seed: The same seed draws the same images.
         output: PNG to write.
     """

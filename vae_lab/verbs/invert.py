@@ -45,7 +45,7 @@ def invert(
     images: list[str] | None = None,
     data: int | None = None,
     split: Split = "val",
-    y: int | None = None,
+    y: int | str | None = None,
     steps: int = 1000,
     restarts: int = 4,
     penalty: float = 1e-3,
@@ -65,7 +65,7 @@ def invert(
         images: Files to invert, prepared as the runs prepare their own, but never drawn at random.
         data: How many of the runs' own images to invert, by default 20.
         split: Where the runs' own images come from.
-        y: The class to decode under; by default that of each image.
+        y: The class to decode under, by its name or number; by default that of each image.
         steps: Steps of Adam.
         restarts: Codes to start from for each image; the best end is kept.
         penalty: Weight of -log p(z) beside the squared error.
@@ -142,7 +142,7 @@ def _targets(
     files: list[str] | None,
     n: int | None,
     split: Split,
-    y: int | None,
+    y: int | str | None,
 ) -> "tuple[Batch, str]":
     """Return what to invert, with the conditions to decode under, and what it is called."""
     from vae_lab.contracts import Batch, Conditional
@@ -162,7 +162,9 @@ def _targets(
     else:
         found = source.images(split, 20 if n is None else n)
         about = f"{split} images, binarize {source.protocol(split)['binarize']}"
-    return found if y is None else found._replace(y=given_class(model, y, len(found.x))), about
+    if y is not None:
+        found = found._replace(y=given_class(model, y, len(found.x), source.label_names))
+    return found, about
 
 
 def _search(model: Any, sets: "list[Batch]", how: "Search", seed: int) -> "list[Tensor]":

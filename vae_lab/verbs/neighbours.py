@@ -7,14 +7,18 @@ __all__ = ["neighbours"]
 
 
 def neighbours(
-    run: str, n: int = 20, y: int | None = None, seed: int = 0, output: str = "neighbours.png"
+    run: str,
+    n: int = 20,
+    y: int | str | None = None,
+    seed: int = 0,
+    output: str = "neighbours.png",
 ) -> None:
     """Draw samples over the training images nearest to them, by distance of pixels.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
         n: How many samples.
-        y: The class to draw.
+        y: The class to draw, by its name or number.
         seed: The same seed draws the same samples, as in `lab sample`.
         output: PNG to write.
 
@@ -34,9 +38,11 @@ def neighbours(
     model = runs.load_model(run)
     DRAWINGS["samples"].check(model, "`lab neighbours`")
     assert isinstance(model, Samples)  # as was checked
-    label = None if y is None else given_class(model, y, n)
     # Grey where black and white was drawn: samples are means.
-    train = runs.load_data(run).undrawn().loader("train")
+    data = runs.load_data(run).undrawn()
+    label, train = None, data.loader("train")
+    if y is not None:
+        label = given_class(model, y, n, data.label_names)
     with torch.inference_mode():
         reseed(seed)
         images = model.sample(n, label)
