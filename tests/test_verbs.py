@@ -19,6 +19,7 @@ from PIL import Image
 from vae_lab import pictures
 from vae_lab.cli import main
 from vae_lab.runs import Run, load_data, load_model
+from vae_lab.verbs.picture import one_name
 
 
 def test_a_run_folder_holds_all_there_is_to_know(trained):
@@ -62,6 +63,14 @@ def test_samples_of_several_runs_stand_side_by_side(run, lab):
     alone = Image.open("sample.png").size
     lab("sample", run, last, run, "--n=4")
     assert Image.open("sample.png").width > alone[0]
+
+
+def test_checkpoints_of_several_runs_are_told_apart(here):
+    paths = [here / f"version_{k}/checkpoints/best.ckpt" for k in (0, 1)]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert [one_name(str(path)) for path in paths] == [str(path) for path in paths]
 
 
 @pytest.mark.parametrize("verb", ["sample", "reconstruct", "traverse", "interpolate", "manifold"])

@@ -130,7 +130,7 @@ def filters(runs: list[str], output: str = "filters.png") -> None:
     """
     from vae_lab.pictures import stacked
 
-    drawn = each([*_spelled(runs)], lambda run: picture("filters", run, name=_title(run)))
+    drawn = each([*_spelled(runs)], lambda run: picture("filters", run, name=one_name(run)))
     save(stacked(drawn), output)
 
 
@@ -138,10 +138,6 @@ def _spelled(words: Iterable[str]) -> Iterator[str]:
     """Yield each run, and each checkpoint by itself."""
     for word in words:
         yield from [word] if Path(word).is_file() else (str(run.path) for run in expand([word]))
-
-
-def _title(run: str) -> str:
-    return run if Path(run).is_file() else one_name(run)
 
 
 def traverse(

@@ -158,5 +158,5 @@ def check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> N
 
 
 def one_name(run: str) -> str:
-    """Return what a run, or a checkpoint, is called among others."""
-    return Path(run).name if Path(run).is_file() else runs.find(run).name
+    """Return a run's experiment and version, or the path of a checkpoint as it was given."""
+    return run if Path(run).is_file() else runs.find(run).name
