@@ -255,6 +255,9 @@ def test_codes_stand_beside_the_components_of_the_same_images(monkeypatch):
     torch.testing.assert_close(pixels, pictures.project(x.flatten(1)))
     assert left.get_title().startswith("codes\n5-NN accuracy 1.000, each of 60 points")
     assert right.get_title().startswith("principal components of the pixels\n5-NN accuracy 0.")
+    assert left.get_xlabel() == "z1"  # an axis of the codes themselves
+    share = pixels[:, 1].var() / x.flatten(1).var(0).sum()
+    assert right.get_ylabel() == f"component 2, {share:.0%} of the variance"
     assert left.get_legend() is None
     assert [t.get_text() for t in right.get_legend().get_texts()] == [" 0", " 1", " 2"]
 

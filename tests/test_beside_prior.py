@@ -101,6 +101,9 @@ def test_the_plane_is_that_of_the_codes_principal_components(figures):
     draws = torch.eye(4).repeat(10, 1) * 2
     pictures.beside_prior(codes, draws)
     prior, own = map(points, figures[0].axes)
+    share = codes[:, 1].var() / codes.var(0).sum()
+    said = f"codes' principal component 1, {share:.0%} of the variance"
+    assert [axes.get_xlabel() for axes in figures[0].axes] == [said, said]
     centre = codes[:, [1, 2]].mean(0)
     assert torch.allclose(own.abs(), (codes[:, [1, 2]] - centre).abs(), atol=0.3)
     expected = (draws[:, [1, 2]] - centre).abs()

@@ -24,6 +24,7 @@ __all__ = [
     "beside_pca",
     "check_labels",
     "draw_points",
+    "explained",
     "name_axes",
     "palette",
     "project",
@@ -117,7 +118,10 @@ def scatter(
     figure = Figure(figsize=(9, 7.5), dpi=100, layout="constrained")
     drawn = f"codes of {len(points)} images"
     axes = figure.add_subplot(title=f"{drawn}, {title}" if title else drawn)
-    name_axes(axes, codes.shape[1], {"pca": "principal component", "tsne": "t-SNE"}[method])
+    if method == "pca":
+        name_axes(axes, codes.shape[1], "principal component", explained(codes, points))
+    else:
+        name_axes(axes, codes.shape[1], "t-SNE")
     draw_points(axes, points, labels, names)
     add_legend(axes)
     return rasterise(figure)
@@ -156,14 +160,15 @@ def beside_pca(
         )
     from matplotlib.figure import Figure
 
+    pixels = images.flatten(1)
     planes = (
-        ("codes", "z", codes.detach().float().cpu()),
-        ("principal components of the pixels", "component ", project(images.flatten(1))),
+        ("codes", codes, codes.detach().float().cpu()),
+        ("principal components of the pixels", pixels, project(pixels)),
     )
     figure = Figure(figsize=(14, 7), dpi=100, layout="constrained")
-    for axes, (name, axis, points) in zip(figure.subplots(1, 2), planes, strict=True):
-        title = name + _neighbours(points, labels)
-        axes.set(title=title, xlabel=f"{axis}1", ylabel=f"{axis}2")
+    for axes, (name, of, points) in zip(figure.subplots(1, 2), planes, strict=True):
+        axes.set(title=name + _neighbours(points, labels))
+        name_axes(axes, of.shape[1], "component", explained(of, points))
         draw_points(axes, points, labels, names)
     add_legend(axes)
     return rasterise(figure)
@@ -210,14 +215,29 @@ def add_legend(axes: "Axes") -> None:
         )
 
 
-def name_axes(axes: "Axes", dimensions: int, projected: str) -> None:
-    """Name the axes of points that `project` made of codes of so many dimensions."""
-    called = "z" if dimensions <= 2 else f"{projected} "
-    axes.set_xlabel(f"{called}1")
+def explained(codes: Tensor, points: Tensor) -> list[float]:
+    """Return the shares of the variance of codes (N, D) that the axes of their points show."""
+    whole = codes.detach().double().cpu().var(0).sum()
+    return (points.double().var(0) / whole).nan_to_num().tolist()
+
+
+def name_axes(axes: "Axes", dimensions: int, projected: str, shares: Sequence[float] = ()) -> None:
+    """Name the axes of points that `project` made of codes of so many dimensions.
+
+    Args:
+        axes: The axes.
+        dimensions: How many numbers a code has; up to two are axes themselves.
+        projected: What the axes of more are called.
+        shares: How much of the codes' variance each shows, if that is known.
+    """
+    names = [f"z{k}" if dimensions <= 2 else f"{projected} {k}" for k in (1, 2)]
+    if dimensions > 2 and shares:
+        names = [f"{n}, {s:.0%} of the variance" for n, s in zip(names, shares, strict=True)]
+    axes.set_xlabel(names[0])
     if dimensions == 1:
         axes.set(yticks=[], ylabel="no axis: spread out, by class")
     else:
-        axes.set_ylabel(f"{called}2")
+        axes.set_ylabel(names[1])
 
 
 def rasterise(figure: "Figure") -> Tensor:

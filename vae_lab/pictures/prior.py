@@ -11,6 +11,7 @@ from vae_lab.pictures.plane import (
     add_legend,
     check_labels,
     draw_points,
+    explained,
     name_axes,
     project,
     rasterise,
@@ -74,7 +75,8 @@ def beside_prior(
     )
     for axes, (name, drawn, classes) in zip(figure.subplots(1, 2), panels, strict=True):
         axes.set(title=name)
-        name_axes(axes, codes.shape[1], "codes' principal component")
+        shares = explained(codes, points)  # of the codes, whose axes these are
+        name_axes(axes, codes.shape[1], "codes' principal component", shares)
         draw_points(axes, drawn, classes, names)
         axes.set_xlim(low[0], high[0])
         if len(low) > 1:
