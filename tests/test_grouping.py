@@ -62,6 +62,14 @@ def test_groups_are_of_runs_that_differ_in_nothing_else(draws):
     assert len(Groups(comparison, ["limit"]).names) == 8
 
 
+def test_trials_are_named_in_the_order_of_their_numbers(tmp_path):
+    for trial in (10, 9):
+        path = tmp_path / f"trial_{trial}/version_0"
+        make_run(path, "VAE", {"val/loss": [1.0]}, None)
+        edit(path / "config.yaml", lambda config, k=trial: config.update(seed_everything=k))
+    assert Groups(Comparison(find_all(tmp_path)), OVER).names == ["trial_9 + trial_10"]
+
+
 def test_a_group_says_where_runs_lack_a_number(draws):
     folder, numbers = draws
     groups = Groups(Comparison(find_all(folder)), OVER)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Run",
+    "by_name",
     "check",
     "check_exists",
     "checkpoint_of",
@@ -274,7 +275,7 @@ def _named(pattern: str) -> list[str]:
 
 def _matching(pattern: str, look: Callable[[Path], Found]) -> list[tuple[Path, Found]]:
     """Return the paths that a pattern matches, with what `look` finds there, if it finds runs."""
-    paths = sorted(map(Path, glob(pattern, recursive=True)), key=_by_name)
+    paths = sorted(map(Path, glob(pattern, recursive=True)), key=by_name)
     if not paths:
         raise missing(Path(pattern))
     found = []
@@ -301,7 +302,7 @@ def _folders(path: Path, depth: int) -> Iterator[Path]:
     if _is_run(path):
         yield path
     elif depth:
-        for child in sorted((p for p in path.iterdir() if p.is_dir()), key=_by_name):
+        for child in sorted((p for p in path.iterdir() if p.is_dir()), key=by_name):
             yield from _folders(child, depth - 1)
 
 
@@ -309,7 +310,7 @@ def _is_run(path: Path) -> bool:
     return any((path / mark).exists() for mark in _MARKS)
 
 
-def _by_name(path: Path) -> list[str | int]:
+def by_name(path: str | Path) -> list[str | int]:
     """Order 9 before 10."""
     return [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", str(path))]
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import stdev
 
 from vae_lab.errors import LabError
-from vae_lab.runs import Run
+from vae_lab.runs import Run, by_name
 from vae_lab.verbs.comparing.comparison import Column, Comparison, order
 from vae_lab.verbs.comparing.settings import differences, protocols, settings, stopped
 
@@ -159,4 +159,4 @@ def plus_minus(mean: float | None, spread: float | None) -> str:
 
 
 def _name(runs: Iterable[Run]) -> str:
-    return " + ".join(sorted({run.name.rpartition("/")[0] for run in runs}))
+    return " + ".join(sorted({run.name.rpartition("/")[0] for run in runs}, key=by_name))
