@@ -140,6 +140,27 @@ def test_the_verb_says_what_goes_in_and_comes_out(lab, trained, tmp_path):
     assert decode["output"]["range"] == [0, 1]
 
 
+def test_an_export_that_is_stopped_leaves_no_parts_of_two_runs(trained, tmp_path, monkeypatch):
+    export(str(trained / "VAE"), output=str(tmp_path / "out"))
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+
+    def stop(model, name, format, folder):
+        (folder / "encoder.onnx").write_text("of another run")
+        if name == "decode":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("vae_lab.verbs.export.export_part", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export(str(trained / "Autoencoder"), output=str(tmp_path / "out"))
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_file_is_no_folder_to_export_to(trained, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(LabError, match="out could not be filled: File exists"):
+        export(str(trained / "VAE"), output=str(tmp_path / "out"))
+
+
 def test_a_checkpoint_alone_is_enough(trained, tmp_path, monkeypatch):
     model = runs.load_model(trained / "VAE")
     monkeypatch.setattr(runs, "load_model", lambda path: model)

@@ -1,8 +1,11 @@
 """`lab export`: encoder and decoder as programs that run without vae_lab."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_lab.errors import LabError
@@ -37,12 +40,25 @@ def export(run: str, format: Format = "onnx", output: str = "exported") -> None:
     parts = [name for name, capability in able.items() if isinstance(model, capability)]
     if not parts:
         raise LabError(f"{type(model).__name__} has neither an encoder nor a decoder to export.")
-    described = {name: export_part(model, name, format, Path(output)) for name in parts}
-    about = {**_origin(model, data, path), "format": format, "parts": described}
-    write_text(Path(output) / "model.json", json.dumps(about, indent=2))
-    for part in described.values():
-        print(Path(output) / part["file"])
-    print(Path(output) / "model.json")
+    with _together(Path(output)) as folder:
+        described = {name: export_part(model, name, format, folder) for name in parts}
+        about = {**_origin(model, data, path), "format": format, "parts": described}
+        write_text(folder / "model.json", json.dumps(about, indent=2))
+    for file in (*(part["file"] for part in described.values()), "model.json"):
+        print(Path(output) / file)
+
+
+@contextmanager
+def _together(folder: Path) -> Iterator[Path]:
+    """Fill a folder with files once all are made: what stops before leaves no parts of two runs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(".part", ".", folder) as made:
+            yield Path(made)
+            for file in Path(made).iterdir():
+                file.replace(folder / file.name)
+    except OSError as error:
+        raise LabError(f"{folder} could not be filled: {error.strerror}.") from error
 
 
 def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str, Any]:
