@@ -1,14 +1,19 @@
 """What each side minimises, term by term, and by which optimiser."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
-from test_adversarial import NETS, SHAPE, build, fit, images
+from conftest import QUIET
+from lightning.pytorch import Trainer
+from test_adversarial import NETS, ONE, SHAPE, build, fit, images
+from torch.utils.data import DataLoader
 
 from vae_lab.adversarial_losses import R1, GradientPenalty
 from vae_lab.codes import Categorical, Uniform
-from vae_lab.models import GAN, VAEGAN, InfoGAN, gan, vaegan
+from vae_lab.contracts import Batch
+from vae_lab.models import GAN, VAEGAN, InfoGAN, adversarial, gan, vaegan
 
 
 def turn(model):
@@ -95,3 +100,23 @@ def test_an_infogans_noise_lies_as_its_numbers_do_between_minus_one_and_one():
     assert -1 <= noise.min() < -0.99
     assert 0.99 < noise.max() < 1
     assert noise.mean().abs() < 0.05
+
+
+def test_images_a_second_are_those_of_training_though_validation_comes_between(monkeypatch):
+    model, clock, found = build(), [0.0], []
+    monkeypatch.setattr(adversarial, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def taking(seconds, step):
+        def timed(*given):
+            clock[0] += seconds
+            return step(*given)
+
+        return timed
+
+    model.training_step = taking(1, model.training_step)
+    model.validation_step = taking(100, model.validation_step)
+    model._write = lambda stage, means: found.append(means.get("images_per_second"))
+    loader = DataLoader(images(16 * 8).x, 16, collate_fn=lambda x: Batch.unlabelled(torch.stack(x)))
+    every = {"val_check_interval": 3, "log_every_n_steps": 2, "limit_val_batches": 1}
+    Trainer(**{**QUIET, **ONE, **every}).fit(model, loader, loader)
+    assert [rate for rate in found if rate] == [16] * 4

@@ -144,10 +144,8 @@ class Adversarial(Model):
         self._players = {"critic": list(self.critic.parameters())}
         self._players |= {name: list(net.parameters()) for name, net in self.opponents.items()}
         rates = [self.critic_lr] + [self.lr] * len(self.opponents)
-        optimizers = [
-            Adam(weights, rate, self.betas, fused=True)
-            for weights, rate in zip(self._players.values(), rates, strict=True)
-        ]
+        pairs = zip(self._players.values(), rates, strict=True)
+        optimizers = [Adam(weights, rate, self.betas, fused=True) for weights, rate in pairs]
         if self.schedule is None:
             return optimizers
         schedulers = [self.schedule(optimizer) for optimizer in optimizers]
@@ -255,6 +253,13 @@ class Adversarial(Model):
         # What is left of the epoch's window is written after validation.
         self._norms = self._measure_gradients()
         super().on_validation_model_zero_grad()
+
+    def on_validation_end(self) -> None:
+        if self._fitting and not self.trainer.sanity_checking:
+            # Within an epoch the window goes on, of which validation is no part.
+            paused = time.perf_counter() - self._step_ended[0]
+            (begun, before), (ended, seen) = self._window, self._step_ended
+            self._window, self._step_ended = (begun + paused, before), (ended + paused, seen)
 
     def _read_window(self) -> dict[str, float]:
         means = super()._read_window()
