@@ -72,9 +72,7 @@ class Paired(MLPEncoder):
 
 
 @pytest.mark.parametrize(("encoder", "put"), [(Halved, r"\(5, {0}\)"), (Paired, "a tuple")])
-@pytest.mark.parametrize(
-    ("model", "features"), [(VAE, 8), (Autoencoder, 4), (VAEGAN, 8), (CVAE, 8)]
-)
+@pytest.mark.parametrize(("model", "features"), [(VAE, 8), (Autoencoder, 4), (CVAE, 8)])
 def test_what_an_encoder_returns_has_the_size_it_was_asked_for(model, features, encoder, put):
     made = model(SHAPE, latent_dim=4, encoder=encoder)
     wrong = rf"The {encoder.__name__} returned {put.format(features // 2)} for inputs of \(5, "
@@ -135,6 +133,20 @@ def test_networks_of_a_game_that_do_not_fit_are_refused_at_once(model, net, says
         net = {"gan": partial(GAN, critic=net["gan"])} if "gan" in net else net
     with pytest.raises(LabError, match=says):
         model(SHAPE, **net)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "says"),
+    [
+        (Halved, r"Halved returned \(1, 4\) .* one tensor of \(1, 8\)"),
+        (Paired, "Paired returned a tuple"),
+        (Small, r"Small takes no inputs of \(1, 1, 8, 8\): mat1 and mat2"),
+    ],
+)
+@pytest.mark.parametrize("model", [VAEGAN, VAEDis])
+def test_an_encoder_beside_a_critic_is_tried_as_well(model, encoder, says):
+    with pytest.raises(LabError, match=says):
+        model(SHAPE, latent_dim=4, encoder=encoder)
 
 
 def test_a_part_that_rests_still_rests_after_the_trial():

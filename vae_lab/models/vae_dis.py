@@ -79,7 +79,7 @@ class VAEDis(SingleObjective):
         self.layer = layer
         self.latent_dim = latent_dim
         self.beta = beta
-        self.encoder = encoder(shape, 2 * latent_dim)
+        self.encoder = tried(encoder(shape, 2 * latent_dim), shape, (2 * latent_dim,))
         self.decoder = tried(decoder(latent_dim, shape), (latent_dim,), shape)
         self.train()
 

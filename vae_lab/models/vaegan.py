@@ -14,7 +14,7 @@ from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.gan import GAN
 from vae_lab.models.gate import Gate
-from vae_lab.nets import MLPCritic, MLPEncoder, MLPGenerator, encoded
+from vae_lab.nets import MLPCritic, MLPEncoder, MLPGenerator, encoded, tried
 from vae_lab.nets.layers import check_layer, from_layer, to_layer
 from vae_lab.posteriors import DiagonalGaussian
 
@@ -143,7 +143,7 @@ class VAEGAN(GAN):
         self.gamma = gamma
         self.judge_reconstructions = judge_reconstructions
         self.gate = gate and gate()
-        self.encoder = encoder(shape, 2 * latent_dim)
+        self.encoder = tried(encoder(shape, 2 * latent_dim), shape, (2 * latent_dim,))
         self.averaged_encoder = averaged(self.encoder) if average else None
         self._moving: dict[str, bool] = {}
         self._entropies: list[tuple[int, Tensor]] = []
