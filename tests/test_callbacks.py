@@ -322,6 +322,11 @@ def test_a_resumed_bar_counts_what_is_left(lab, bar):
     assert bar[-1][1] == 3 * 64
 
 
+def test_another_bar_takes_the_place_of_ours(lab):
+    bar = ["--trainer.callbacks=TQDMProgressBar", "--trainer.enable_progress_bar=null"]
+    assert "images/s" not in lab(*FIT, "--pictures.kinds=[]", *bar)
+
+
 def test_progress_takes_training_without_an_end(lab, bar):
     lab(*FIT, "--trainer.max_epochs=-1", "--trainer.max_time=00:00:00:01", "--pictures.kinds=[]")
     assert len(bar) > 2

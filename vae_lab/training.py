@@ -13,6 +13,7 @@ import torch
 import yaml
 from jsonargparse import Namespace, dict_to_namespace
 from lightning import LightningModule
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer import Trainer
 from lightning_utilities.core.enums import StrEnum
@@ -165,7 +166,11 @@ class LabCLI(LightningCLI):
             kwargs["plugins"] = [AtomicCheckpointIO()]
         if config.trainer.profiler is None:
             kwargs["profiler"] = NoProfiler()
-        bar = [] if config.trainer.enable_progress_bar is False else [Progress()]
+        own = self._get(self.config_init, "trainer.callbacks") or []
+        # Lightning takes one bar, and a user's own goes before ours.
+        several = own if isinstance(own, list) else [own]
+        barred = any(isinstance(callback, ProgressBar) for callback in several)
+        bar = [] if barred or config.trainer.enable_progress_bar is False else [Progress()]
         self.trainer_defaults["callbacks"] = [Monitors(), Projector(), Record(self.source), *bar]
         trainer = super().instantiate_trainer(**kwargs)
         if self.checkpoint:
