@@ -271,7 +271,7 @@ def test_going_on_with_what_is_refused_keeps_the_configuration(lab, run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["sample", "{run}", "--nn=3"], "no setting 'nn'; did you mean 'n'"),
+        (["sample", "{run}", "--sede=3"], "no setting 'sede'; did you mean 'seed'"),
         (["sample", "{run}", "--n=x"], "n: expected int"),
         (["sample", "{run}", "--n=0"], "--n is at least 1"),
         (["sample", "{run}", "stray"], "stray"),

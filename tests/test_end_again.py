@@ -58,13 +58,14 @@ def fill(*_):
     ],
 )
 def test_what_was_stopped_at_its_end_ends_once_more(lab, monkeypatch, action, status, words):
-    lab(*FIT, *words, "--name=whole")
+    # Of the same name, which stands below its pictures.
+    lab(*FIT, *words, "--runs=whole/runs")
     with monkeypatch.context() as patch:
         patch.setattr(Pictures, "on_train_end", action)
         with pytest.raises(SystemExit) as stop:
             lab(*FIT, *words)
     assert stop.value.code == status
-    mine, whole = Run(Path("runs/run/version_0")), Run(Path("runs/whole/version_0"))
+    mine, whole = Run(Path("runs/run/version_0")), Run(Path("whole/runs/run/version_0"))
     assert not mine.finished
     assert not mine.pictures
     printed = lab(*FIT, *words, "--ckpt_path=last")
@@ -75,8 +76,8 @@ def test_what_was_stopped_at_its_end_ends_once_more(lab, monkeypatch, action, st
     theirs = whole.path / "pictures" / picture.name
     assert picture.read_bytes() == theirs.read_bytes()
     assert [p.parent.name for p in mine.path.glob("*/codes")] == [f"{last()['global_step']:05}"]
-    assert same(last()["state_dict"], last("whole")["state_dict"])
-    assert rows() == rows("whole")
+    assert same(last()["state_dict"], last(root=Path("whole"))["state_dict"])
+    assert rows() == rows(root=Path("whole"))
 
 
 def test_what_came_to_its_end_does_not_end_once_more(lab, monkeypatch):
