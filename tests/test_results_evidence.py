@@ -246,6 +246,16 @@ def test_what_a_record_says_in_other_types_is_left_out(trains, wrong):
     assert "| 0.25 ± 0.50 (1 seed)" in page()
 
 
+def test_a_needed_row_is_looked_for_once_and_not_for_every_run_of_others(trains, monkeypatch):
+    shelf, known, asked = trains(), Shelf.known, []
+    results(("heir",))
+    forget()
+    shelf.look()
+    monkeypatch.setattr(Shelf, "known", lambda self, name: asked.append(name) or known(self, name))
+    assert shelf.find("heir", 0) is not None
+    assert asked == ["vae_digits"]
+
+
 def test_an_evaluation_of_fewer_keys_still_makes_a_page(trains):
     trains()
     results(("vae_digits",))

@@ -152,7 +152,7 @@ class Shelf:
         if run.record.get("processes", 1) != 1:
             return False
         with suppress(LabError):  # a damaged run is no row's
-            needs = {option: self.known(row) for option, row in self.index.rows[name].needs.items()}
+            needs = self.index.rows[name].needs
             own = self._settings(run)
             apart = {"seed_everything", *needs}
             if own.keys() != wanted.keys() and _agree(own, wanted, apart):
@@ -162,7 +162,8 @@ class Shelf:
                 own.get("seed_everything") == str(seed)
                 and own.keys() == wanted.keys()
                 and _agree(own, wanted, apart)
-                and all(self._made_from(run, own[option], needs[option]) for option in needs)
+                # Last, as each needed row goes through all runs again, and so on along a chain.
+                and all(self._made_from(run, own[k], self.known(row)) for k, row in needs.items())
             )
         return False
 
