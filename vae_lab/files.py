@@ -82,10 +82,17 @@ def read_yaml(path: Path) -> object:
 
 
 def load_yaml(text: str) -> Any:
-    """Load plain values from YAML, by libyaml where PyYAML has it: it is ten times as fast."""
+    """Load plain values from YAML."""
     import yaml
 
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.load(text, _yaml_loader())
+
+
+def _yaml_loader() -> Any:
+    """Return libyaml's loader where PyYAML has it: it is ten times as fast."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_names(text: str) -> None:
@@ -97,7 +104,7 @@ def check_names(text: str) -> None:
     import yaml
 
     with suppress(yaml.YAMLError, RecursionError):  # whoever loads the text reports these
-        for mapping in _mappings(yaml.compose(text, yaml.SafeLoader)):
+        for mapping in _mappings(yaml.compose(text, _yaml_loader())):
             seen = []
             for name, _ in mapping.value:
                 if name.value in seen:
