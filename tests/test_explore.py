@@ -28,11 +28,11 @@ from vae_lab.errors import LabError
 from vae_lab.models import CVAE, PCA, VAE, Autoencoder, GaussianMixture, InfoGAN, KMeans
 from vae_lab.posteriors import BottomUp, GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, TopDown, Uniform
-from vae_lab.verbs import onnx_runtime
-from vae_lab.verbs.explore import explore
-from vae_lab.verbs.explore_atlas import sheets
-from vae_lab.verbs.explore_view import Codes, check, codes_of, view
-from vae_lab.verbs.onnx_runtime import runtime
+from vae_lab.verbs.exploring import onnx_runtime
+from vae_lab.verbs.exploring.atlas import sheets
+from vae_lab.verbs.exploring.explore import explore
+from vae_lab.verbs.exploring.onnx_runtime import runtime
+from vae_lab.verbs.exploring.view import Codes, check, codes_of, view
 
 SHAPE = (1, 8, 8)
 FILES = {"ort.wasm.bundle.min.mjs": b"export {};", "ort-wasm-simd-threaded.wasm": b"\0asm"}
@@ -359,7 +359,7 @@ def test_it_serves_this_machine_until_interrupted(tmp_path):
     (tmp_path / "config.yaml").touch()  # which makes it a run
     code = (
         "from vae_lab import cli\n"
-        "from vae_lab.verbs import explore as module\n"
+        "from vae_lab.verbs.exploring import explore as module\n"
         "def explore(run: str):\n"
         "    'Serve.'\n"
         "    with module.listening(module.Path(run), 0) as server:\n"
@@ -395,6 +395,6 @@ def test_a_port_that_cannot_be_had_is_named_before_anything_is_written(plane, tm
 @pytest.mark.parametrize(("words", "served"), [([], 0), (["--serve"], 1), (["--serve", "true"], 1)])
 def test_a_switch_needs_no_value(lab, plane, offline, tmp_path, monkeypatch, words, served):
     ports = []
-    monkeypatch.setattr("vae_lab.verbs.explore.answer", lambda s: ports.append(s.server_port))
+    monkeypatch.setattr(f"{explore.__module__}.answer", lambda s: ports.append(s.server_port))
     lab("explore", *words, plane, "--output", tmp_path / "out")
     assert len(ports) == served

@@ -14,8 +14,8 @@ from tests.browser import Tab, look, needed
 from vae_lab import runs
 from vae_lab.cli import main
 from vae_lab.models import CVAE
-from vae_lab.verbs import onnx_runtime
-from vae_lab.verbs.explore import explore
+from vae_lab.verbs.exploring import onnx_runtime
+from vae_lab.verbs.exploring.explore import explore
 
 pytestmark = needed
 

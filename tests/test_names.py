@@ -20,7 +20,7 @@ from vae_lab.errors import LabError
 from vae_lab.models import CVAE, VAE, InfoGAN, KMeans
 from vae_lab.nets import MLPCritic, MLPGenerator
 from vae_lab.pictures import fonts
-from vae_lab.verbs.explore_view import Codes, view
+from vae_lab.verbs.exploring.view import Codes, view
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ VERBS = {
     "encode": "vae_lab.verbs.encode",
     "invert": "vae_lab.verbs.invert",
     "export": "vae_lab.verbs.export",
-    "explore": "vae_lab.verbs.explore",
+    "explore": "vae_lab.verbs.exploring.explore",
     "evaluate": "vae_lab.verbs.evaluating.evaluate",
     "compare": "vae_lab.verbs.comparing.compare",
     "sweep": "vae_lab.verbs.sweeps.sweep",

@@ -18,8 +18,8 @@ from vae_lab.words import counted
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
 
-    from vae_lab.verbs.explore_view import Codes
-    from vae_lab.verbs.onnx_runtime import Runtime
+    from vae_lab.verbs.exploring.onnx_runtime import Runtime
+    from vae_lab.verbs.exploring.view import Codes
 
 __all__ = ["answer", "explore", "listening"]
 
@@ -62,8 +62,8 @@ def _write(run: str, split: Literal["val", "test"], folder: Path) -> None:
     import torch
 
     from vae_lab import runs
-    from vae_lab.verbs.explore_atlas import atlas
-    from vae_lab.verbs.explore_view import check, view
+    from vae_lab.verbs.exploring.atlas import atlas
+    from vae_lab.verbs.exploring.view import check, view
     from vae_lab.verbs.picture import origin
 
     model: Any = runs.load_model(run)
@@ -83,7 +83,7 @@ def _write(run: str, split: Literal["val", "test"], folder: Path) -> None:
 def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | None":
     """Return the codes of images, or None without an encoder or such images."""
     from vae_lab.contracts import Encodes
-    from vae_lab.verbs.explore_view import codes_of
+    from vae_lab.verbs.exploring.view import codes_of
 
     if not isinstance(model, Encodes):
         return None
@@ -96,9 +96,9 @@ def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | Non
 
 def _live(model: Any) -> dict[str, str]:
     """Return the scripts that decode in the browser; none where the runtime cannot be had."""
-    from vae_lab.verbs.explore_view import is_plane
+    from vae_lab.verbs.exploring.onnx_runtime import runtime
+    from vae_lab.verbs.exploring.view import is_plane
     from vae_lab.verbs.export import export_part
-    from vae_lab.verbs.onnx_runtime import runtime
 
     try:
         found = runtime()
@@ -131,7 +131,7 @@ def _base64(data: bytes) -> str:
 
 
 def _page(about: dict[str, Any]) -> str:
-    text = files("vae_lab.verbs").joinpath("explore.html").read_text(encoding="utf-8")
+    text = files("vae_lab.verbs.exploring").joinpath("page.html").read_text(encoding="utf-8")
     before, _, after = text.partition("<!--data-->")
     return before + script_data(about) + after
 

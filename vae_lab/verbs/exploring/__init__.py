@@ -1,0 +1,1 @@
+"""`lab explore`: a page that draws what codes stand for."""
