@@ -118,7 +118,7 @@ def test_verbs_draw_attributes_where_there_are_no_classes(model, batch, drawn, m
     transfer("run")
     assert drawn[1][-1].startswith("the style of the image on the left, y1 of the column")
     with pytest.raises(LabError, match=r"AttributeCondition, is no class, .*`lab sample --y all`"):
-        sample(["run"], y=7)
+        sample(["run"], y="7")
 
 
 def test_attributes_that_have_no_room_are_counted(batch, drawn):

@@ -65,6 +65,16 @@ def test_verbs_draw_given_a_condition(lab, trained_cvaes):
     assert lab("complete", parts) == "complete.png\n"
 
 
+def test_a_class_called_02_is_asked_for_by_that_name(lab, trained_cvaes, monkeypatch):
+    asked = []
+    blank = torch.ones(3, 2, 2)
+    monkeypatch.setattr(
+        "vae_lab.verbs.draw.picture", lambda *_, label, **options: asked.append(label) or blank
+    )
+    lab("sample", trained_cvaes / "classes", "--y=02")
+    assert asked == ["02"]
+
+
 def test_codes_of_several_models_stand_side_by_side_with_how_well_they_tell_the_class(
     lab, trained_cvaes, monkeypatch
 ):

@@ -313,7 +313,7 @@ def test_neighbours_are_those_of_samples_of_the_class_that_is_asked_for(run, mon
     model = CVAE((1, 8, 8), 3).eval()
     monkeypatch.setattr(runs, "load_model", lambda run: model)
     monkeypatch.setattr(model, "sample", lambda n, y: asked.append(y) or torch.rand(n, 1, 8, 8))
-    neighbours(str(run), n=2, y=7)
+    neighbours(str(run), n=2, y="7")
     assert [y.tolist() for y in asked] == [[7, 7]]
 
 
@@ -322,7 +322,7 @@ def test_neighbours_are_those_of_samples_of_the_class_that_is_asked_for(run, mon
     [
         ("runs/Autoencoder", {}, "`lab neighbours` needs a model that can sample"),
         ("runs/VAE", {"n": 0}, "--n is at least 1"),
-        ("runs/VAE", {"y": 3}, "Class 3 needs a model that can be given a condition"),
+        ("runs/VAE", {"y": "3"}, "Class 3 needs a model that can be given a condition"),
     ],
 )
 def test_neighbours_that_cannot_be_drawn_are_refused(run, path, options, reason):

@@ -37,7 +37,7 @@ def class_rows(
     rows = []
     for k in range(model.classes):
         reseed(seed)
-        rows.append(model.sample(n, given_class(model, k, n)))
+        rows.append(model.sample(n, given_class(model, str(k), n)))
     classes = called(model.classes, names)
     return pictures.class_rows(torch.cat(rows), classes, headed(model, name), width)
 
@@ -71,10 +71,10 @@ def called(classes: int, names: Sequence[str]) -> list[str]:
     return [*names[:classes]] if len(names) >= classes else [str(k) for k in range(classes)]
 
 
-def given_class(model: Any, y: int | str, n: int, names: Sequence[str] = ()) -> Tensor:
+def given_class(model: Any, y: str, n: int, names: Sequence[str] = ()) -> Tensor:
     """Return a class as the condition of `n` images, shape (n,).
 
-    A number that is the name of a class is that class: so pictures call it.
+    A name goes before a number, as pictures write it: of 01, 02 and 03, class 02 is the second.
 
     Raises:
         LabError: If the model knows no classes, or none of that name or number.
@@ -82,8 +82,8 @@ def given_class(model: Any, y: int | str, n: int, names: Sequence[str] = ()) -> 
     require(model, Conditional, f"Class {y}")
     needs_classes(model)
     known = called(model.classes, names)
-    k = known.index(str(y)) if str(y) in known else y
-    if not isinstance(k, int) or not 0 <= k < model.classes:
+    k = known.index(y) if y in known else int(y) if y.isdecimal() else -1
+    if not 0 <= k < model.classes:
         kind, last = type(model).__name__, model.classes - 1
         listed = "" if known[0] == "0" else f", which are {', '.join(known)}"
         raise LabError(f"There is no class {y}: this {kind} knows 0 to {last}{listed}.")

@@ -143,7 +143,7 @@ def samples(
     batch: Batch,
     n: int = 64,
     seed: int = 0,
-    label: int | str | None = None,
+    label: str | None = None,
     name: str | None = None,
     width: int = WIDTH,
     names: Sequence[str] = (),

@@ -24,7 +24,7 @@ __all__ = [
 def sample(
     runs: list[str],
     n: int | None = None,
-    y: int | str | None = None,
+    y: str | None = None,
     seed: int = 0,
     output: str = "sample.png",
 ) -> None:

@@ -45,7 +45,7 @@ def invert(
     images: list[str] | None = None,
     data: int | None = None,
     split: Split = "val",
-    y: int | str | None = None,
+    y: str | None = None,
     steps: int = 1000,
     restarts: int = 4,
     penalty: float = 1e-3,
@@ -142,7 +142,7 @@ def _targets(
     files: list[str] | None,
     n: int | None,
     split: Split,
-    y: int | str | None,
+    y: str | None,
 ) -> "tuple[Batch, str]":
     """Return what to invert, with the conditions to decode under, and what it is called."""
     from vae_lab.contracts import Batch, Conditional

@@ -9,7 +9,7 @@ __all__ = ["neighbours"]
 def neighbours(
     run: str,
     n: int = 20,
-    y: int | str | None = None,
+    y: str | None = None,
     seed: int = 0,
     output: str = "neighbours.png",
 ) -> None:
