@@ -175,7 +175,9 @@ def test_sheets_call_classes_by_their_names(kind, make, options, said, written):
 def test_a_class_is_asked_for_by_its_name_or_its_number():
     model = cvae()
     for y, names, wanted in (("owl", PETS, 2), ("1", PETS, 1), ("02", ("01", "02", "03"), 1)):
-        assert given_class(model, y, 2, names).tolist() == [wanted, wanted]
+        labels, called = given_class(model, y, 2, names)
+        assert labels.tolist() == [wanted, wanted]
+        assert called == f"class {names[wanted]}"
     with pytest.raises(LabError, match=r"no class emu: .* 0 to 2, which are cat, a dog"):
         given_class(model, "emu", 2, PETS)
 

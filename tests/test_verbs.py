@@ -94,7 +94,7 @@ def test_pictures_say_what_they_are_of(lab, run, monkeypatch):
         (["traverse"], [f"{epoch}, val images, image 0"]),
         (["scatter", "--prior=true"], [f"{epoch}, val images, seed 0"]),
         (["attribute", "--limit=90", "--n=2"], [f"{epoch}, val images"]),
-        (["invert", "--data=2", "--steps=2"], [f"{epoch}, val images, seed 0"]),
+        (["invert", "--data=2", "--steps=2"], [f"{epoch}, val images, binarize none, seed 0"]),
         (["gallery", "--n=2", "--seed=1"], [f"VAE: {epoch}", "val images, seed 1"]),
     ):
         said.clear()

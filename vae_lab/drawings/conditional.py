@@ -37,7 +37,7 @@ def class_rows(
     rows = []
     for k in range(model.classes):
         reseed(seed)
-        rows.append(model.sample(n, given_class(model, str(k), n)))
+        rows.append(model.sample(n, given_class(model, str(k), n)[0]))
     classes = called(model.classes, names)
     return pictures.class_rows(torch.cat(rows), classes, headed(model, name), width)
 
@@ -71,8 +71,8 @@ def called(classes: int, names: Sequence[str]) -> list[str]:
     return [*names[:classes]] if len(names) >= classes else [str(k) for k in range(classes)]
 
 
-def given_class(model: Any, y: str, n: int, names: Sequence[str] = ()) -> Tensor:
-    """Return a class as the condition of `n` images, shape (n,).
+def given_class(model: Any, y: str, n: int, names: Sequence[str] = ()) -> tuple[Tensor, str]:
+    """Return a class as the condition of `n` images, shape (n,), and what it is called.
 
     A name goes before a number, as pictures write it: of 01, 02 and 03, class 02 is the second.
 
@@ -87,7 +87,7 @@ def given_class(model: Any, y: str, n: int, names: Sequence[str] = ()) -> Tensor
         kind, last = type(model).__name__, model.classes - 1
         listed = "" if known[0] == "0" else f", which are {', '.join(known)}"
         raise LabError(f"There is no class {y}: this {kind} knows 0 to {last}{listed}.")
-    return torch.full((n,), k, device=model.device)
+    return torch.full((n,), k, device=model.device), f"class {known[k]}"
 
 
 def needs_classes(model: Any) -> None:

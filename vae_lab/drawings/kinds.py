@@ -27,7 +27,6 @@ from vae_lab.drawings.attributes import attribute_rows, attribute_walks, needs_a
 from vae_lab.drawings.clusters import clusters, likelihood_curve
 from vae_lab.drawings.codes import inverted_walks, needs_no_encoder, sweeps, walks
 from vae_lab.drawings.conditional import (
-    called,
     class_rows,
     completions,
     given_class,
@@ -151,8 +150,8 @@ def samples(
     """New images, of one class or of any, from the same noise every time."""
     y, title = None, headed(model, name)
     if label is not None:
-        y = given_class(model, label, n, names)
-        title += f" of class {called(model.classes, names)[int(y[0])]}"
+        y, given = given_class(model, label, n, names)
+        title += f" of {given}"
     reseed(seed)
     return pictures.samples(model.sample(n, y), title, width)
 

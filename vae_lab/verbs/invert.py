@@ -90,13 +90,13 @@ def invert(
         # Where one drew black and white, as likelihoods want, all meet the grey images.
         sources = [source.undrawn() for source in sources]
         check_images(runs, sources, split)
-    models, found = each(runs, _invertible), {}
-    for name, source, (known, model) in zip(names, sources, models, strict=True):
+    models, found, below = each(runs, _invertible), {}, []
+    for run, name, source, (known, model) in zip(runs, names, sources, models, strict=True):
         targets, about = _targets(model, source, images, data, split, y)
         found[name] = _find(model, f"{type(model).__name__} {known}", targets, how, seed)
+        below.append((origin(run), about, f"seed {seed}"))
     _write(codes, found)
-    of = "files" if images else f"{split} images"
-    save(_picture(found, [(origin(run), of, f"seed {seed}") for run in runs]), output)
+    save(_picture(found, below), output)
     _say(codes, found)
     protocol = f"{len(targets.x)} {about}, as many own samples; {restarts} restarts, {steps} steps"
     _print(found, f"{protocol} of Adam from {how.lr}, penalty {penalty}, seed {seed}")
@@ -163,7 +163,8 @@ def _targets(
         found = source.images(split, 20 if n is None else n)
         about = f"{split} images, binarize {source.protocol(split)['binarize']}"
     if y is not None:
-        found = found._replace(y=given_class(model, y, len(found.x), source.label_names))
+        labels, given = given_class(model, y, len(found.x), source.label_names)
+        found, about = found._replace(y=labels), f"{about}, given {given}"
     return found, about
 
 

@@ -40,11 +40,12 @@ def neighbours(
     assert isinstance(model, Samples)  # as was checked
     # Grey where black and white was drawn: samples are means.
     data = runs.load_data(run).undrawn()
-    label, train = None, data.loader("train")
+    label, about, train = None, ["train images"], data.loader("train")
     if y is not None:
-        label = given_class(model, y, n, data.label_names)
+        label, given = given_class(model, y, n, data.label_names)
+        about.append(given)
     with torch.inference_mode():
         reseed(seed)
         images = model.sample(n, label)
         picture = pictures.neighbours(images, nearest(images, (batch.x for batch in train)))
-    save(pictures.signed(picture, origin(run), "train images", f"seed {seed}"), output)
+    save(pictures.signed(picture, origin(run), *about, f"seed {seed}"), output)
