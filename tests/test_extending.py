@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from vae_lab.verbs.picture import origin
+
 TEXT = (Path(__file__).parent.parent / "docs/extending.md").read_text()
 
 
@@ -25,6 +27,8 @@ def test_its_examples_run(lab, here, monkeypatch):
 
     assert my_lab.from_python()["nll"].value > 0
     assert "elbo" in lab("evaluate", "digits.ckpt", "--importance-samples=2")
+    # Saved after the end of training, which Lightning takes for the beginning of a third.
+    assert origin("digits.ckpt") == "digits.ckpt, epoch 2"
 
 
 def test_its_configuration_trains(lab, here):
