@@ -104,6 +104,7 @@ def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
         ("--num_workers=4", "no setting 'num_workers': all images lie in memory, and no workers"),
         ("--data.shuffle=true", "'data.shuffle': training images come in another order every"),
         ("--data.data_dir=x", "no setting 'data.data_dir'; did you mean 'data.root'?"),
+        ("--model.kl_weight=4", "no setting 'model.kl_weight'; did you mean 'model.beta'?"),
         ("--n_epochs=5", "no setting 'n_epochs'; did you mean 'trainer.max_epochs'?"),
         ("--dropout=0.1", "no setting 'dropout'; `lab fit --help` lists them."),
         ("--model.lr=null", "lab fit: lr is a finite number above 0; got None."),

@@ -67,6 +67,8 @@ ELSEWHERE = {
     "data_path": "data.root",
     "image_size": "data.resize",
     "z_dim": "model.latent_dim",
+    "kl_weight": "model.beta",
+    "kld_weight": "model.beta",
     "epoch": "trainer.max_epochs",
     "n_epochs": "trainer.max_epochs",
 }
@@ -238,7 +240,8 @@ def _nearest_setting(wrong: str, nested: Iterable[str], options: Sequence[str], 
     known = {end for group, _, end in (other.rpartition(".") for other in nested) if group == kin}
     if name in known:
         return " of the class that is chosen there, though others have one."
-    near = _closest(name, known)
+    # Of other classes something may be nearer by its letters.
+    near = "" if name in ELSEWHERE else _closest(name, known)
     return f"; did you mean '{place}.{near}'?" if near else _nearest_option(wrong, options, rest)
 
 
