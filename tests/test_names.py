@@ -1,5 +1,6 @@
 """Names of classes and runs are written as they are, whatever letters they have."""
 
+import os
 import warnings
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from matplotlib import get_data_path
 from PIL.ImageDraw import ImageDraw
 
-from vae_lab import pictures
+from vae_lab import checkpoints, pictures
 from vae_lab.codes import Categorical
 from vae_lab.conditions import ClassCondition
 from vae_lab.contracts import Batch
@@ -122,6 +123,12 @@ def test_letters_that_no_font_has_are_told_once(monkeypatch, capsys):
             pictures.captioned(torch.ones(3, 40, 40), rows=names)
     assert capsys.readouterr().err.count("\n") == 1
     fonts._having.cache_clear()
+
+
+def test_a_checkpoint_in_a_folder_whose_name_is_no_text_tells_its_epoch(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.ckpt")
+    torch.save({"epoch": 1, "state_dict": {"weight": torch.ones(3)}}, path)
+    assert checkpoints.epoch(path) == 2
 
 
 def ink(image):

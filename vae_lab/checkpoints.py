@@ -127,8 +127,8 @@ def epoch(path: Path) -> int:
     """Return how many epochs were begun for a checkpoint that was read before."""
     import torch
 
-    # Mapped, so that its weights are not read again.
-    saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    # Not mapped, for which torch would need a path that is Unicode.
+    saved = torch.load(path, map_location="cpu", weights_only=True)
     if "loops" in saved:
         return int(saved["loops"]["fit_loop"]["epoch_progress"]["current"]["started"])
     # Of weights alone, from a callback's checkpoint, the number of the epoch that they were in.
