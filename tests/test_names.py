@@ -44,10 +44,12 @@ def test_a_legend_holds_every_class_whatever_it_is_called(drawn):
     assert not any(text.get_parse_math() for text in [axes.title, *axes.texts, *written])
 
 
-def test_runs_are_named_above_all_figures_by_any_letters():
-    name = r"costs $\much$"
+@pytest.mark.parametrize("name", [r"costs $\much$", os.fsdecode(b"caf\xe9")])
+def test_runs_are_named_above_all_figures_by_any_letters(name):
     assert pictures.panels([pictures.Panel(name, {"a": [(1, 2.0), (90, 3.0)]})], "n", "x").ndim == 3
     assert pictures.beside_prior(torch.randn(9, 2), torch.randn(9, 2), title=name).ndim == 3
+    codes, labels = torch.randn(9, 2), torch.arange(9) % 2
+    assert pictures.scatter(codes, labels, ["cat", name], title=name).ndim == 3
 
 
 def test_long_names_do_not_cover_the_explorers_points():

@@ -281,6 +281,8 @@ def _name(figure: "Figure") -> None:
         written += [axes.title, *axes.texts, *(legend.get_texts() if legend else ())]
     fonts = families(text.get_text() for text in written)
     for text in written:
+        # matplotlib takes no folders' names that are no Unicode.
+        text.set_text(text.get_text().encode("utf-8", "replace").decode())
         text.set_parse_math(False)
         text.set_fontfamily(fonts)
 
