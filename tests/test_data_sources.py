@@ -220,6 +220,15 @@ def test_a_folder_of_classes_is_divided_and_cached(folder, monkeypatch):
     assert torch.equal(again.images("train").x, data.images("train").x)
 
 
+def test_a_folder_whose_names_are_no_unicode_is_read(folder):
+    name = os.fsdecode(b"ros\xe9")  # as of an archive that was made on another system
+    (folder / "red").rename(folder / name)
+    data = ImageFolder(str(folder), resize=8)
+    assert data.label_names == ("blue", name)
+    assert len(data.images("train").x) == 32
+    assert len(data.protocol("train")["listing"]) == 12
+
+
 def test_a_changed_file_is_decoded_again(folder):
     ImageFolder(str(folder), resize=8).split("train")
     for path in folder.glob("red/deep/*.png"):

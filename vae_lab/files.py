@@ -18,6 +18,7 @@ __all__ = [
     "claimed",
     "digest",
     "expanded",
+    "in_bytes",
     "load_yaml",
     "locked",
     "read_yaml",
@@ -149,6 +150,11 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:12]
     except OSError as error:
         raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def in_bytes(name: str) -> bytes:
+    """Encode a file's name as UTF-8; bytes in it that are no Unicode stay as they are."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def expanded(path: str) -> Path:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vae_lab.contracts import Shape
 from vae_lab.data.store import cache_folder, reserve
 from vae_lab.errors import LabError
-from vae_lab.files import locked
+from vae_lab.files import in_bytes, locked
 from vae_lab.image_files import Open, opened
 
 __all__ = ["decode"]
@@ -55,7 +55,7 @@ def _key(files: Sequence[Path], shape: Shape, recipe: str) -> str:
             status = path.stat()
         except OSError as error:
             raise LabError(f"{path} cannot be read: {error.strerror}.") from error
-        digest.update(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+        digest.update(in_bytes(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}\n"))
     return digest.hexdigest()[:32]
 
 

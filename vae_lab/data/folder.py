@@ -14,7 +14,7 @@ from vae_lab.data.base import ImageData
 from vae_lab.data.decode import decode
 from vae_lab.data.store import cut
 from vae_lab.errors import LabError
-from vae_lab.files import expanded
+from vae_lab.files import expanded, in_bytes
 from vae_lab.image_files import open_image, opened
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ImageFolder(ImageData):
         """Digest of the files' names and sizes, which tells a folder from others."""
         files = _images(self.path)
         names = (f"{path.relative_to(self.path)}|{path.stat().st_size}\n" for path in files)
-        return hashlib.sha256("".join(names).encode()).hexdigest()[:12] if files else None
+        return hashlib.sha256(in_bytes("".join(names))).hexdigest()[:12] if files else None
 
     def protocol(self, name: str) -> dict[str, Any]:
         """Say which images a number was measured on, and of which files."""
@@ -109,7 +109,7 @@ class ImageFolder(ImageData):
 
     def _lot(self, path: Path) -> bytes:
         """Draw a file's place by its name alone, so that others may come and go."""
-        return hashlib.sha256(path.relative_to(self.path).as_posix().encode()).digest()
+        return hashlib.sha256(in_bytes(path.relative_to(self.path).as_posix())).digest()
 
     def _part(self, split: str) -> Path:
         """The folder of a split, or that of train if it has none."""
