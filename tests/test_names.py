@@ -189,6 +189,8 @@ def test_a_class_is_asked_for_by_its_name_or_its_number():
         assert called == f"class {names[wanted]}"
     with pytest.raises(LabError, match=r"no class emu: .* 0 to 2, which are cat, a dog"):
         given_class(model, "emu", 2, PETS)
+    with pytest.raises(LabError, match="no class 02: this CVAE knows 0 to 2"):
+        given_class(model, "02", 2)  # a name whose data are gone, which the number 2 is not
 
 
 def test_columns_of_long_names_have_smaller_letters_until_none_could_be_read(written):

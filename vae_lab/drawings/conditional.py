@@ -81,12 +81,12 @@ def given_class(model: Any, y: str, n: int, names: Sequence[str] = ()) -> tuple[
     """
     require(model, Conditional, f"Class {y}")
     needs_classes(model)
-    known = called(model.classes, names)
-    k = known.index(y) if y in known else int(y) if y.isdecimal() else -1
-    if not 0 <= k < model.classes:
+    known, numbers = called(model.classes, names), called(model.classes, ())
+    if y not in {*known, *numbers}:
         kind, last = type(model).__name__, model.classes - 1
-        listed = "" if known[0] == "0" else f", which are {', '.join(known)}"
+        listed = "" if known == numbers else f", which are {', '.join(known)}"
         raise LabError(f"There is no class {y}: this {kind} knows 0 to {last}{listed}.")
+    k = (known if y in known else numbers).index(y)
     return torch.full((n,), k, device=model.device), f"class {known[k]}"
 
 
