@@ -43,7 +43,7 @@ def neighbours(
     label, about, train = None, ["train images"], data.loader("train")
     if y is not None:
         label, given = given_class(model, y, n, data.label_names)
-        about.append(given)
+        about.append(f"samples of {given}")
     with torch.inference_mode():
         reseed(seed)
         images = model.sample(n, label)
