@@ -7,7 +7,8 @@ __all__ = ["attached"]
 
 
 def attached(trainer: Trainer) -> list[Callback]:
-    """Return all callbacks of a trainer, Lightning's own among them."""
-    # Lightning's Trainer declares no `callbacks`, so mypy knows of none: its callback connector
-    # sets it.
-    return list(trainer.callbacks)  # type: ignore[attr-defined]
+    """Return the list that a trainer keeps of its callbacks, Lightning's own among them."""
+    # `callbacks` is public, but Lightning's callback connector sets it from outside: the class
+    # Trainer declares none for mypy to see.
+    found: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return found

@@ -41,6 +41,5 @@ def keep_found(config: Namespace, begun: Mapping[str, Any]) -> None:
 
 def drop_finders(trainer: Trainer) -> None:
     """Look for nothing: what was found at a run's beginning would be another number by now."""
-    kept = [part for part in attached(trainer) if not isinstance(part, (*_SETTINGS,))]
-    # As of `attached`, mypy knows of no `callbacks`.
-    trainer.callbacks = kept  # type: ignore[attr-defined]
+    callbacks = attached(trainer)
+    callbacks[:] = [part for part in callbacks if not isinstance(part, (*_SETTINGS,))]
