@@ -166,17 +166,22 @@ class LabCLI(LightningCLI):
             kwargs["plugins"] = [AtomicCheckpointIO()]
         if config.trainer.profiler is None:
             kwargs["profiler"] = NoProfiler()
-        own = self._get(self.config_init, "trainer.callbacks") or []
-        # Lightning takes one bar, and a user's own goes before ours.
-        several = own if isinstance(own, list) else [own]
-        barred = any(isinstance(callback, ProgressBar) for callback in several)
-        bar = [] if barred or config.trainer.enable_progress_bar is False else [Progress()]
-        self.trainer_defaults["callbacks"] = [Monitors(), Projector(), Record(self.source), *bar]
+        own = [Monitors(), Projector(), Record(self.source), *self._bar()]
+        self.trainer_defaults["callbacks"] = own
         trainer = super().instantiate_trainer(**kwargs)
         if self.checkpoint:
             drop_finders(trainer)
         drop_idle_hooks([*attached(trainer), self.model])
         return trainer
+
+    def _bar(self) -> list[Progress]:
+        """Return our progress bar, unless there is to be none or a user's own: only one may be."""
+        told = self._get(self.config_init, "trainer.callbacks") or []
+        theirs = any(
+            isinstance(c, ProgressBar) for c in (told if isinstance(told, list) else [told])
+        )
+        wanted = self.config[self.subcommand].trainer.enable_progress_bar is not False
+        return [Progress()] if wanted and not theirs else []
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         # What was measured is said by `after_validate`.
