@@ -52,7 +52,7 @@ class NoProfiler(PassThroughProfiler):
 
     _nothing: AbstractContextManager[Any] = nullcontext()
 
-    # Lightning's method is a @contextmanager, which mypy gives a type private to contextlib. Callers
-    # do no more than `with`, for which any context manager is enough.
+    # Lightning's method is a @contextmanager, which mypy gives a type private to contextlib.
+    # Callers do no more than `with`, for which any context manager is enough.
     def profile(self, action_name: str) -> AbstractContextManager[Any]:  # type: ignore[override]
         return self._nothing
