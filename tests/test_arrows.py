@@ -19,10 +19,11 @@ FLOORS = (
         "fetch",
         "files",
         "image_files",
+        "locks",
         "outputs",
         "precision",
     }
-    | {"process", "provenance", "randomness", "words"},
+    | {"process", "provenance", "randomness", "words", "yaml_text"},
     {"adversarial_losses", "codes", "corruptions", "likelihoods", "losses", "nets"},
     {"conditions", "penalties", "posteriors"},
     {"priors"},

@@ -1,30 +1,15 @@
-"""Files: written atomically, read as YAML, hashed and locked; and the user's cache folder."""
+"""Files: written atomically and hashed; paths expanded; and the user's cache folder."""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import BinaryIO
 
 from vae_lab.errors import LabError
 
-if TYPE_CHECKING:
-    import yaml
-
-__all__ = [
-    "atomic",
-    "check_names",
-    "claimed",
-    "digest",
-    "expanded",
-    "in_bytes",
-    "load_yaml",
-    "locked",
-    "read_yaml",
-    "user_cache",
-    "write_text",
-]
+__all__ = ["atomic", "digest", "expanded", "in_bytes", "user_cache", "write_text"]
 
 
 @contextmanager
@@ -65,66 +50,6 @@ def write_text(path: str | Path, text: str) -> None:
         file.write(text.encode(errors="replace"))
 
 
-def read_yaml(path: Path) -> object:
-    """Read a YAML file; an OSError is left to the caller, who knows what the file is for.
-
-    Raises:
-        LabError: If it is no YAML, or a key appears twice.
-    """
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        check_names(text)
-        return load_yaml(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise LabError(f"{path} is not YAML{f', line {mark.line + 1}' if mark else ''}.") from error
-
-
-def load_yaml(text: str) -> Any:
-    """Load plain values from YAML."""
-    import yaml
-
-    return yaml.load(text, _yaml_loader())
-
-
-def _yaml_loader() -> Any:
-    """Return libyaml's loader where PyYAML has it: it is ten times as fast."""
-    import yaml
-
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def check_names(text: str) -> None:
-    """Refuse a key that appears twice, of which PyYAML would silently take the latter.
-
-    Raises:
-        LabError: If there is one.
-    """
-    import yaml
-
-    with suppress(yaml.YAMLError, RecursionError):  # whoever loads the text reports these
-        for mapping in _mappings(yaml.compose(text, _yaml_loader())):
-            seen = []
-            for name, _ in mapping.value:
-                if name.value in seen:
-                    line = name.start_mark.line + 1
-                    raise LabError(f"{name.value} stands there twice, again in line {line}.")
-                seen.append(name.value)
-
-
-def _mappings(node: "yaml.Node | None") -> Iterator["yaml.MappingNode"]:
-    import yaml
-
-    inner = node.value if isinstance(node, yaml.SequenceNode) else []
-    if isinstance(node, yaml.MappingNode):
-        yield node
-        inner = [value for _, value in node.value]
-    for part in inner:
-        yield from _mappings(part)
-
-
 def user_cache() -> Path:
     """Return the user's cache folder, for what can be fetched or made again.
 
@@ -163,33 +88,3 @@ def expanded(path: str) -> Path:
     Left in, some of the libraries that write there would replace them and others would not.
     """
     return Path(os.path.expanduser(os.path.expandvars(path)))
-
-
-def claimed(descriptor: int, wait: bool = False) -> bool:
-    """Lock an open file or folder for as long as it is open, and return whether it was free.
-
-    With `wait`, block until it is. A child process that inherits the descriptor holds the lock
-    too. Where there are no locks, as on Windows and some network disks, everything is free.
-    """
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        pass
-    return True
-
-
-@contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Lock a folder within the context, and yield whether it was free; see `claimed`."""
-    if os.name == "nt":  # which opens no folders
-        yield True
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield claimed(descriptor, wait)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import locked
+from vae_lab.locks import locked
 from vae_lab.run_folder import first_process
 from vae_lab.runs import Run
 

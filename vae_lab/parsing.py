@@ -20,7 +20,7 @@ from jsonargparse import (
 )
 
 from vae_lab.errors import LabError
-from vae_lab.files import check_names
+from vae_lab.yaml_text import check_names
 
 __all__ = ["LabParser", "brief", "check_made", "parameters"]
 

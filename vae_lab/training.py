@@ -40,7 +40,7 @@ from vae_lab.data import ImageData
 from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, sentences, stopping
 from vae_lab.errors import LabError
 from vae_lab.evaluations import forget_outdated
-from vae_lab.files import atomic, expanded, load_yaml, write_text
+from vae_lab.files import atomic, expanded, write_text
 from vae_lab.going_on import check_same, held
 from vae_lab.loggers import loggers
 from vae_lab.models import Model
@@ -52,6 +52,7 @@ from vae_lab.run_folder import (
     removed_if_refused,
     run_folder,
 )
+from vae_lab.yaml_text import load_yaml
 
 __all__ = ["LabCLI", "run"]
 

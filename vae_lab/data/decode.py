@@ -15,8 +15,9 @@ from torch import Tensor
 from vae_lab.contracts import Shape
 from vae_lab.data.store import cache_folder, reserve
 from vae_lab.errors import LabError
-from vae_lab.files import in_bytes, locked
+from vae_lab.files import in_bytes
 from vae_lab.image_files import Open, opened
+from vae_lab.locks import locked
 
 __all__ = ["decode"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_lab.errors import LabError
-from vae_lab.files import load_yaml
+from vae_lab.yaml_text import load_yaml
 
 __all__ = ["Run"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_lab.errors import LabError
-from vae_lab.files import read_yaml
 from vae_lab.verbs import VERBS
 from vae_lab.verbs.results.metrics import METRICS
+from vae_lab.yaml_text import read_yaml
 
 __all__ = ["Figure", "Index", "Mark", "Row", "read"]
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import digest, load_yaml
+from vae_lab.files import digest
 from vae_lab.runs import Run, checkpoint_of, expand
 from vae_lab.verbs.comparing.settings import settings_of
 from vae_lab.verbs.results.index import Index
 from vae_lab.verbs.results.protocol import as_asked
+from vae_lab.yaml_text import load_yaml
 
 __all__ = ["Shelf", "damage"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_lab.errors import LabError
-from vae_lab.files import claimed, write_text
+from vae_lab.files import write_text
+from vae_lab.locks import claimed
 from vae_lab.runs import Run
 from vae_lab.verbs import workers
 from vae_lab.verbs.results.shelf import Shelf

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
-from vae_lab.files import digest, expanded, read_yaml
+from vae_lab.files import digest, expanded
 from vae_lab.runs import missing
 from vae_lab.verbs.sweeps.space import (
     GRID,
@@ -21,6 +21,7 @@ from vae_lab.verbs.sweeps.space import (
     written,
 )
 from vae_lab.words import followed
+from vae_lab.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
