@@ -32,7 +32,7 @@ FLOORS = (
     {"runs"},
     {"evaluations", "judges"},
     {"callbacks", "loggers", "run_folder"},
-    {"compiling", "endings", "going_on"},
+    {"compiling", "endings", "going_on", "starting", "summary"},
     {"parsing"},  # it names classes of all rooms, without an import
     {"training"},
     {"verbs"},

@@ -1,9 +1,8 @@
 """Lightning's four verbs: LightningCLI, told where a run lives and who logs it."""
 
-import math
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from glob import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import yaml
-from jsonargparse import Namespace, dict_to_namespace
 from lightning import LightningModule
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -31,10 +29,10 @@ from vae_lab.callbacks import (
     Record,
 )
 from vae_lab.callbacks.attached import attached
-from vae_lab.callbacks.finders import drop_finders, keep_found, note_found
+from vae_lab.callbacks.finders import drop_finders, note_found
 from vae_lab.callbacks.idle import NoProfiler, drop_idle_hooks
 from vae_lab.callbacks.last import out_of_time
-from vae_lab.checkpoints import folder_of, read
+from vae_lab.checkpoints import read
 from vae_lab.compiling import compile_networks
 from vae_lab.data import ImageData
 from vae_lab.endings import EndingLoop, disk, quiet_board, quieten, sentences, stopping
@@ -52,11 +50,12 @@ from vae_lab.run_folder import (
     removed_if_refused,
     run_folder,
 )
+from vae_lab.starting import begun_with, settled
+from vae_lab.summary import report, say_idle, what_goes_on
 from vae_lab.yaml_text import load_yaml
 
 __all__ = ["LabCLI", "run"]
 
-_STARTS = ("encoder", "gan")  # settings that name the model which another one starts from
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 
 # Of Lightning's words, such as Timer's `step`, jsonargparse's way of dumping knows nothing.
@@ -140,12 +139,12 @@ class LabCLI(LightningCLI):
         config.ckpt_path = self.checkpoint and str(self.checkpoint)
         if verb != "fit":
             self.save_config_callback = None
-        elif self.checkpoint and config.weights and not _begun(self.checkpoint).get("weights"):
+        elif self.checkpoint and config.weights and not begun_with(self.checkpoint).get("weights"):
             raise LabError("--ckpt_path goes on with its own weights: leave out --weights.")
 
     def instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        with _settled(config, self.checkpoint) as self.source:
+        with settled(config, self.checkpoint) as self.source:
             super().instantiate_classes()
         if config.weights and not self.checkpoint:
             self.model.begin_with(read(Path(config.weights)))
@@ -196,37 +195,50 @@ class LabCLI(LightningCLI):
             self.trainer.fit(**kwargs)
             return
         before, stopped = self._begun_at()
-        asked = config.trainer
+        self._check_limits()
+        folder, made = run_folder(self.experiment, self.checkpoint)
+        if not made:
+            self._go_on(runs.Run(folder), stopped)
+        refused = removed_if_refused(folder) if made else nullcontext()
+        with held(folder), refused, stopping(folder), disk(folder), quiet_board():
+            self._train(folder, **kwargs)
+            idle = self.trainer.global_step == before
+            why = f"{self.checkpoint} was at its end; {what_goes_on(self.trainer)} goes on."
+            if idle and made and first_process():
+                raise LabError(why)
+        if idle:
+            say_idle(why)
+        report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
+
+    def _check_limits(self) -> None:
+        """Refuse to train for nothing."""
+        asked = self.config[self.subcommand].trainer
         limits = (asked.max_epochs, asked.max_steps, asked.limit_train_batches)
         if 0 in limits or out_of_time(self.trainer):
             raise LabError(
                 "there is nothing to train in 0 epochs, steps, batches or seconds: give more."
             )
-        folder, made = run_folder(self.experiment, self.checkpoint)
-        if not made:
-            parser = self._parser(self.subcommand)
-            now, begun = load_yaml(parser.dump(config, skip_none=False)), runs.Run(folder)
-            check_same(folder, now)
-            # The configuration that is saved there begins the run, it does not go on with it.
-            config.ckpt_path = begun.config.get("ckpt_path")
-            stopped &= self._would_stop_again(now, begun)
-            EndingLoop.replace(self.trainer, stopped, begun.finished)
-        refused = removed_if_refused(folder) if made else nullcontext()
-        with held(folder), refused, stopping(folder), disk(folder), quiet_board():
-            # A user's own log beside those of the run.
-            self.trainer.loggers = [*loggers(folder, config.wandb), *self.trainer.loggers]
-            try:
-                self.trainer.fit(**kwargs)
-            finally:
-                if first_process():
-                    forget_outdated(folder)
-            idle = self.trainer.global_step == before
-            why = f"{self.checkpoint} was at its end; {_longer(self.trainer)} goes on."
-            if idle and made and first_process():
-                raise LabError(why)
-        if idle:
-            _say_idle(why)
-        _report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
+
+    def _go_on(self, begun: runs.Run, stopped: bool) -> None:
+        """Check that a run goes on with the settings it began with, and ends where it ended."""
+        config = self.config[self.subcommand]
+        now = load_yaml(self._parser(self.subcommand).dump(config, skip_none=False))
+        check_same(begun.path, now)
+        # The configuration that is saved there begins the run, it does not go on with it.
+        config.ckpt_path = begun.config.get("ckpt_path")
+        stopped &= self._would_stop_again(now, begun)
+        EndingLoop.replace(self.trainer, stopped, begun.finished)
+
+    def _train(self, folder: Path, **kwargs: Any) -> None:
+        """Train and log in a run folder; scores of weights that were replaced are forgotten."""
+        # A user's own log beside those of the run.
+        wandb = self.config[self.subcommand].wandb
+        self.trainer.loggers = [*loggers(folder, wandb), *self.trainer.loggers]
+        try:
+            self.trainer.fit(**kwargs)
+        finally:
+            if first_process():
+                forget_outdated(folder)
 
     def _would_stop_again(self, now: dict[str, Any], begun: runs.Run) -> bool:
         """Return whether what stopped a run would have stopped an unbroken one there too.
@@ -303,82 +315,3 @@ def _cli(verb: str) -> type[LabCLI]:
     """Return a command line of one verb; the parsers of all four take a fifth of a second."""
     only = {verb: LightningCLI.subcommands()[verb] | {"verbose"}}
     return type("LabCLI", (LabCLI,), {"subcommands": staticmethod(lambda: only)})
-
-
-@contextmanager
-def _settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None]:
-    """Find the checkpoint that a model starts from, yield it, and put its path into config.yaml.
-
-    The path says which version it was, as a run's newest may change. A resumed model has what it
-    started from in its own checkpoint: it starts from no other, and keeps the path noted then.
-    """
-    arguments = config.model.init_args
-    keys = [key for key in _STARTS if isinstance(arguments.get(key), str)]
-    if checkpoint is None:
-        source = None
-        places = [(arguments, key) for key in keys] + [(config, "weights")] * bool(config.weights)
-        for place, key in places:
-            source = runs.checkpoint_of(place[key]).absolute()
-            place[key] = str(source)
-        yield source
-        return
-    begun = _begun(checkpoint)
-    config.weights = begun.get("weights")
-    keep_found(config, begun)
-    noted = {key: arguments[key] for key in keys} | begun.get("model", {}).get("init_args", {})
-    for key in keys:
-        arguments[key] = str(checkpoint)
-    yield None
-    for key in keys:
-        began = noted[key]
-        arguments[key] = dict_to_namespace(began) if isinstance(began, dict) else began
-
-
-def _begun(checkpoint: Path) -> dict[str, Any]:
-    """Return the settings that the run of a checkpoint began with."""
-    # The path may be a link to a run's checkpoint, or a run's checkpoint a link to elsewhere.
-    places = map(folder_of, (checkpoint.resolve(), checkpoint))
-    return next(filter(None, (runs.Run(place).config for place in places)), {})
-
-
-def _longer(trainer: Trainer) -> str:
-    """Say which change would let a run train on that had nothing left to train."""
-    if out_of_time(trainer):
-        return "a longer --trainer.max_time, which counts from the run's beginning,"
-    if trainer.should_stop:
-        return "without EarlyStopping, or what else ended it, or with more patience, it"
-    limit = "steps" if trainer.global_step == trainer.max_steps else "epochs"
-    return f"a higher --trainer.max_{limit}"
-
-
-@rank_zero_only
-def _say_idle(why: str) -> None:
-    print(f"lab fit: nothing was trained, as {why}", file=sys.stderr)
-
-
-@rank_zero_only
-def _report(folder: Path, chosen: list[Best]) -> None:
-    run = runs.Run(folder)
-    print(f"run       {folder}")
-    for best in filter(None, (_best(run, callback) for callback in chosen)):
-        print(f"best      {best}")
-    for picture in run.pictures.values():
-        print(f"picture   {picture}")
-    # Adversarial models have no loss to choose by, and a GAN cannot be evaluated without a judge.
-    unscored = any(callback.monitor is None for callback in chosen)
-    print(f"next      lab {'sample' if unscored else 'evaluate'} {folder}")
-
-
-def _best(run: runs.Run, chosen: Best) -> str:
-    """Say at which step the metric was best that chose the checkpoint, and the ELBO there."""
-    if chosen.best_model_score is None:
-        return ""
-    score, curves = float(chosen.best_model_score), run.curves()
-    # The curve's own best may be of another objective, see `Best`.
-    points = curves.get(chosen.monitor or "", ())
-    steps = [step for step, value in points if math.isclose(value, score, rel_tol=1e-6)]
-    if not steps:
-        return ""
-    elbo = dict(curves.get("val/elbo", ())).get(steps[0])
-    beside = "" if elbo is None or chosen.monitor == "val/elbo" else f"; val/elbo {elbo:.5g}"
-    return f"{chosen.monitor} {score:.5g} at step {steps[0]:.0f}{beside}"

@@ -1,0 +1,52 @@
+"""Which checkpoint a training starts from, and the settings of the run that it goes on with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace, dict_to_namespace
+
+from vae_lab import runs
+from vae_lab.callbacks.finders import keep_found
+from vae_lab.checkpoints import folder_of
+
+__all__ = ["begun_with", "settled"]
+
+_STARTS = ("encoder", "gan")  # settings that name the model which another one starts from
+
+
+@contextmanager
+def settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None]:
+    """Find the checkpoint that a model starts from, yield it, and put its path into config.yaml.
+
+    The path says which version it was, as a run's newest may change. A resumed model has what it
+    started from in its own checkpoint: it starts from no other, and keeps the path noted then.
+    """
+    arguments = config.model.init_args
+    keys = [key for key in _STARTS if isinstance(arguments.get(key), str)]
+    if checkpoint is None:
+        source = None
+        places = [(arguments, key) for key in keys] + [(config, "weights")] * bool(config.weights)
+        for place, key in places:
+            source = runs.checkpoint_of(place[key]).absolute()
+            place[key] = str(source)
+        yield source
+        return
+    begun = begun_with(checkpoint)
+    config.weights = begun.get("weights")
+    keep_found(config, begun)
+    noted = {key: arguments[key] for key in keys} | begun.get("model", {}).get("init_args", {})
+    for key in keys:
+        arguments[key] = str(checkpoint)
+    yield None
+    for key in keys:
+        began = noted[key]
+        arguments[key] = dict_to_namespace(began) if isinstance(began, dict) else began
+
+
+def begun_with(checkpoint: Path) -> dict[str, Any]:
+    """Return the settings that the run of a checkpoint began with."""
+    # The path may be a link to a run's checkpoint, or a run's checkpoint a link to elsewhere.
+    places = map(folder_of, (checkpoint.resolve(), checkpoint))
+    return next(filter(None, (runs.Run(place).config for place in places)), {})
