@@ -18,8 +18,7 @@ from PIL import Image
 
 from vae_lab import pictures
 from vae_lab.cli import main
-from vae_lab.runs import Run, load_data, load_model
-from vae_lab.verbs.picture import one_name
+from vae_lab.runs import Run, load_data, load_model, names_of
 
 
 def test_a_run_folder_holds_all_there_is_to_know(trained):
@@ -65,12 +64,13 @@ def test_samples_of_several_runs_stand_side_by_side(run, lab):
     assert Image.open("sample.png").width > alone[0]
 
 
-def test_checkpoints_of_several_runs_are_told_apart(here):
-    paths = [here / f"version_{k}/checkpoints/best.ckpt" for k in (0, 1)]
+def test_checkpoints_are_named_by_their_runs_or_as_given_where_those_are_the_same(here):
+    paths = [here / f"vae/version_{k}/checkpoints/{c}.ckpt" for k in (0, 1) for c in "ab"]
     for path in paths:
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert [one_name(str(path)) for path in paths] == [str(path) for path in paths]
+    assert names_of(paths[::2]) == ["vae/version_0", "vae/version_1"]
+    assert names_of(paths[:3]) == [*map(str, paths[:2]), "vae/version_1"]
 
 
 @pytest.mark.parametrize("verb", ["sample", "reconstruct", "traverse", "interpolate", "manifold"])

@@ -15,6 +15,7 @@ from vae_lab.runs.finding import (
     find_all,
     missing,
     named,
+    names_of,
     version_of,
 )
 from vae_lab.runs.loading import load_data, load_model
@@ -33,5 +34,6 @@ __all__ = [
     "load_model",
     "missing",
     "named",
+    "names_of",
     "version_of",
 ]

@@ -1,7 +1,8 @@
 """Find runs and checkpoints by path, by pattern, or by an experiment's folder."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from glob import glob
@@ -22,6 +23,7 @@ __all__ = [
     "find_all",
     "missing",
     "named",
+    "names_of",
     "version_of",
 ]
 
@@ -97,6 +99,24 @@ def check_exists(pattern: str) -> None:
     """
     if not Path(pattern).exists() and not glob(pattern, recursive=True):
         raise missing(Path(pattern))
+
+
+def names_of(words: Sequence[str | Path]) -> list[str]:
+    """Name each run by experiment and version, or as it was given where two names would be equal.
+
+    A checkpoint that lies in no run folder is named by its file.
+    """
+    names = [_name(Path(word)) for word in words]
+    counts = Counter(names)
+    return [
+        name if counts[name] == 1 else str(word) for name, word in zip(names, words, strict=True)
+    ]
+
+
+def _name(path: Path) -> str:
+    with suppress(LabError):
+        return find(path).name
+    return path.name
 
 
 def named(patterns: Iterable[str]) -> list[str]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vae_lab.runs import expand
+from vae_lab.runs import expand, names_of
 from vae_lab.verbs.options import above_zero, at_least
-from vae_lab.verbs.picture import Split, each, one_name, picture, save
+from vae_lab.verbs.picture import Split, each, picture, save
 
 __all__ = [
     "complete",
@@ -49,7 +49,8 @@ def sample(
         save(picture(kind, runs[0], **options), output)
         return
     options["width"] = max(WIDTH // 4, 2 * WIDTH // len(runs))
-    drawn = each(runs, lambda run: picture(kind, run, name=one_name(run), **options))
+    names = dict(zip(runs, names_of(runs), strict=True))
+    drawn = each(runs, lambda run: picture(kind, run, name=names[run], **options))
     save(beside(drawn), output)
 
 
@@ -130,7 +131,9 @@ def filters(runs: list[str], output: str = "filters.png") -> None:
     """
     from vae_lab.pictures import stacked
 
-    drawn = each([*_spelled(runs)], lambda run: picture("filters", run, name=one_name(run)))
+    every = [*_spelled(runs)]
+    names = dict(zip(every, names_of(every), strict=True))
+    drawn = each(every, lambda run: picture("filters", run, name=names[run]))
     save(stacked(drawn), output)
 
 
@@ -173,7 +176,7 @@ def traverse(
     options = {"image": image, "span": span, "steps": steps, "rows": rows}
     drawn = each(runs, lambda run: picture("traversals,sweeps", run, images, **options))
     if len(runs) > 1:
-        drawn = [captioned(d, one_name(run)) for d, run in zip(drawn, runs, strict=True)]
+        drawn = [captioned(d, name) for d, name in zip(drawn, names_of(runs), strict=True)]
     save(beside(drawn) if len(runs) > 1 else drawn[0], output)
 
 

@@ -3,14 +3,19 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
 from vae_lab.files import digest, write_text
-from vae_lab.runs import Run, checkpoint_of, find, load_data, load_model
-from vae_lab.verbs.comparing.comparison import Column, columns_of, names_of
+from vae_lab.runs import Run, checkpoint_of, find, load_data, load_model, names_of
+from vae_lab.verbs.comparing.comparison import Column, columns_of
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, check_once, each, origin, say_if_fewer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vae_lab.contracts import Batch
 
 __all__ = ["gallery"]
 
@@ -24,6 +29,34 @@ _METRICS = {
     "squared_error": "pixel error",
     "judge_feature_error": "feature error",
 }
+
+
+class _Row(NamedTuple):
+    """A run of the gallery.
+
+    Attributes:
+        name: Experiment and version.
+        run: Its folder.
+        origin: Which of its weights are drawn.
+        model: In evaluation mode.
+        kinds: What it can draw: `reconstructions`, `samples` or both.
+    """
+
+    name: str
+    run: Run
+    origin: str
+    model: Any
+    kinds: set[str]
+
+    @property
+    def kind(self) -> str:
+        """The model's class."""
+        return type(self.model).__name__
+
+    @property
+    def test_protocol(self) -> dict[str, Any]:
+        """How the test images were evaluated; empty if they were not."""
+        return dict(self.run.evaluation["protocol"].get("test", {}))
 
 
 def gallery(
@@ -55,10 +88,7 @@ def gallery(
             images than the first or is given twice, or if its numbers are of other weights than
             it has now.
     """
-    import torch
-
-    from vae_lab import pictures
-    from vae_lab.randomness import reseed
+    from vae_lab.pictures import save_png, signed
 
     at_least(1, n=n)
     found = [find(run) for run in runs]
@@ -68,33 +98,24 @@ def gallery(
     # Grey where black and white was drawn: what is drawn and restored are means.
     data = each(runs, lambda run: load_data(run).undrawn())
     check_images(runs, data, split)
-    able = each(runs, _loaded)
-    models = [model for model, _ in able]
-    names = _names(models, found)
+    rows = [
+        _Row(name, run, origin(word), *able)
+        for name, run, word, able in zip(
+            names_of(runs), found, runs, each(runs, _loaded), strict=True
+        )
+    ]
     images = data[0].images(split, n)
     say_if_fewer(images, n, split)
-    restored, drawn = {}, {}
-    with torch.inference_mode():
-        for name, (model, kinds) in zip(names, able, strict=True):
-            if "reconstructions" in kinds:
-                restored[name] = model.decode(model.encode(*images), images.y)
-            if "samples" in kinds:
-                reseed(seed)
-                drawn[name] = model.sample(len(images.x))
-    picture = pictures.gallery(images.x, restored, drawn)
-    for model, word in zip(models, runs, strict=True):
-        picture = pictures.signed(picture, f"{type(model).__name__}: {origin(word)}")
-    pictures.save_png(pictures.signed(picture, f"{split} images", f"seed {seed}"), output)
-    drawing = [run for run, name in zip(found, names, strict=True) if name in drawn]
-    _tabulate([type(model).__name__ for model in models], found, drawing, table)
+    save_png(signed(_picture(rows, images, seed), f"{split} images", f"seed {seed}"), output)
+    _tabulate(rows, table)
     print(table, output, sep="\n")
 
 
 def _loaded(run: str) -> tuple[Any, set[str]]:
-    """Return a run's model, and which of reconstructions and samples can be drawn of it.
+    """Return a run's model, and which of reconstructions and samples it can draw.
 
     Raises:
-        LabError: If it is none.
+        LabError: If it can draw neither.
     """
     from vae_lab.drawings import DRAWINGS
 
@@ -109,14 +130,31 @@ def _loaded(run: str) -> tuple[Any, set[str]]:
     return model, able
 
 
-def _names(models: Sequence[Any], runs: Sequence[Run]) -> list[str]:
-    """Call each model by its class, and by its run too where that is not enough, or its path."""
-    classes = [type(model).__name__ for model in models]
-    counts = Counter(classes)
-    return [
-        name if counts[name] == 1 else f"{name} {place}"
-        for name, place in zip(classes, names_of(runs), strict=True)
-    ]
+def _picture(rows: Sequence[_Row], images: "Batch", seed: int) -> "Tensor":
+    """Draw images above each run's reconstructions and samples, and below which weights drew."""
+    import torch
+
+    from vae_lab import pictures
+    from vae_lab.randomness import reseed
+
+    restored, drawn = {}, {}
+    with torch.inference_mode():
+        for label, row in zip(_labels(rows), rows, strict=True):
+            if "reconstructions" in row.kinds:
+                restored[label] = row.model.decode(row.model.encode(*images), images.y)
+            if "samples" in row.kinds:
+                reseed(seed)
+                drawn[label] = row.model.sample(len(images.x))
+    picture = pictures.gallery(images.x, restored, drawn)
+    for row in rows:
+        picture = pictures.signed(picture, f"{row.kind}: {row.origin}")
+    return picture
+
+
+def _labels(rows: Sequence[_Row]) -> list[str]:
+    """Return the class of each row's model, with the run's name where several have that class."""
+    counts = Counter(row.kind for row in rows)
+    return [row.kind if counts[row.kind] == 1 else f"{row.kind} {row.name}" for row in rows]
 
 
 def _check_numbers(word: str, run: Run) -> None:
@@ -129,62 +167,58 @@ def _check_numbers(word: str, run: Run) -> None:
         )
 
 
-def _tabulate(
-    classes: Sequence[str], runs: Sequence[Run], drawing: Sequence[Run], path: str
-) -> None:
+def _tabulate(rows: Sequence[_Row], path: str) -> None:
     """Write the table and its notes down, and print them."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from vae_lab.verbs.terminal import Terminal
 
-    columns = _columns(runs)
+    columns = _columns(rows)
     heads = ["model", "run", *(_METRICS[key] for key in columns), "training"]
-    notes = list(_notes(runs, drawing, columns))
-    marked = _rows(classes, runs, list(columns.values()), "**{}**")
+    notes = list(_notes(rows, columns))
+    marked = _cells(rows, list(columns.values()), "**{}**")
     text = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *marked)]
     # A blank line between notes makes each a paragraph.
     write_text(path, "\n".join([*text, "", "\n\n".join(notes), ""]))
     # A column a run: a terminal is too narrow for a column a metric.
-    rows = _rows(classes, runs, list(columns.values()), "[bold]{}[/]")
-    (_, *names), *lines = zip(heads, *rows, strict=True)
+    (_, *names), *lines = zip(
+        heads, *_cells(rows, list(columns.values()), "[bold]{}[/]"), strict=True
+    )
     printed = Table("", *names, box=SIMPLE_HEAD)
     for line in lines:
         printed.add_row(*line)
     Terminal().print(printed, *notes, sep="\n")
 
 
-def _columns(runs: Sequence[Run]) -> dict[str, Column]:
+def _columns(rows: Sequence[_Row]) -> dict[str, Column]:
     """Return what was measured of any run."""
-    known = {column.key: column for column in columns_of(runs)}
+    known = {column.key: column for column in columns_of([row.run for row in rows])}
     return {key: known[f"test/{key}"] for key in _METRICS if f"test/{key}" in known}
 
 
-def _rows(
-    classes: Sequence[str], runs: Sequence[Run], columns: Sequence[Column], bold: str
-) -> Iterator[list[str]]:
+def _cells(rows: Sequence[_Row], columns: Sequence[Column], bold: str) -> Iterator[list[str]]:
     """Yield the cells of each run, the best numbers in bold."""
-    for i, (name, run, place) in enumerate(zip(classes, runs, names_of(runs), strict=True)):
+    for i, row in enumerate(rows):
         best = [c.values[i] is not None and c.values[i] == c.best for c in columns]
         texts = [c.texts[i] for c in columns]
         numbers = [bold.format(t) if b else t for t, b in zip(texts, best, strict=True)]
-        seconds = run.record.get("seconds")
-        yield [name, place, *numbers, "" if seconds is None else f"{seconds / 60:.1f} min"]
+        seconds = row.run.record.get("seconds")
+        yield [row.kind, row.name, *numbers, "" if seconds is None else f"{seconds / 60:.1f} min"]
 
 
-def _notes(
-    runs: Sequence[Run], drawing: Sequence[Run], columns: dict[str, Column]
-) -> Iterator[str]:
+def _notes(rows: Sequence[_Row], columns: dict[str, Column]) -> Iterator[str]:
     """Say what the numbers rest on, and which of them are missing or cannot be compared."""
     keys, alike = ("data", "images", "binarize", "seed", "judge"), defaultdict(list)
-    for run, place in zip(runs, names_of(runs), strict=True):
-        if about := run.evaluation["protocol"].get("test"):
+    for row in rows:
+        if about := row.test_protocol:
             said = ", ".join(f"{key} {about[key]}" for key in keys if key in about)
-            alike[said].append(f"{place} (weights {about['checkpoint_sha256']})")
+            alike[said].append(f"{row.name} (weights {about['checkpoint_sha256']})")
     for said, measured in alike.items():
         yield f"Measured on test, {said}: {', '.join(measured)}."
-    for run in drawing:
-        if "judge" not in run.evaluation["protocol"].get("test", {}):
-            yield f"No judge has seen these samples yet: `lab evaluate {run.path} --judge JUDGE`."
+    for row in rows:
+        if "samples" in row.kinds and "judge" not in row.test_protocol:
+            path = row.run.path
+            yield f"No judge has seen these samples yet: `lab evaluate {path} --judge JUDGE`."
     if apart := [_METRICS[key] for key, column in columns.items() if not column.comparable]:
         yield f"Not measured alike, and so not to be compared: {', '.join(apart)}."

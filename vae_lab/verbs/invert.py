@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
-from vae_lab.runs import checkpoint_of, load_data, load_model
+from vae_lab.runs import checkpoint_of, load_data, load_model, names_of
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, check_images, check_once, each, one_name, origin, save
+from vae_lab.verbs.picture import Split, check_images, check_once, each, origin, save
 from vae_lab.words import counted
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def invert(
     at_least(1, steps=steps, restarts=restarts, data=data)
     how = Search(steps, restarts, penalty)
     check_once(map(checkpoint_of, runs))
-    names = _names(runs)
+    names = names_of(runs)
     sources = each(runs, load_data)
     if len(runs) > 1:
         # Where one drew black and white, as likelihoods want, all meet the grey images.
@@ -110,12 +110,6 @@ def _invertible(run: str) -> tuple[str, Any]:
     known, model = digest(checkpoint_of(run)), load_model(run)
     check_invertible(model, "`lab invert`")
     return known, model
-
-
-def _names(runs: Sequence[str]) -> list[str]:
-    """Call each run by experiment and version, or as it was given where those are not its own."""
-    names = [one_name(run) for run in runs]
-    return names if len({*names}) == len(names) else [*runs]
 
 
 def _find(model: Any, who: str, targets: "Batch", how: "Search", seed: int) -> _Found:

@@ -20,7 +20,6 @@ __all__ = [
     "check_images",
     "check_once",
     "each",
-    "one_name",
     "origin",
     "picture",
     "save",
@@ -79,10 +78,8 @@ def picture(
 
 def origin(run: str | Path) -> str:
     """Say which weights are drawn."""
-    name = Path(run).name
-    with suppress(LabError):
-        name = runs.find(run).name  # a checkpoint's too
-    return f"{name}, epoch {checkpoints.epoch(runs.checkpoint_of(run))}"
+    epoch = checkpoints.epoch(runs.checkpoint_of(run))
+    return f"{runs.names_of([run])[0]}, epoch {epoch}"
 
 
 def _class_names(run: str | Path, drawing: str) -> tuple[str, ...]:
@@ -155,8 +152,3 @@ def check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> N
                 f"{runs[0]} and {word} are of different images: {different[0]} is "
                 f"{about[0].get(different[0])} and {other.get(different[0])}."
             )
-
-
-def one_name(run: str) -> str:
-    """Return a run's experiment and version, or the path of a checkpoint as it was given."""
-    return run if Path(run).is_file() else runs.find(run).name

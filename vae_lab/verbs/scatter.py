@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
+from vae_lab.runs import names_of
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, each, one_name, picture, save
+from vae_lab.verbs.picture import Split, each, picture, save
 
 __all__ = ["scatter"]
 
@@ -36,5 +37,6 @@ def scatter(
     images = (split, n)
     kind: str = "beside_prior" if prior else "scatter"
     options: dict[str, Any] = {} if prior else {"projection": projection}
-    drawn = each(runs, lambda run: picture(kind, run, images, name=one_name(run), **options))
+    names = dict(zip(runs, names_of(runs), strict=True))
+    drawn = each(runs, lambda run: picture(kind, run, images, name=names[run], **options))
     save(stacked(drawn) if prior else beside(drawn), output)

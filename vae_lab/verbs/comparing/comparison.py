@@ -9,10 +9,10 @@ from functools import cached_property
 
 from vae_lab.errors import LabError
 from vae_lab.metrics.judged import JUDGED
-from vae_lab.runs import Run
+from vae_lab.runs import Run, names_of
 from vae_lab.verbs.comparing.settings import differences, flatten, protocol, union
 
-__all__ = ["Column", "Comparison", "direction", "names_of", "order"]
+__all__ = ["Column", "Comparison", "direction", "order"]
 
 # Numbers of different images cannot be ranked: what tells those apart in an evaluation's protocol,
 # and for curves all settings of the data, a user's own too, but those of the training images.
@@ -141,14 +141,8 @@ class Comparison:
         self.sorted_by = None if column is None else column.key
         self.runs = [runs[i] for i in places]
         self.columns = [replace(c, values=tuple(c.values[i] for i in places)) for c in columns]
-        self.names = names_of(self.runs)
+        self.names = names_of([run.path for run in self.runs])
         self.settings = differences(self.runs)
-
-
-def names_of(runs: Sequence[Run]) -> list[str]:
-    """Call each run by experiment and version, or by its path where those are not its own."""
-    names = [run.name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
 def columns_of(runs: Sequence[Run]) -> Iterator[Column]:
