@@ -1,4 +1,4 @@
-"""The models, one a file; a name exported here is a name the command line knows."""
+"""The models, one per file. The command line knows each class exported here by its name."""
 
 from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Model

@@ -1,4 +1,4 @@
-"""The training step of models whose networks play against each other."""
+"""Base of adversarial models: the alternating steps of a critic and its opponents."""
 
 import time
 from abc import abstractmethod
@@ -25,45 +25,44 @@ from vae_lab.randomness import reseed
 __all__ = ["Adversarial", "Made"]
 
 Made = Any
-"""Images that a critic is to tell from real ones, maybe with what they were made of.
+"""Generated images, possibly together with the codes and posteriors they were made from.
 
-Its `detach()` returns the same, out of the reach of a gradient.
+Its `detach()` returns the same, cut off from the graph.
 """
 
 
 class Adversarial(Model):
-    r"""Trains a critic at every batch, and those whose images it judges at some or all of them.
+    r"""Trains a critic on every batch, and its opponents, which make images, on some or all.
 
     One batch is one step on every axis: a step of the critic, which is what Lightning counts.
-    Gradients are averaged over processes here, as Lightning's own way waits for those of networks
-    that rest, and so are the statistics of batch norm. Beside a model's terms the training curves
-    show the norms of the gradients of each player's latest step, before clipping, and the images a
-    second.
+    Gradients and batch-norm statistics are averaged over processes here, because Lightning's DDP
+    would wait for the gradients of networks that do not step. Besides the model's terms, each
+    player's latest gradient norm before clipping and the images per second are logged.
 
-    A subclass makes `critic`, and names its opponents by `opponents`.
+    A subclass defines `critic`, and `opponents` by name.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        critic_steps: Batches, each a step of the critic, for every step of its opponents.
-        clip: Largest norm of a player's gradient; larger ones are scaled down to it.
-        accumulate: Parts in which a batch is worked off to save memory, gradients added up; each
-            of two images at least.
-        lr: Learning rate of Adam for all but the critic.
+        critic_steps: Critic steps, one per batch, for each step of its opponents.
+        clip: Largest gradient norm of a player; larger gradients are scaled down to it.
+        accumulate: Number of parts that a batch is split into to save memory, their gradients
+            summed; each part has at least two images.
+        lr: Learning rate of Adam for the opponents.
         critic_lr: Learning rate of Adam for the critic.
-        betas: Adam's decay rates of the gradient's mean and of its square.
+        betas: Adam's decay rates of the first and second moments.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler for each player, stepped
-            once an epoch.
+            once per epoch.
 
     Raises:
-        LabError: If a setting is out of its range, or, in training, if the precision is 16-mixed
-            or the Trainer is told to clip or accumulate gradients; or see `Model`.
+        LabError: If a setting is out of range; in training, if the precision is 16-mixed or the
+            Trainer is told to clip or accumulate gradients; see also `Model`.
     """
 
     optimiser_settings = ("lr", "critic_lr", "betas", "schedule")
     chosen_by_loss = False
 
     counted_player = "critic"
-    """The player that moves at every batch, whose steps Lightning is to count."""
+    """The player that steps on every batch, whose steps Lightning counts."""
 
     critic: nn.Module
 
@@ -96,34 +95,34 @@ class Adversarial(Model):
     @property
     @abstractmethod
     def opponents(self) -> dict[str, nn.Module]:
-        """The networks that play against the critic, by name; each has its own optimiser."""
+        """The networks trained against the critic, by name; each has its own optimiser."""
 
     @abstractmethod
     def draw(self, batch: Batch) -> Tensor:
-        """Draw all that chance decides in a batch's turn, one row an image."""
+        """Draw all random numbers that a batch needs, one row per image."""
 
     @abstractmethod
     def fake(self, batch: Batch, drawn: Tensor) -> Made:
-        """Make the images that the critic is to tell from real ones."""
+        """Generate the images that the critic has to tell from real ones."""
 
     @abstractmethod
     def critic_terms(self, batch: Batch, fake: Made, drawn: Tensor) -> dict[str, Tensor]:
-        """Return named terms for each image, shape (B,); the critic minimises `critic_loss`."""
+        """Return named terms per image, shape (B,); the critic minimises `critic_loss`."""
 
     @abstractmethod
     def opponents_loss(self, batch: Batch, fake: Made, drawn: Tensor) -> Tensor:
-        """Return what the opponents minimise for each image, shape (B,)."""
+        """Return the opponents' loss per image, shape (B,)."""
 
     @property
     def opponents_due(self) -> bool:
-        """Whether the opponents' turn comes after the critic's next step."""
+        """Whether the opponents step after the critic's next step."""
         return (self.global_step + 1) % self.critic_steps == 0
 
     def after_opponents_step(self, batch: Batch) -> None:
-        """Do what follows each step of the opponents; most models have nothing to do."""
+        """Called after each step of the opponents; does nothing by default."""
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Let both sides play a batch without learning from it."""
+        """Return the critic's terms for a batch, without a step."""
         drawn = self.draw(batch)
         return self.critic_terms(batch, self.fake(batch, drawn), drawn)
 
@@ -154,7 +153,7 @@ class Adversarial(Model):
         return optimizers, schedulers
 
     def on_train_start(self) -> None:
-        self.on_train_epoch_start()  # which Lightning leaves out where it goes on in an epoch
+        self.on_train_epoch_start()  # Lightning skips it when it resumes within an epoch
 
     def on_train_epoch_start(self) -> None:
         self._norms: dict[str, Tensor] = {}
@@ -163,11 +162,11 @@ class Adversarial(Model):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         reseed(self.seed, self.global_rank, self.current_epoch, batch_idx)
         opponents_move = self.opponents_due
-        # No part of one image, which batch norm cannot normalise.
+        # No part has a single image, which batch norm cannot normalise.
         count = max(1, min(self.accumulate, len(batch.x) // 2))
         parts = [Batch(*p) for p in zip(*(t.tensor_split(count) for t in batch), strict=True)]
         drawn = [self.draw(part) for part in parts]
-        # One pass of the generator serves both sides, unless its graphs have to be forgotten.
+        # One generator pass serves both sides, unless its graph is freed to save memory.
         one_pass = opponents_move and len(parts) == 1
         with self._lone_image_refused():
             fakes, terms = self._move_critic(parts, drawn, keep_graph=one_pass)
@@ -183,7 +182,7 @@ class Adversarial(Model):
     def _move_critic(
         self, parts: list[Batch], drawn: list[Tensor], keep_graph: bool
     ) -> tuple[list[Made], dict[str, Tensor]]:
-        """Step the critic; return what it judged, and its terms for all images."""
+        """Step the critic; return the generated images, and its terms for all images."""
         self._forget_gradients("critic")
         fakes, found = [], []
         for part, chance in zip(parts, drawn, strict=True):
@@ -197,7 +196,7 @@ class Adversarial(Model):
     def _move_opponents(
         self, parts: list[Batch], drawn: list[Tensor], fakes: list[Made] | None
     ) -> None:
-        """Step all but the critic by one gradient, which passes through the critic as it is."""
+        """Step the opponents by one gradient, which flows through the frozen critic."""
         self._forget_gradients(*self.opponents)
         self.critic.requires_grad_(False)
         for i, (part, chance) in enumerate(zip(parts, drawn, strict=True)):
@@ -227,9 +226,9 @@ class Adversarial(Model):
         self._advance(name)
 
     def _advance(self, name: str) -> None:
-        """Take an optimiser's step, by which weights without a gradient stay as they are."""
+        """Take an optimiser step; weights without a gradient stay as they are."""
         optimizer = self._optimizers[name]
-        # Lightning counts the steps of its own wrapper.
+        # Lightning counts a step for each call of its own wrapper.
         (optimizer if name == self.counted_player else optimizer.optimizer).step()
 
     @property
@@ -238,25 +237,25 @@ class Adversarial(Model):
         return dict(zip(self._players, found, strict=True))
 
     def _share_statistics(self) -> None:
-        """Average what batch norm has seen of each share: one model is saved and measured."""
+        """Average batch-norm statistics over processes, since one model is saved and measured."""
         if self.trainer.world_size > 1:
             _average([b for b in self.buffers() if b.is_floating_point()], self.trainer.strategy)
 
     def _step_schedules(self) -> None:
-        # In the epoch's last step, so that a run that stops before it does not step twice.
+        # On the epoch's last batch, so that a run resumed before it does not step twice.
         found = self.lr_schedulers()
         for scheduler in found if isinstance(found, list) else [found]:
             if isinstance(scheduler, LRScheduler):
                 scheduler.step()
 
     def on_validation_model_zero_grad(self) -> None:
-        # What is left of the epoch's window is written after validation.
+        # The rest of the logging window is written after validation, which clears gradients.
         self._norms = self._measure_gradients()
         super().on_validation_model_zero_grad()
 
     def on_validation_end(self) -> None:
         if self._fitting and not self.trainer.sanity_checking:
-            # Within an epoch the window goes on, of which validation is no part.
+            # The window goes on within the epoch; the time of validation is no part of it.
             paused = time.perf_counter() - self._step_ended[0]
             (begun, before), (ended, seen) = self._window, self._step_ended
             self._window, self._step_ended = (begun + paused, before), (ended + paused, seen)
@@ -268,7 +267,7 @@ class Adversarial(Model):
         return means and {**means, **gradients, **self._speed()}
 
     def _measure_gradients(self) -> dict[str, Tensor]:
-        """Return the norm of each player's latest gradient, before it was clipped."""
+        """Return the norm of each player's latest gradient before clipping."""
         norms = dict(self._norms)
         for name, weights in self._players.items():
             gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -283,7 +282,7 @@ class Adversarial(Model):
 
 
 def _check_trainer(trainer: Trainer, name: str) -> None:
-    # Lightning refuses both too, soon after this, but cannot say what to do instead.
+    # Lightning would refuse both too, but could not say what to do instead.
     if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
         raise LabError(
             f"{name} steps its networks by itself: give --model.clip and --model.accumulate, not "
@@ -296,7 +295,7 @@ def _check_trainer(trainer: Trainer, name: str) -> None:
 
 
 def _average(tensors: list[Tensor], strategy: Strategy) -> None:
-    """Replace tensors by their means over the processes, in one exchange."""
+    """Replace tensors by their means over processes, in one collective call."""
     if tensors:
         mean = strategy.reduce(torch.cat([t.flatten() for t in tensors]), reduce_op="mean")
         parts = mean.split([t.numel() for t in tensors])

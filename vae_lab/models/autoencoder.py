@@ -21,34 +21,34 @@ __all__ = ["Autoencoder"]
 
 
 class Autoencoder(SingleObjective):
-    r"""Compresses images to codes and restores them.
+    r"""Encodes images to codes and decodes these to reconstructions.
 
     .. math:: \min_{f, g}\; \mathbb{E}_{\tilde x | x} [- \log p(x | g(f(\tilde x)))]
         + \Omega(f)
 
-    A Gaussian likelihood of fixed scale makes this the least squared error, a Bernoulli one the
-    least cross-entropy; the squared error is logged beside either. A `corruption` makes it a
-    denoising autoencoder; a `penalty` or `top_k` a sparse or a contractive one.
+    With a Gaussian likelihood of fixed scale the loss is the squared error, with a Bernoulli one
+    the cross-entropy; the squared error is logged with either. A `corruption` gives a denoising
+    autoencoder, a `penalty` a sparse or contractive one, `top_k` a k-sparse one.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code.
         encoder: Network from images to codes.
         decoder: Network from codes to images.
-        likelihood: p(x|z), made of the decoder's output; what is minimised is its negative log.
-        activation: What the code passes through, a name in torch.nn; Sigmoid for a hidden layer
-            as of old.
-        top_k: How many units of each code stay, the largest; by default all.
-        tied: Decode by the encoder's own weights, transposed; for fully connected encoders, and
-            `decoder` is not used.
-        corruption: Damage done to the images that the encoder sees; they are restored undamaged.
-        penalty: What the code has to pay besides.
+        likelihood: p(x|z), parametrised by the decoder's output; its negative log is minimised.
+        activation: Activation of the code, a name in torch.nn; Sigmoid makes the code a classical
+            hidden layer.
+        top_k: How many of each code's largest units are kept; by default all.
+        tied: Decode with the encoder's transposed weights instead of `decoder`; for fully
+            connected encoders.
+        corruption: Corruption of the encoder's input; the clean image is the target.
+        penalty: Penalty on the code, added to the loss.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size is not positive, `top_k` exceeds the code, `tied` does not suit the
-            encoder or the likelihood, or `penalty` does not suit the activation.
+        LabError: If a size is not positive, `top_k` exceeds the code's size, or `tied` or
+            `penalty` does not fit the encoder, likelihood or activation.
 
     References:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
@@ -104,11 +104,11 @@ class Autoencoder(SingleObjective):
         return self.likelihood.mean(self.decoder(z))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Restore images (B, C, H, W)."""
+        """Return the reconstructions of images (B, C, H, W)."""
         return self.decode(self.encode(x))
 
     def corrupt(self, x: Tensor) -> Tensor:
-        """Damage images (B, C, H, W) as in training, by the global random stream."""
+        """Corrupt images (B, C, H, W) as in training, from the global random stream."""
         return x if self.corruption is None else self.corruption(x)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -118,7 +118,7 @@ class Autoencoder(SingleObjective):
         if self.corruption is not None:
             terms["restored_squared_error"] = terms.pop("squared_error")
             if not self.training:
-                # Of images that nobody damaged, like any other autoencoder's.
+                # Of clean images, as for any other autoencoder.
                 clean = self.restoration(self.decoder(self.encode(batch.x)), batch.x)
                 terms["squared_error"] = clean["squared_error"]
         if self.penalty is not None:
@@ -129,7 +129,7 @@ class Autoencoder(SingleObjective):
         return terms
 
     def restoration(self, output: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """Judge what the decoder put out for images x (B, C, H, W)."""
+        """Return the loss and squared error of the decoder's output for images x (B, C, H, W)."""
         with torch.no_grad():
             error = squared_distance(self.likelihood.mean(output), x)
         return {"loss": -self.likelihood.log_prob(output, x), "squared_error": error}

@@ -1,4 +1,4 @@
-"""A network that follows another one slowly."""
+"""Exponential moving averages of networks."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,7 +13,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def averaged(net: Net) -> Net:
-    """Return a copy of a network, to be moved by `follow` and never by a gradient."""
+    """Return a copy of a network that takes no gradient, for `follow` to update."""
     return deepcopy(net).requires_grad_(False)
 
 
@@ -21,25 +21,25 @@ def averaged(net: Net) -> Net:
 def follow(
     average: nn.Module, net: nn.Module, decay: float, steps: int, inputs: Callable[[], Tensor]
 ) -> None:
-    r"""Move an exponential moving average of weights on.
+    r"""Update an exponential moving average of weights.
 
     .. math:: \bar\theta \gets d\, \bar\theta + (1 - d)\, \theta, \quad
         d = \min(\delta, \frac{1 + t}{10 + t})
 
-    so that it soon forgets the weights that training began with.
+    so that it soon forgets the initial weights.
 
-    What normalisation knows of its inputs is noted anew of the average's own: where weights
-    wander, their average is smaller than any of them, and so is what it gives.
+    Batch-norm statistics are not averaged but estimated from the averaged network's own
+    activations: averaged weights are smaller than the weights themselves, and so are these.
 
     Args:
-        average: The average, in training mode.
-        net: What it follows.
+        average: The averaged network, in training mode.
+        net: The network being trained.
         decay: :math:`\delta`.
-        steps: The steps t of training, those in which `net` rested among them.
-        inputs: Gives what the average is to be shown, where it notes anything.
+        steps: Training steps t so far, including those in which `net` did not step.
+        inputs: Returns inputs for updating the batch-norm statistics; called if there are any.
     """
     weight = 1 - min(decay, (1 + steps) / (10 + steps))
     torch._foreach_lerp_([*average.parameters()], [*net.parameters()], weight)
-    # Later the average moves so slowly that few looks are enough, at a hundredth of a step's cost.
+    # Later the average changes so slowly that every tenth step is enough, which saves time.
     if (steps < 100 or steps % 10 == 0) and any(True for _ in average.buffers()):
         average(inputs())

@@ -1,4 +1,4 @@
-"""What all models share: how they are described, stored, logged and refused."""
+"""Base of all models: settings, checkpoints, logging and checks."""
 
 import math
 import os
@@ -27,7 +27,7 @@ from vae_lab.randomness import reseed
 
 __all__ = ["MakeDecoder", "MakeEncoder", "Model", "Schedule"]
 
-# Half-precision weights would miss Adam's small steps; pictures and measures are drawn in single.
+# Half-precision weights would lose Adam's small steps; metrics and pictures use single precision.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 MakeEncoder = Callable[[Shape, int], Encoder]
@@ -36,24 +36,24 @@ Schedule = Callable[[Optimizer], LRScheduler]
 
 
 class Model(Described, L.LightningModule, ABC):
-    """Learns something of images; how it steps is for a subclass to say.
+    """Base of all models; a subclass defines the training step.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
 
     Raises:
-        LabError: If a side is not positive or an argument cannot be stored in a checkpoint, or, in
-            training, if the loss is no longer finite or the weights not of single precision.
+        LabError: If a side is not positive or an argument cannot be stored in a checkpoint; in
+            training, if the loss stops being finite or weights are not in single precision.
     """
 
     optimiser_settings: tuple[str, ...] = ()
-    """Names of the settings that a checkpoint's optimisers and schedules bring along."""
+    """Names of the settings that are part of the optimisers' state in a checkpoint."""
 
     bounded = True
-    """Whether what is decoded lies in [0, 1], as images do."""
+    """Whether decoded images lie in [0, 1]."""
 
     chosen_by_loss = True
-    """Whether a lower validation loss makes a better model, and so a better checkpoint."""
+    """Whether the checkpoint with the lowest validation loss is the best one."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -77,14 +77,14 @@ class Model(Described, L.LightningModule, ABC):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """Load a checkpoint as Lightning does; the model notes the same settings again.
+        """Load a checkpoint as Lightning does, and keep its settings in the model.
 
         Args:
-            checkpoint_path: The file, which is read without running code from it.
-            map_location: Where the weights go.
+            checkpoint_path: The file; no code in it is run.
+            map_location: Device of the weights.
             hparams_file: See Lightning.
-            strict: Whether all weights must be there.
-            weights_only: Leave it.
+            strict: Whether the file must hold all weights.
+            weights_only: Leave this as it is.
             **kwargs: Arguments of the model that replace those in the checkpoint.
 
         Raises:
@@ -92,7 +92,7 @@ class Model(Described, L.LightningModule, ABC):
                 be stored in a checkpoint.
         """
         told = {name: said(value) for name, value in kwargs.items()}
-        # A copy: what is built from settings changes them in their place.
+        # A copy, since building a model changes its settings in place.
         with as_noted(settings_of(cls, Path(checkpoint_path)) | deepcopy(told)):
             return super().load_from_checkpoint(
                 checkpoint_path, map_location, hparams_file, strict, weights_only, **told
@@ -100,24 +100,23 @@ class Model(Described, L.LightningModule, ABC):
 
     @abstractmethod
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the objective's named terms for each image, shape (B,).
+        """Return the objective's named terms per image, shape (B,).
 
-        The term `loss`, where there is one, is what training minimises; the others are logged
-        beside it.
+        The term `loss`, if there is one, is minimised; the others are logged.
         """
 
     @property
     def objective(self) -> int | None:
-        """Which of its objectives a model minimises in this epoch, if it changes between epochs.
+        """The number of this epoch's objective, for a model whose objective changes.
 
-        Losses of different objectives cannot be compared to choose the best checkpoint.
+        Losses of different objectives are not compared when the best checkpoint is chosen.
         """
         return None
 
     def _apply_batch_transfer_handler(
         self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
     ) -> Any:
-        # Lightning asks three hooks of two objects, at every step, to move what is there already.
+        # Saves Lightning's three hook calls per step if the batch is on the device already.
         if isinstance(batch, Batch) and batch.x.device == device:
             return batch
         return super()._apply_batch_transfer_handler(_as_batch(batch), device, dataloader_idx)
@@ -130,7 +129,7 @@ class Model(Described, L.LightningModule, ABC):
         self._log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
 
     def check_precision(self, precision: str) -> None:
-        """Refuse a precision of the Trainer that this model cannot be trained in.
+        """Refuse a Trainer precision that this model cannot be trained in.
 
         Raises:
             LabError: If it is none of `32-true`, `bf16-mixed` and `16-mixed`.
@@ -185,19 +184,19 @@ class Model(Described, L.LightningModule, ABC):
         self._meters["train"].load_state_dict(meters[self.global_rank % len(meters)])
 
     def begin_with(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the weights of a checkpoint, whatever its model was trained for.
+        """Load the weights of a checkpoint, whatever objective they were trained by.
 
         Raises:
-            LabError: If its networks are others.
+            LabError: If its networks differ from this model's.
         """
         self._check_fit(checkpoint["state_dict"])
         self.load_state_dict(checkpoint["state_dict"])
 
     def end_averaging(self) -> None:
-        """Go on from the weights that are evaluated, where those are an average that lags."""
+        """Replace the weights by their moving average, if the model keeps one."""
 
     def _check_fit(self, found: dict[str, Tensor]) -> None:
-        """Refuse the weights of another model in one sentence, not in one for each tensor."""
+        """Refuse the weights of another model, with one sentence instead of one per tensor."""
         own = {name: weight.shape for name, weight in self.state_dict().items()}
         theirs = {name: weight.shape for name, weight in found.items()}
         if different := sorted(name for name, _ in own.items() ^ theirs.items()):
@@ -208,7 +207,7 @@ class Model(Described, L.LightningModule, ABC):
 
     @contextmanager
     def _lone_image_refused(self) -> Iterator[None]:
-        """Say in a sentence that batch norm was left with a single number of each feature."""
+        """Turn torch's error for batch norm on a single value per channel into a sentence."""
         try:
             yield
         except ValueError as error:
@@ -220,10 +219,10 @@ class Model(Described, L.LightningModule, ABC):
             ) from error
 
     def _record(self, batch: Batch, batch_idx: int, terms: dict[str, Tensor]) -> None:
-        """Take note of a training step's terms, and write their means every so many steps.
+        """Add up a training step's terms, and log their means every `log_every_n_steps`.
 
-        Every process is taken to have as many images as this one: where the last batch cannot be
-        shared evenly, an epoch counts up to one image a process too many.
+        Assumes that every process has as many images as this one: if the last batch cannot be
+        shared evenly, an epoch counts up to one image per process too many.
         """
         self._meters["train"].add(terms)
         self.images_seen += len(batch.x) * self.trainer.world_size
@@ -231,7 +230,7 @@ class Model(Described, L.LightningModule, ABC):
             self._write("train", self._read_window())
 
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> None:
-        # The same noise every time, so that two epochs differ by their weights alone.
+        # The same noise in every epoch, so that results differ by the weights alone.
         reseed(self.seed, self.global_rank, batch_idx)
         self._meters[stage].add(self.terms(batch))
 
@@ -242,17 +241,17 @@ class Model(Described, L.LightningModule, ABC):
         return means
 
     def _log_means(self, stage: str) -> dict[str, float]:
-        """Give the epoch's means over all ranks to callbacks, and return them."""
+        """Pass the epoch's means over all ranks to callbacks, and return them."""
         meter = self._meters[stage]
         means = self._means(meter.sums(), meter.count)
         meter.reset()
         named = {f"{stage}/{name}": mean for name, mean in means.items()}
-        # In training they are written beside how many images were seen; else Lightning may.
+        # In training `_write` logs them together with the number of images seen.
         self.log_dict(named, logger=False if self._fitting else None, sync_dist=True)
         return means
 
     def _means(self, sums: dict[str, float], count: int) -> dict[str, float]:
-        """Return the means over the images of all ranks, each of which has the same terms."""
+        """Return the means over the images of all ranks; each rank has the same terms."""
         totals = torch.tensor([*sums.values(), count], dtype=torch.float64)
         if sums and self.trainer.world_size > 1:
             totals = self.trainer.strategy.reduce(totals.to(self.device), reduce_op="sum")
@@ -264,7 +263,7 @@ class Model(Described, L.LightningModule, ABC):
         return self.trainer.state.fn == TrainerFn.FITTING
 
     def _write(self, stage: str, means: dict[str, float]) -> None:
-        """Send means to the loggers in one call each."""
+        """Log means, with one call per logger."""
         metrics = {f"{stage}/{name}": mean for name, mean in means.items()}
         metrics |= {"epoch": self.current_epoch, "images": self.images_seen}
         for logger in self.loggers:
@@ -279,7 +278,7 @@ class Model(Described, L.LightningModule, ABC):
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning writes this name forty times a step, and nn.Module takes 3 us to look at it.
+        # Lightning sets this attribute forty times per step, each taking nn.Module 3 us.
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
@@ -287,7 +286,7 @@ class Model(Described, L.LightningModule, ABC):
 
 
 def _as_batch(batch: Any) -> Batch:
-    """Take the images and labels of anybody's loader for a batch."""
+    """Make a Batch of the images and labels of any loader."""
     if isinstance(batch, list | tuple) and len(batch) == 2:
         return Batch(*batch)
     raise LabError(f"A batch is images and labels, not a {type(batch).__name__}.")

@@ -1,4 +1,4 @@
-"""What came before deep nets, fitted by scikit-learn to all images at once: PCA and k-means."""
+"""Baselines fitted by scikit-learn to all images at once: PCA and k-means."""
 
 import math
 from abc import abstractmethod
@@ -20,20 +20,20 @@ __all__ = ["PCA", "Classical", "KMeans", "check", "frozen"]
 
 
 class Classical(Model):
-    """Is fitted to all training images at once, after a single pass that collects them.
+    """Base of models fitted to all training images at once, after one pass that collects them.
 
-    The last step of that pass fits, so that validation, pictures and checkpoints find the result.
-    There are no gradients; the parameters are there to be stored and moved like any other's.
+    The fit happens on the pass's last batch, before validation, pictures and checkpoints. There
+    are no gradients; parameters are stored and moved like those of any model.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
 
     Raises:
-        LabError: If a side is not positive, or, in training, if there is more than one epoch or
-            process, the precision is not single, or `max_steps` ends the pass before its end.
+        LabError: If a side is not positive; in training, if there is more than one epoch or
+            process, the precision is not single, or `max_steps` ends the pass early.
     """
 
-    bounded = False  # linear decoders know no ends
+    bounded = False  # a linear decoder is not clipped
     latent_dim: int
 
     def __init__(self, shape: Shape) -> None:
@@ -54,7 +54,7 @@ class Classical(Model):
         """Fit to flattened images (N, D) on the CPU, with `self.seed`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Restore images (B, C, H, W)."""
+        """Return the reconstructions of images (B, C, H, W)."""
         return self.decode(self.encode(x))
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -73,8 +73,8 @@ class Classical(Model):
         self._batches: list[Batch] = []
 
     def configure_optimizers(self) -> Optimizer:
-        # It finds no gradients; but what Lightning counts as steps is those of an optimiser, and
-        # before the first step it saves no checkpoint.
+        # It never gets a gradient, but Lightning counts optimiser steps, and saves no checkpoint
+        # before the first.
         return SGD(self.parameters())
 
     def on_train_start(self) -> None:
@@ -93,7 +93,7 @@ class Classical(Model):
     def _learn_all(self) -> None:
         images = torch.cat([batch.x for batch in self._batches]).flatten(1).cpu()
         self.learn(images)
-        # Only now has anything been learned of them.
+        # Only now: by this number checkpoints know whether the model was fitted.
         self.images_seen = len(images)
         for batch in self._batches:
             self._meters["train"].add(self.terms(batch))
@@ -108,16 +108,16 @@ class Classical(Model):
 
 
 class PCA(Classical):
-    r"""Projects images on their principal components, and back: the best linear autoencoder.
+    r"""Principal component analysis, the best linear autoencoder.
 
     .. math:: z = W (x - \bar x), \quad \hat x = \bar x + W^T z
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        latent_dim: How many components.
+        latent_dim: Number of components.
 
     Raises:
-        LabError: If there are fewer pixels or images than components, or see `Classical`.
+        LabError: If there are fewer pixels or images than components, see also `Classical`.
 
     References:
         Hotelling, Analysis of a complex of statistical variables into principal components, 1933.
@@ -143,21 +143,21 @@ class PCA(Classical):
         from sklearn import decomposition
 
         check("latent_dim", self.latent_dim, len(x), "images")
-        # The state matters only for large images, where components come from random projections.
+        # The seed matters for large images only, whose components come from random projections.
         found = decomposition.PCA(self.latent_dim, random_state=0).fit(x.numpy())
         self.mean.copy_(torch.from_numpy(found.mean_))
         self.components.copy_(torch.from_numpy(found.components_))
 
 
 class KMeans(Classical):
-    r"""Replaces each image by the nearest of a few centroids; a code says by which.
+    r"""k-means clustering: the code is one-hot, and decodes to the nearest centroid.
 
     .. math:: \min_\mu \sum_n \min_k \| x_n - \mu_k \|^2
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        clusters: How many centroids.
-        restarts: How often k-means++ and Lloyd's iterations begin anew; the best result stays.
+        clusters: Number of centroids.
+        restarts: Number of k-means++ initialisations; the best result is kept.
 
     Raises:
         LabError: If a number is not positive or there are fewer images than clusters, or see
@@ -177,8 +177,8 @@ class KMeans(Classical):
         self.centroids = frozen(torch.zeros(clusters, math.prod(shape)))
 
     def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the nearest centroid's number for images (B, C, H, W), shape (B,)."""
-        # Left to itself it chooses by the size of a batch, which an exported program may not.
+        """Return the index of the centroid nearest to each image (B, C, H, W), shape (B,)."""
+        # By default torch chooses by batch size, which an exported program cannot.
         mode = "use_mm_for_euclid_dist"
         return torch.cdist(x.flatten(1), self.centroids, compute_mode=mode).argmin(1)
 
@@ -197,12 +197,12 @@ class KMeans(Classical):
 
 
 def frozen(values: Tensor) -> nn.Parameter:
-    """Return a parameter that takes no gradient: it is stored and moved, but never stepped."""
+    """Return a parameter without a gradient, which is stored and moved but never stepped."""
     return nn.Parameter(values, requires_grad=False)
 
 
 def check(name: str, value: int, most: int, what: str) -> None:
-    """Refuse a number below 1, or above what there is.
+    """Refuse a number below 1 or above `most`.
 
     Raises:
         LabError: If `value` is not between 1 and `most`.

@@ -1,4 +1,4 @@
-"""Classifiers on top of an encoder, trained before or from scratch."""
+"""Classifiers on top of a pretrained or new encoder."""
 
 from collections.abc import Callable
 from typing import Any, Literal, cast, get_args
@@ -25,32 +25,32 @@ Weights = Literal["trained", "random"]
 
 
 class Classifier(SingleObjective):
-    r"""Names the class of an image by one linear layer on an encoder's code.
+    r"""Classifies images by a linear layer on an encoder's code.
 
     .. math:: p(y|x) = \mathrm{softmax}_y(W f(x) + b)
 
-    The encoder f is that of any model that can encode. Only what encodes is used: the decoder is
-    dropped, and of the encoder's settings its corruption, penalty, likelihood, learning rate and
-    schedule do nothing here; the classifier's own `corruption` is the one that acts. The shares
-    of wrong labels are logged as `error` beside the cross-entropy.
+    The encoder f comes from any model that can encode. Its decoder is dropped, and its corruption,
+    penalty, likelihood, learning rate and schedule have no effect here; the classifier has a
+    `corruption` of its own. The share of wrong labels is logged as `error`, besides the
+    cross-entropy.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        encoder: A checkpoint to start from, for which the command line takes its run folder too,
-            such as runs/cae_mnist, or the class of a model to start from scratch. Neither is
-            needed by the classifier's checkpoint.
-        weights: What to take of a checkpoint: its `trained` weights, or its architecture
-            alone, with `random` weights, to compare with.
-        frozen: Train the linear layer only, on the codes of the encoder as it is.
-        classes: How many classes there are.
-        corruption: Damage done to the images while training, against learning them by heart.
+        encoder: A checkpoint to start from (on the command line also its run folder, such as
+            runs/cae_mnist), or the class of a model to train from scratch. The classifier's
+            checkpoint needs neither afterwards.
+        weights: `trained` takes a checkpoint's weights; `random` takes only its architecture, for
+            comparison.
+        frozen: Train the linear layer only, on the codes of a fixed encoder.
+        classes: Number of classes.
+        corruption: Corruption of the training images, against overfitting.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If there is no such checkpoint, its model cannot encode or has images of another
-            shape, or a number is out of range; in training, if labels are not among the classes,
-            or an encoder that learns without gradients, such as PCA, was not fitted before.
+        LabError: If there is no such checkpoint, its model cannot encode or has another image
+            shape, or a number is out of range; in training, if a label is not among the classes,
+            or an encoder without gradients, such as PCA, was not fitted before.
 
     References:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
@@ -80,7 +80,7 @@ class Classifier(SingleObjective):
         else:
             model = encoder(shape)
         self.encoder = _only_encoder(model, shape)
-        # Some models keep weights that no gradient may touch; thawing has to know the others.
+        # Some models have weights that never take a gradient; unfreezing must leave them alone.
         self.learnable = [w for w in self.encoder.parameters() if w.requires_grad]
         if frozen:
             self.encoder.requires_grad_(False)
@@ -102,7 +102,7 @@ class Classifier(SingleObjective):
         check_classes(self.trainer, self.classes, "--model.classes")
 
     def on_fit_start(self) -> None:
-        # Not before: the weights of a checkpoint come after the model is made and set up.
+        # Only here: a checkpoint's weights are loaded after the model is built and set up.
         if isinstance(self.encoder, Classical) and not self.encoder.images_seen:
             raise LabError(
                 f"{type(self.encoder).__name__} has to be fitted first: give its run as "
@@ -111,7 +111,7 @@ class Classifier(SingleObjective):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        # What was trained on the codes of an encoder brings it along as it was.
+        # A classifier's checkpoint contains its encoder, fitted already.
         self.encoder.images_seen = max(self.encoder.images_seen, self.images_seen)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -145,25 +145,25 @@ class Classifier(SingleObjective):
 
 
 def _started(path: str, shape: Shape, weights: Weights) -> Model:
-    """Load the model of a checkpoint, or make one like it with random weights."""
+    """Load a checkpoint's model, or build the same model with random weights."""
     model = started(path, shape)
     require(model, Encodes, f"A classifier that starts from {path}")
     return cast(Model, anew(model)) if weights == "random" else model
 
 
 def _only_encoder(model: Model, shape: Shape) -> Model:
-    """Take from a model all that its codes do not depend on, such as its decoder.
+    """Remove all that a model's codes do not depend on, such as its decoder.
 
-    Weights without a gradient would fill the checkpoint, and stop training on several processes.
+    Unused weights would enlarge the checkpoint, and DDP refuses weights that get no gradient.
     """
     if isinstance(model, Classifier):
         for weight in model.learnable:
             weight.requires_grad_()
         return model.encoder
     require(model, Encodes, "A classifier")
-    model.end_averaging()  # which nothing would keep up while a classifier learns
+    model.end_averaging()  # which a classifier would not update
     code = cast(Encodes, model.eval()).encode(torch.zeros(1, *shape))
-    if not code.requires_grad:  # it learns by other means, and stays as it is
+    if not code.requires_grad:  # it is fitted without gradients, and stays as it is
         return model
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     gradients = torch.autograd.grad(code.sum(), weights, allow_unused=True)

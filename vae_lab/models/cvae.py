@@ -1,4 +1,4 @@
-"""Variational autoencoders of images given a condition."""
+"""Conditional variational autoencoders."""
 
 import math
 from collections.abc import Callable
@@ -28,35 +28,36 @@ class CVAE(VAE):
         \log p(x | y) \ge \mathbb{E}_{q(z | x, y)} [\log p(x | z, y)]
         - \beta\, KL(q(z | x, y) \| p(z | y)), \quad \beta \ge 1
 
-    Nets are those of any model. The encoder sees the condition as more channels of the image, the
-    decoder as more dimensions of the code, and the prior is N(0, I), or p(z|y) by a switch.
+    The networks are those of any model. The encoder sees the condition as additional image
+    channels, the decoder as additional code dimensions. The prior is N(0, I), or p(z|y) with
+    `conditional_prior`.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code.
-        encoder: Network from images to the features that q(z|x,y) is made of.
+        encoder: Network from images to the parameters of q(z|x,y).
         decoder: Network from codes to images.
-        condition: What is known of an image: ClassCondition, AttributeCondition, ImageCondition,
-            or PartialCondition, a part of the image itself.
-        conditional_prior: Move and stretch the prior, each dimension by itself, by what a linear
-            map makes of the condition's features; N(0, I) becomes a Gaussian for each class.
-        likelihood: p(x|z,y), made of the decoder's output.
-        prior: p(z), and where there is a conditional prior, what is moved.
+        condition: The condition y: ClassCondition, AttributeCondition, ImageCondition, or
+            PartialCondition, a part of the image itself.
+        conditional_prior: Shift and scale each dimension of the prior by a linear map of the
+            condition's features: N(0, I) becomes one Gaussian per class.
+        likelihood: p(x|z,y), parametrised by the decoder's output.
+        prior: p(z), which `conditional_prior` shifts and scales.
         posterior: The family of q(z|x,y).
-        beta: Weight of the KL divergence; this and what follows is as of `VAE`.
+        beta: Weight of the KL divergence; see `VAE` for this and the following.
         free_bits: Least KL divergence in nats that each dimension is charged for.
         capacity: Target of the KL divergence in nats.
-        total_correlation: Weight of the dependence among dimensions.
-        warmup: Training steps over which the divergence's weight rises.
-        samples: Codes drawn for an image to average its bound.
-        importance_samples: Codes drawn inside the logarithm of one bound.
-        doubly_reparameterised: Whether the gradient reaches the posterior through codes alone.
+        total_correlation: Weight of the total correlation.
+        warmup: Training steps over which the KL weight rises.
+        samples: Codes per image over which the bound is averaged.
+        importance_samples: Codes inside the logarithm of one bound.
+        doubly_reparameterised: Use the doubly reparameterised gradient estimator.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size, weight or count is out of its range, two parts do not fit, or the data
-            have another number of classes than the condition.
+        LabError: If a size, weight or count is out of range, two parts do not fit together, or
+            the data have another number of classes than the condition.
 
     References:
         Kingma et al., Semi-supervised Learning with Deep Generative Models, 2014.
@@ -112,18 +113,18 @@ class CVAE(VAE):
         self.condition.check(self.likelihood)
         if conditional_prior and self.family.classes:
             raise LabError("A conditional_prior moves real codes; one-hot ones cannot be moved.")
-        # What is no image is spread over one.
+        # A condition that is not an image is mapped to one.
         pixels = math.prod(shape[1:])
         self.plane = None if known.planes else nn.Linear(known.features, pixels)
         self.place = nn.Linear(known.features, 2 * latent_dim) if conditional_prior else None
         if self.place is not None:
-            # Training begins with one prior for all, and moves them apart where that pays.
+            # Training begins with the same prior for all conditions.
             nn.init.zeros_(self.place.weight)
             nn.init.zeros_(self.place.bias)
 
     @property
     def classes(self) -> int | None:
-        """How many classes the condition is one of; None if it is something else."""
+        """The number of classes; None if the condition is not a class."""
         return self.condition.classes
 
     def setup(self, stage: str) -> None:
@@ -143,7 +144,7 @@ class CVAE(VAE):
         return Moved(prior, DiagonalGaussian.from_features(self.place(self.condition(y))))
 
     def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return what the decoder puts out for codes (..., B, D), shape (..., B, C, H, W)."""
+        """Return the decoder's output for codes (..., B, D), shape (..., B, C, H, W)."""
         known = self.condition(y).expand(*z.shape[:-1], -1)
         seen = torch.cat([self.family.seen(z), known], -1)
         output = self.decoder(seen.flatten(0, -2)).unflatten(0, z.shape[:-1])
@@ -152,16 +153,16 @@ class CVAE(VAE):
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw codes for `n` conditions and return their mean images, shape (n, C, H, W).
 
-        Without conditions, each image's class is drawn at random.
+        Without `y`, each image's class is drawn at random.
         """
         if y is None and self.classes:
             y = torch.randint(self.classes, (n,), device=self.device)
         return super().sample(n, y)
 
     def transfer(self, z: Tensor, y: Tensor, to: Tensor) -> Tensor:
-        """Return the codes that are under conditions `to` what z (B, D) are under y.
+        """Return the codes that keep, under conditions `to`, the place that z (B, D) have under y.
 
-        A prior that the condition does not move leaves them as they are.
+        Without a conditional prior these are the codes themselves.
         """
         if self.place is None:
             return z
@@ -169,7 +170,7 @@ class CVAE(VAE):
         return there.there(here.back(z))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Restore images (B, C, H, W) of known conditions from their posterior means."""
+        """Reconstruct images (B, C, H, W) under their conditions from posterior means."""
         return self.decode(self.encode(x, y), y)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -177,7 +178,7 @@ class CVAE(VAE):
         return restored
 
     def _beside(self, y: Tensor | None) -> Tensor:
-        """Return the condition as channels that lie beside those of an image."""
+        """Return the condition as image channels, shape (B, planes, H, W)."""
         if self.plane is None:
             return cast(Tensor, self.condition.image(y))
         plane: Tensor = self.plane(self.condition(y))
@@ -190,10 +191,10 @@ class CVAE(VAE):
 
 
 def _wide_encoder(make: MakeEncoder, planes: int, shape: Shape, features: int) -> Encoder:
-    """Make an encoder of images with so many more channels."""
+    """Make an encoder whose input has `planes` more channels."""
     return make((shape[0] + planes, *shape[1:]), features)
 
 
 def _wide_decoder(make: MakeDecoder, more: int, features: int, shape: Shape) -> Decoder:
-    """Make a decoder of codes with so many more dimensions."""
+    """Make a decoder whose codes have `more` more dimensions."""
     return make(features + more, shape)

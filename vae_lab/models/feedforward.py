@@ -1,4 +1,4 @@
-"""The deterministic model beside which a conditional VAE has to show that its code pays."""
+"""The baseline of conditional VAEs: a deterministic model without a code."""
 
 from collections.abc import Callable
 
@@ -17,21 +17,20 @@ __all__ = ["FeedForward"]
 
 
 class FeedForward(SingleObjective):
-    r"""Guesses an image from its condition; pixels are independent given that, without any code.
+    r"""Predicts an image from its condition; pixels are independent given that.
 
     .. math:: \log p(x | y) = \sum_i \log p(x_i | y)
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         decoder: Network from the condition's features to images.
-        condition: What is known of an image, as of `CVAE`.
-        likelihood: p(x|y), made of the decoder's output.
+        condition: The condition y, see `CVAE`.
+        likelihood: p(x|y), parametrised by the decoder's output.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size or rate is out of its range, or the likelihood does not fit the
-            condition.
+        LabError: If a size or rate is out of range, or the likelihood does not fit the condition.
 
     References:
         Sohn et al., Learning Structured Output Representation using Deep Conditional Generative
@@ -57,7 +56,7 @@ class FeedForward(SingleObjective):
         self.decoder = decoder(self.condition.features, output)
 
     def output(self, y: Tensor | None) -> Tensor:
-        """Return what the decoder puts out for conditions, shape (B, C, H, W)."""
+        """Return the decoder's output for conditions, shape (B, C, H, W)."""
         return self.condition.settle(self.decoder(self.condition(y)), y)
 
     def forward(self, y: Tensor) -> Tensor:

@@ -21,41 +21,42 @@ __all__ = ["GAN"]
 
 
 class GAN(Adversarial):
-    r"""Learns to make images that a critic takes for real.
+    r"""Trains a generator against a critic that tells its images from real ones.
 
     .. math:: \hat x = \frac{1}{2} (1 + \tanh G(z)), \quad z \sim N(0, I)
 
-    Critic and generator see pixels in [-1, 1]; everybody else in [0, 1]. Samples, pictures and
-    metrics are those of an average of the generator's weights over its past. No loss says which
-    checkpoint is best: the latest is kept as the best, unless `Likeness` is monitored.
+    Critic and generator use pixels in [-1, 1]; all other code uses [0, 1]. Samples, pictures and
+    metrics come from an exponential moving average of the generator's weights. No loss tells
+    which checkpoint is best: the latest is kept, unless `Likeness` is monitored.
 
-    The curves are the losses of both sides and, as `real` and `fake`, what the critic says of real
-    and of generated images: for a logistic loss the probability of being real. A penalty is part of
-    `train/critic_loss` and not of `val/critic_loss`, where nobody learns.
+    Logged are the losses of both players and, as `real` and `fake`, the critic's mean output for
+    real and generated images; for a logistic loss, the probability of being real. A penalty is
+    included in `train/critic_loss` but not in `val/critic_loss`.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code z.
         generator: Network from codes to images.
         critic: Network from images to a score.
-        loss: What the two sides want.
-        penalty: What the critic pays for its slope.
-        spectral_norm: Whether the critic's weight matrices, of a convolution its kernel, are scaled
-            to a norm of one; batch norm would undo it: give a ConvCritic `batch_norm` false.
-        average: How much of the averaged generator each step keeps; 0 averages nothing.
-        critic_steps: Batches, each a step of the critic, for every step of the generator.
-        clip: Largest norm of a network's gradient; larger ones are scaled down to it.
-        accumulate: Parts in which a batch is worked off to save memory, gradients added up.
+        loss: Adversarial loss.
+        penalty: Gradient penalty of the critic.
+        spectral_norm: Scale the critic's weight matrices and kernels to a spectral norm of one.
+            Batch norm would undo it: give a ConvCritic `batch_norm` false.
+        average: Decay of the generator's moving average; 0 disables it.
+        critic_steps: Critic steps, one per batch, for each step of the generator.
+        clip: Largest gradient norm of a network; larger gradients are scaled down to it.
+        accumulate: Number of parts that a batch is split into to save memory, their gradients
+            summed.
         lr: Learning rate of Adam for the generator.
         critic_lr: Learning rate of Adam for the critic.
-        betas: Adam's decay rates of the gradient's mean and of its square.
+        betas: Adam's decay rates of the first and second moments.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler for each network, stepped
             once an epoch.
 
     Raises:
-        LabError: If a setting is out of its range, the generator's images are of another shape
-            than the data's, the critic gives more than a score, or the penalty meets batch norm;
-            or see `Adversarial`.
+        LabError: If a setting is out of range, the generator's images have another shape than
+            the data's, the critic's output is not a score, or a penalty is used with batch norm;
+            see also `Adversarial`.
 
     References:
         Goodfellow et al., Generative Adversarial Nets, 2014. https://arxiv.org/abs/1406.2661
@@ -141,7 +142,7 @@ class GAN(Adversarial):
         return terms
 
     def compare(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Return what both sides lose by scores (B,), and what those say, for each image."""
+        """Return both players' losses for scores (B,), and the readable scores, per image."""
         return {
             "critic_loss": self.loss.critic(real, fake),
             "generator_loss": self.loss.generator(fake),
@@ -159,25 +160,25 @@ class GAN(Adversarial):
             follow(self.averaged, self.generator, self.average, steps, codes)
 
     def codes_shown(self, batch: Batch) -> Tensor:
-        """Draw codes (N, D) like those of training, for what the average notes of its inputs."""
+        """Draw codes (N, D) as in training, to update the average's batch-norm statistics."""
         return self.draw_codes(len(batch.x))
 
     def score(self, said: Tensor) -> Tensor:
-        """Return the scores in what the critic puts out, shape (B,)."""
+        """Return the scores in the critic's output, shape (B,)."""
         return at_least_single(said[:, 0])
 
     def _make_critic(self, make: MakeEncoder, shape: Shape) -> nn.Module:
         return tried(make(shape, 1), shape, (1,))
 
     def _generate(self, z: Tensor) -> Tensor:
-        """Return images in [-1, 1]: in training the generator's own, else the average's."""
+        """Return images in [-1, 1], from the generator in training, else from its average."""
         average = None if self.training else self.averaged
         images: Tensor = (self.generator if average is None else average)(z)
         return images.tanh()
 
 
 def _normalise(critic: nn.Module) -> None:
-    """Divide every weight matrix by its largest singular value, as it is estimated on the way."""
+    """Divide every weight matrix by its largest singular value, estimated by power iteration."""
     for layer in list(critic.modules()):
         if isinstance(layer, nn.Linear | nn.Conv2d):
             parametrizations.spectral_norm(layer)

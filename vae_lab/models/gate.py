@@ -1,4 +1,4 @@
-"""Who rests while the other side catches up."""
+"""Lets the player that is too far ahead skip steps."""
 
 from vae_lab.arguments import above_zero
 
@@ -6,16 +6,15 @@ __all__ = ["Gate"]
 
 
 class Gate:
-    r"""Lets the side rest that is too far ahead of the other.
+    r"""Lets the player that is too far ahead skip steps.
 
-    By the critic's cross-entropies of real and of generated images, the critic rests if either is
-    below :math:`e - m`, the generator if either is above :math:`e + m`; if both were to rest, both
-    move.
+    The critic skips a step if its cross-entropy on real or on generated images is below
+    :math:`e - m`, the generator if either is above :math:`e + m`; if both would skip, both step.
 
     Args:
-        equilibrium: The cross-entropy e of an even game; log 2 is that of a critic that cannot
-            tell the two apart.
-        margin: How far m a cross-entropy may be from it.
+        equilibrium: The cross-entropy e at equilibrium; log 2 is that of a critic that cannot
+            tell real from generated images.
+        margin: Largest allowed distance m of a cross-entropy from e.
 
     Raises:
         LabError: If one of them is not positive.
@@ -31,7 +30,7 @@ class Gate:
         self.margin = margin
 
     def __call__(self, real: float, fake: float) -> dict[str, bool]:
-        """Return who moves, by the mean cross-entropies of real and of generated images."""
+        """Return who steps, given the mean cross-entropies on real and on generated images."""
         critic = min(real, fake) >= self.equilibrium - self.margin
         generator = max(real, fake) <= self.equilibrium + self.margin
         both = critic == generator

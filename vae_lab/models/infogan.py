@@ -1,4 +1,4 @@
-"""InfoGAN: a GAN whose codes can be read off its images."""
+"""InfoGAN: a GAN whose codes can be predicted from its images."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,42 +20,43 @@ __all__ = ["InfoGAN"]
 
 
 class InfoGAN(GAN):
-    r"""Learns, without labels, codes that mean something: they can be read off what they make.
+    r"""Learns interpretable codes without labels, by predicting them from generated images.
 
     .. math::
         \ell_D + \lambda \ell_Q, \quad \ell_G + \lambda \ell_Q, \quad
         \ell_Q = -\mathbb{E}_{c, z} [\log Q(c | G(z, c))] \ge H(c) - I(c; G(z, c))
 
     As in the authors' program, Q shares all but its last layers with the critic and is trained in
-    the critic's step, on the images of the generator, which gets the same term's gradient in its
-    own. The generator's input is noise followed by the codes in their order.
+    the critic's step on generated images; the generator minimises the same term in its own step.
+    The generator's input is noise followed by the codes in their order.
 
-    Beside a GAN's curves there is one for each code: `c1_information`, the bound on the nats that a
-    categorical code shares with the image, at most its entropy; and `c2_squared_error` of the
-    reading of a continuous one.
+    Besides a GAN's curves, each code has one: of a categorical code `c1_information`, a lower bound
+    on its mutual information with the image in nats, at most its entropy; of a continuous code
+    `c2_squared_error`, the error of its prediction.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        noise: Size of the part of the generator's input that means nothing, between -1 and 1.
-        codes: The codes of `vae_lab.codes`; by default one of ten values and two numbers.
+        noise: Size of the generator's noise input, uniform between -1 and 1.
+        codes: Codes of `vae_lab.codes`; by default one of ten categories and two continuous ones.
         generator: Network from noise and codes to images.
-        critic: Network from images to the features that score and codes are read off.
-        features: How many features the critic puts out.
+        critic: Network from images to features, from which score and codes are predicted.
+        features: Number of the critic's output features.
         hidden: Units of the layer between these features and the codes.
-        loss: What the two sides want, beside the information.
-        average: How much of the averaged generator each step keeps; 0 averages nothing.
-        critic_steps: Batches, each a step of the critic, for every step of the generator.
-        clip: Largest norm of a network's gradient; larger ones are scaled down to it.
-        accumulate: Parts in which a batch is worked off to save memory, gradients added up.
+        loss: Adversarial loss, to which the information term is added.
+        average: Decay of the generator's moving average; 0 disables it.
+        critic_steps: Critic steps, one per batch, for each step of the generator.
+        clip: Largest gradient norm of a network; larger gradients are scaled down to it.
+        accumulate: Number of parts that a batch is split into to save memory, their gradients
+            summed.
         lr: Learning rate of Adam for the generator.
-        critic_lr: Learning rate of Adam for the critic and what reads the codes.
-        betas: Adam's decay rates of the gradient's mean and of its square.
+        critic_lr: Learning rate of Adam for the critic and Q.
+        betas: Adam's decay rates of the first and second moments.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler for each network, stepped
             once an epoch.
 
     Raises:
-        LabError: If there is no code, two have one name, or a setting is out of its range; or see
-            `GAN`.
+        LabError: If there is no code, two codes have the same name, or a setting is out of range;
+            see also `GAN`.
 
     References:
         Chen et al., InfoGAN: Interpretable Representation Learning by Information Maximizing
@@ -107,27 +108,27 @@ class InfoGAN(GAN):
         self._said = _slices(1, {name: code.outputs for name, code in self.codes.items()})
         self.noise = noise
         if self.category is not None:
-            # Only then is it a model that tells groups of images apart.
+            # Only with a categorical code does the model cluster images.
             self.cluster = self._cluster
 
     def draw_codes(self, n: int) -> Tensor:
         """Draw noise and codes, shape (n, latent_dim), from the global random stream."""
-        # No wider than the codes: beside a normal's noise they were found half as soon, on digits.
+        # Uniform like the codes: with normal noise, codes of digits took twice as long to learn.
         noise = 2 * torch.rand(n, self.noise, device=self.device) - 1
         drawn = [code.sample(n, self.device) for code in self.codes.values()]
         return torch.cat([noise, *drawn], 1)
 
     def read(self, x: Tensor) -> dict[str, Tensor]:
-        """Return what the critic says of each code of images (B, C, H, W) in [0, 1], by name.
+        """Return Q's prediction of each code of images (B, C, H, W) in [0, 1], by name.
 
-        Of a categorical code these are logits, shape (B, values), of a number its mean, (B, 1).
+        For a categorical code these are logits, shape (B, values), else a mean, shape (B, 1).
         """
         said = self.critic(2 * x - 1)
         return {name: said[:, place] for name, place in self._said.items()}
 
     def _cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the likeliest value of the first categorical code of images, shape (B,)."""
-        assert self.category is not None  # or there would be no `cluster`
+        """Return the most probable value of the first categorical code, shape (B,)."""
+        assert self.category is not None  # else there is no `cluster`
         return self.read(x)[self.category].argmax(1)
 
     @property
@@ -149,10 +150,10 @@ class InfoGAN(GAN):
         return self.loss.generator(self.score(said)) + self._information_loss(said, drawn)
 
     def _make_critic(self, make: MakeEncoder, shape: Shape) -> nn.Module:
-        return make(shape, 1)  # a score and what is said of the codes
+        return make(shape, 1)  # a score and the predicted codes
 
     def _information_loss(self, said: Tensor, drawn: Tensor) -> Tensor:
-        """Return the weighed sum of -log Q(c|x) over the codes, shape (B,)."""
+        """Return the weighted sum of -log Q(c|x) over the codes, shape (B,)."""
         parts = [
             -code.weight * code.log_prob(said[:, self._said[name]], drawn[:, self.places[name]])
             for name, code in self.codes.items()
@@ -161,7 +162,7 @@ class InfoGAN(GAN):
 
 
 class _Heads(nn.Module):
-    """Reads a score and what is said of the codes off features (B, F), as (B, 1 + outputs)."""
+    """Maps features (B, F) to a score and the predicted codes, shape (B, 1 + outputs)."""
 
     def __init__(self, features: int, hidden: int, outputs: int) -> None:
         super().__init__()
@@ -176,7 +177,7 @@ class _Heads(nn.Module):
 
 
 class _Reader(nn.Sequential, Encoder):
-    """Reads a score and what is said of the codes off images."""
+    """Maps images to a score and the predicted codes."""
 
     def __init__(
         self,
@@ -193,6 +194,6 @@ class _Reader(nn.Sequential, Encoder):
 
 
 def _slices(start: int, sizes: dict[str, int]) -> dict[str, slice]:
-    """Return where each part lies if they follow each other from `start` on."""
+    """Return slices of consecutive parts, beginning at `start`."""
     ends = [*running_sum(sizes.values(), initial=start)]
     return {name: slice(*ends[i : i + 2]) for i, name in enumerate(sizes)}

@@ -1,4 +1,4 @@
-"""Sums of per-image terms, left on the device until somebody reads them."""
+"""Sums of per-image terms, kept on the device until they are read."""
 
 from collections import defaultdict
 from typing import Any
@@ -12,9 +12,9 @@ __all__ = ["Meter", "gathered"]
 
 
 class Meter:
-    """Adds up terms over a window of steps and over an epoch.
+    """Sums terms over a window of steps and over an epoch.
 
-    A step costs one append; the device is waited for only when a sum is read.
+    A step costs one append; the device is synchronised only when a sum is read.
     """
 
     def __init__(self) -> None:
@@ -27,10 +27,10 @@ class Meter:
         self.count = 0
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Take in one step's terms, each of shape (B,).
+        """Add one step's terms, each of shape (B,).
 
         Raises:
-            LabError: If one has another shape; looked for where a window begins.
+            LabError: If one has another shape; checked at the first step of a window.
         """
         if not self._pending:
             _check(terms)
@@ -38,14 +38,14 @@ class Meter:
             self._pending[name].append(term.detach())
 
     def window(self) -> tuple[dict[str, float], int]:
-        """Return the sums since the last call and over how many images, both added to the epoch's.
+        """Return sums and number of images since the last call, and add them to the epoch's.
 
         Raises:
-            LabError: If a term was not there at every step.
+            LabError: If a term is missing in a step.
         """
         if not self._pending:
             return {}, 0
-        # Not every accelerator knows double precision.
+        # Not every accelerator has double precision.
         windows = {name: _on_cpu(steps).double() for name, steps in self._pending.items()}
         size = max(map(len, windows.values()))
         missing = {name for name, window in windows.items() if len(window) < size}
@@ -64,12 +64,12 @@ class Meter:
         return dict(self._sums)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a resumed epoch needs to end with the same means."""
+        """Return what a resumed epoch needs to end with the same means."""
         pending = {name: _on_cpu(steps) for name, steps in self._pending.items()}
         return {"pending": pending, "sums": dict(self._sums), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where `state_dict` was called."""
+        """Continue where `state_dict` was called."""
         self.reset()
         self.add(state["pending"])
         self._sums.update(state["sums"])
@@ -77,7 +77,7 @@ class Meter:
 
 
 def gathered(state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the states of all processes, in the order of their ranks; each has to come here."""
+    """Return the states of all processes in order of rank; a collective call."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return [state]
     states = [state] * distributed.get_world_size()
@@ -93,5 +93,5 @@ def _check(terms: dict[str, Tensor]) -> None:
 
 
 def _on_cpu(steps: list[Tensor]) -> Tensor:
-    # What a checkpoint brought lies there already; the rest comes over in one piece.
+    # Sums of a checkpoint may be on another device; joined, all need one transfer.
     return torch.cat([step.to(steps[-1].device) for step in steps]).cpu()

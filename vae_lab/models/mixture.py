@@ -25,30 +25,30 @@ Covariance = Literal["full", "diag"]
 
 
 class GaussianMixture(Classical):
-    r"""Describes images by a few normal distributions in the plane of their principal components.
+    r"""A mixture of Gaussians in the space of the images' principal components.
 
     .. math:: p(x) = \sum_k \pi_k \mathcal{N}(z; \mu_k, \Sigma_k)
         \; \mathcal{N}(x - \hat x; 0, \sigma^2), \quad z = W (x - \bar x), \;
         \hat x = \bar x + W^T z
 
-    PCA splits the space of images in two: `pca_dim` directions, in which EM fits the mixture, and
-    those off the plane, where one variance holds for all (Tipping & Bishop, 1999), as a full
-    covariance of all pixels would be singular: many never change. The product is a density of the
-    whole image. A code is the probability of each component given the image.
+    EM fits the mixture to the first `pca_dim` principal components; the remaining directions share
+    one variance (Tipping & Bishop, 1999). A full covariance of all pixels would be singular, as
+    many never change. The product is a density of the whole image. A code holds the posterior
+    probability of each component.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        components: How many normal distributions.
-        pca_dim: How many principal components EM sees.
-        covariance: full, or diag for one variance a principal component.
-        floor: Added to variances, so that a component cannot collapse on a few images. One that
-            is no longer small beside them (from 1e-3 on) bends EM's steps: they may go down.
-        iterations: EM's at most; it stops earlier once an iteration gains below 0.001 nats, and
-            says so if it does not.
+        components: Number of Gaussians.
+        pca_dim: Number of principal components that EM sees.
+        covariance: full, or diag for one variance per principal component.
+        floor: Added to variances, so that a component cannot collapse on a few images. From 1e-3
+            on it is not small any more, and an EM step may lower the likelihood.
+        iterations: Largest number of EM iterations. EM stops once an iteration gains less than
+            0.001 nats, and a message is printed if it does not get there.
 
     Raises:
         LabError: If a setting is out of range, there are fewer pixels or images than `pca_dim` or
-            fewer images than components, or a component collapses; or see `Classical`.
+            fewer images than components, or a component collapses; see also `Classical`.
 
     References:
         Dempster et al., Maximum Likelihood from Incomplete Data via the EM Algorithm, 1977.
@@ -83,7 +83,7 @@ class GaussianMixture(Classical):
         self.weights = frozen(torch.full((components,), 1 / components))
         self.means = frozen(torch.zeros(components, pca_dim))
         self.scale_tril = frozen(torch.eye(pca_dim).repeat(components, 1, 1))
-        # Of a fixed length, for checkpoints; EM mostly stops before its end.
+        # Of fixed length, for checkpoints; EM usually stops earlier.
         self.register_buffer("curve", torch.full((iterations,), -torch.inf))
 
     @property
@@ -101,14 +101,14 @@ class GaussianMixture(Classical):
         return self._log_joint(self._project(x)).softmax(1)
 
     def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the likeliest component's number for images (B, C, H, W), shape (B,)."""
+        """Return the index of each image's most probable component, shape (B,)."""
         return self.encode(x).argmax(1)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         return self._restore(z @ self.means)
 
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw images (n, C, H, W) of the plane; like a VAE's, without the noise of pixels."""
+        """Draw images (n, C, H, W) from the mixture; like a VAE's, without pixel noise."""
         k = torch.multinomial(self.weights, n, replacement=True)
         z = MultivariateNormal(self.means[k], scale_tril=self.scale_tril[k]).sample()
         return self._restore(z).clamp(0, 1)
@@ -127,12 +127,12 @@ class GaussianMixture(Classical):
         self.axes.copy_(torch.from_numpy(plane.components_))
         restored = torch.from_numpy(plane.inverse_transform(z))
         error = (x - restored).square().sum(1).mean().to(self.variance)
-        # The likeliest variance; where the plane is everything, there is nothing off it.
+        # The maximum-likelihood variance of the remaining directions, if there are any.
         self.variance.copy_((error / max(1, self._off_plane)).clamp(min=self.floor))
         self._climb(z, self._log_noise(error).item())
 
     def _climb(self, z: "NDArray[np.float32]", log_noise: float) -> None:
-        """Fit the mixture to points of the plane, whose images gain `log_noise` off it."""
+        """Run EM on points (N, pca_dim); `log_noise` is added to each log-likelihood."""
         from sklearn import mixture
         from sklearn.exceptions import ConvergenceWarning
 
@@ -145,8 +145,8 @@ class GaussianMixture(Classical):
         )
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in our words
-                em.fit(z.astype("float64"))  # so that rounding hides none of EM's gains
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a message of our own follows
+                em.fit(z.astype("float64"))  # so that rounding does not hide EM's gains
         except ValueError as error:
             raise LabError(
                 "A component collapsed on too few images; raise --model.floor or lower "
@@ -166,7 +166,7 @@ class GaussianMixture(Classical):
         self._log([bound + log_noise for bound in em.lower_bounds_])
 
     def _log(self, curve: list[float]) -> None:
-        """Remember the log-likelihood of each iteration, and tell the loggers."""
+        """Store the log-likelihood of each iteration, and log it."""
         self.curve[: len(curve)] = torch.tensor(curve)
         for logger in self.loggers:
             for iteration, value in enumerate(curve, 1):
@@ -184,13 +184,13 @@ class GaussianMixture(Classical):
 
     def _log_joint(self, z: Tensor) -> Tensor:
         """Return log(pi_k) + log N(z; mu_k, Sigma_k) for points (B, D), shape (B, K)."""
-        # Numbers that are looked at cannot be traced.
+        # Argument checks read values, which cannot be traced for export.
         normals = MultivariateNormal(self.means, scale_tril=self.scale_tril, validate_args=False)
         # torch.distributions annotates none of its methods.
         log_probs: Tensor = normals.log_prob(z[:, None])  # type: ignore[no-untyped-call]
         return self.weights.log() + log_probs
 
     def _log_noise(self, error: Tensor) -> Tensor:
-        """Return the log-density of what lies off the plane, from its squared length."""
+        """Return the log-density of the residual outside the components, from its squared norm."""
         constant = self._off_plane * torch.log(2 * math.pi * self.variance)
         return -0.5 * (constant + error / self.variance)

@@ -1,4 +1,4 @@
-"""The training step that all models with one objective share."""
+"""Base of models with a single objective: their training step."""
 
 from inspect import signature
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["SingleObjective"]
 
 
 class SingleObjective(Model):
-    """Minimises one objective with one optimiser; a subclass names the objective's terms.
+    """Minimises one objective with Adam; a subclass returns the objective's terms.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
@@ -26,7 +26,7 @@ class SingleObjective(Model):
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size or the learning rate is not positive, or see `Model`.
+        LabError: If a size or the learning rate is not positive, see also `Model`.
     """
 
     optimiser_settings = ("lr", "schedule")
@@ -43,10 +43,10 @@ class SingleObjective(Model):
         if self.schedule is None:
             return optimizer
         scheduler = self.schedule(optimizer)
-        # What waits for a plateau looks at the validation loss; Lightning's class of it can be told
-        # of something else.
+        # ReduceLROnPlateau follows the validation loss; Lightning's subclass can follow another
+        # metric.
         monitor = getattr(scheduler, "monitor", "val/loss")
-        # Between two validations it would see nothing new.
+        # Between two validations the metric does not change.
         looks = isinstance(scheduler, ReduceLROnPlateau) and monitor.startswith("val/")
         every = (looks and self.trainer.check_val_every_n_epoch) or 1
         return {
@@ -61,9 +61,9 @@ class SingleObjective(Model):
             self._tell_schedules()
 
     def _tell_schedules(self) -> None:
-        """Tell what waits for a plateau of the epoch's loss, before the checkpoints are written.
+        """Step ReduceLROnPlateau schedules before the checkpoints are written.
 
-        Lightning does it afterwards, so that a run that goes on would have missed it.
+        Lightning steps them afterwards, so that a resumed run would miss a step.
         """
         for config in self.trainer.lr_scheduler_configs:
             value = self.trainer.callback_metrics.get(config.monitor or "")
@@ -72,7 +72,7 @@ class SingleObjective(Model):
                 config.scheduler.step(float(value))
 
     def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
-        if metric is None:  # what waits for a plateau has been told
+        if metric is None:  # ReduceLROnPlateau has been stepped
             super().lr_scheduler_step(scheduler, metric)
 
     def configure_gradient_clipping(
@@ -81,11 +81,11 @@ class SingleObjective(Model):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        # Lightning walks through its plugins at every step to find that there is nothing to do.
+        # Saves Lightning's loop over its plugins at every step, if none of them scales gradients.
         if not gradient_clip_val:
             return
         plugin = self.trainer.precision_plugin
-        # It also refuses a fused Adam in bfloat16, though what it fears comes of a scaler alone.
+        # It also allows fused Adam in bfloat16, which Lightning refuses for gradient scalers only.
         if getattr(plugin, "scaler", None) is not None:
             raise LabError(
                 "--trainer.gradient_clip_val needs gradients that are not scaled: "
@@ -105,6 +105,6 @@ class SingleObjective(Model):
         return terms["loss"].mean()
 
 
-# Lightning asks for its arguments' names at every step, which Python takes 20 us to find anew
-# where they are not noted; mypy knows of no such note on a function.
+# Lightning inspects the signature at every step, which takes 20 us unless it is stored here;
+# mypy knows of no such attribute of a function.
 SingleObjective.training_step.__signature__ = signature(SingleObjective.training_step)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Deep autoencoders, trained layer by layer."""
+"""Deep autoencoders with layer-wise pretraining."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -28,32 +28,32 @@ SIGMOID_LAYER: MakeLayer = partial(
 
 
 class StackedAutoencoder(SingleObjective):
-    r"""Trains one autoencoder after the other, each on the codes of those before, then the whole.
+    r"""Trains autoencoders one after the other, each on the codes of the last, then all together.
 
     Layer k minimises its own objective for `pretrain_epochs` epochs while the layers before it
-    rest. In the epochs that are left the stack is unrolled and fine-tuned to restore images:
+    are frozen. In the remaining epochs the unrolled stack is fine-tuned to reconstruct images:
 
     .. math:: x \to h_1 \to \dots \to h_n \to \dots \to h_1' \to \hat x
 
-    While a layer is trained its loss is logged as `layer_1`, `layer_2`, ... too, and beside it the
-    squared error of the whole. Losses of different stages cannot be compared: the best checkpoint
-    is the best of the latest stage.
+    A layer's loss is also logged as `layer_1`, `layer_2`, ..., with the squared error of the whole
+    stack. Losses of different stages are not comparable: the best checkpoint is the best of the
+    latest stage.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         widths: Units of each layer, from the image inwards; the last is the size of the code.
-        layers: The autoencoder that is each layer, or one for all; by default one hidden layer
-            with activation Sigmoid and tied weights.
-        pretrain_epochs: Epochs for which each layer is trained by itself.
+        layers: The autoencoder of each layer, or one for all; by default one hidden layer with
+            activation Sigmoid and tied weights.
+        pretrain_epochs: Epochs of pretraining per layer.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch;
-            CosineAnnealingWarmRestarts with `pretrain_epochs` as T_0 begins anew with each layer.
+            CosineAnnealingWarmRestarts with T_0 = `pretrain_epochs` restarts with each layer.
 
     Raises:
-        LabError: If a size is not positive, there are more or fewer layers than widths, a layer
-            has a learning rate of its own, or one below another lacks the activation Sigmoid;
-            in training, if it would end before the last layer's turn, or if a strategy of
-            several processes waits for the gradients of layers that rest.
+        LabError: If a size is not positive, the numbers of layers and widths differ, a layer has
+            a learning rate of its own, or a layer below another lacks the activation Sigmoid; in
+            training, if it would end before the last layer is pretrained, or if the strategy of
+            several processes waits for the gradients of frozen layers.
 
     References:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006.
@@ -81,7 +81,7 @@ class StackedAutoencoder(SingleObjective):
             )
         at_least(0, pretrain_epochs=pretrain_epochs)
         self.pretrain_epochs = pretrain_epochs
-        self._epoch = 0  # of the checkpoint that was loaded
+        self._epoch = 0  # that of the loaded checkpoint
         self.latent_dim = widths[-1]
         makers = list(layers) * (len(widths) // len(layers))
         inputs = [shape, *((width, 1, 1) for width in widths[:-1])]
@@ -100,22 +100,22 @@ class StackedAutoencoder(SingleObjective):
 
     @property
     def activation(self) -> nn.Module:
-        """What the code passes through."""
+        """The code's activation."""
         return cast(Autoencoder, self.layers[-1]).activation
 
     @property
     def corruption(self) -> Corruption | None:
-        """Damage done to the images that the first layer sees."""
+        """The corruption of the first layer's input."""
         return self.first.corruption
 
     def corrupt(self, x: Tensor) -> Tensor:
-        """Damage images (B, C, H, W) as in training, by the global random stream."""
+        """Corrupt images (B, C, H, W) as in training, from the global random stream."""
         return self.first.corrupt(x)
 
     @property
     def objective(self) -> int | None:
-        """The number of the layer that is trained by itself in this epoch, from 0, if one is."""
-        # Outside of training Lightning counts no epochs; the checkpoint knows its own.
+        """The index of the layer being pretrained in this epoch; None in fine-tuning."""
+        # Outside training Lightning counts no epochs; the checkpoint's is used.
         training = self._trainer is None or self._fitting
         epoch = self.current_epoch if training else self._epoch
         if epoch >= self.pretrain_epochs * len(self.layers):
@@ -167,12 +167,12 @@ class StackedAutoencoder(SingleObjective):
         return self.first.decode(self._descend(z))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Restore images (B, C, H, W)."""
+        """Return the reconstructions of images (B, C, H, W)."""
         return self.decode(self.encode(x))
 
     def _write(self, stage: str, means: dict[str, float]) -> None:
-        # The losses of two objectives make no curve, and the least of them is nobody's best; a
-        # layer's stands by its own name.
+        # Losses of different objectives make no common curve and no common best: each layer's
+        # loss has a name of its own.
         whole = self.objective is None
         super()._write(stage, {k: v for k, v in means.items() if whole or k != "loss"})
 
@@ -184,7 +184,7 @@ class StackedAutoencoder(SingleObjective):
         return own if self.training else self._whole(batch.x) | own
 
     def _layer(self, k: int, batch: Batch) -> Tensor:
-        """Return what layer `k` minimises, for each image."""
+        """Return layer `k`'s terms per image."""
         with torch.no_grad():
             below = self._climb(batch.x, k)
         layer = cast(Autoencoder, self.layers[k])
@@ -194,20 +194,20 @@ class StackedAutoencoder(SingleObjective):
         return self.first.restoration(self.first.decoder(self._descend(self.encode(x))), x)
 
     def _climb(self, x: Tensor, layers: int) -> Tensor:
-        """Return what the first so many layers make of images."""
+        """Encode images by the first `count` layers."""
         for layer in cast(Iterable[Autoencoder], self.layers[:layers]):
             x = layer.encode(x.reshape(-1, *layer.shape))
         return x
 
     def _descend(self, z: Tensor) -> Tensor:
-        """Return the first layer's code that the others make of their own."""
+        """Decode the last layer's code down to the first layer's."""
         for layer in cast(Iterable[Autoencoder], self.layers[:0:-1]):
             z = layer.decode(z).flatten(1)
         return z
 
 
 def _made(k: int, make: MakeLayer, seen: Shape, width: int) -> Autoencoder:
-    """Make layer `k`, from 0, which sees `seen` and has `width` units."""
+    """Build layer `k`, counted from 0, with input shape `seen` and `width` units."""
     try:
         layer = make(seen, width)
     except LabError as error:

@@ -1,4 +1,4 @@
-"""Models that another one starts from: named by a checkpoint, or as a class."""
+"""Models that another one starts from, given as a checkpoint or as a class."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ MakeModel = Callable[[Shape], Model]
 
 
 def _stored(path: Any) -> str:
-    """Store a path as it is; without a check, a class's settings would be taken for one."""
+    """Accept a path as it is; a class's settings, also a string, must not be taken for one."""
     if not isinstance(path, str):
         raise ValueError("not a path")
     return str(path)
@@ -27,16 +27,16 @@ def _stored(path: Any) -> str:
 if TYPE_CHECKING:
     Start = str
 else:
-    # By its slash the command line tells a path from the name of a class.
+    # The command line tells a path from a class name by its slash.
     Start = restricted_string_type("Start", r".*[/\\].*|.*\.ckpt")
     register_type(Start, _stored, Start, fail_already_registered=False)
 
 
 def started(path: str, shape: Shape) -> Model:
-    """Load the model of a checkpoint, in evaluation mode, to start another one from.
+    """Load the model of a checkpoint, in evaluation mode, as a start for another one.
 
     Raises:
-        LabError: If there is none, or it is of images of another shape.
+        LabError: If there is none, or its images have another shape.
     """
     if Path(path).is_dir():
         raise LabError(
@@ -53,10 +53,10 @@ def started(path: str, shape: Shape) -> Model:
 
 
 def described(model: Model, kind: type[Model], setting: str) -> Any:
-    """Return the class and the arguments of a model, as a YAML file says them.
+    """Return the class and the arguments of a model, as in a YAML file.
 
-    They become that setting of one of `kind`, which is complete without the file that it started
-    from. A model that is of that kind itself is gone on with, and hands its own setting on.
+    Stored as a setting of a new model of class `kind`, they make its checkpoint independent of the
+    file that it started from. A model of class `kind` passes on its own setting instead.
     """
     if isinstance(model, kind):
         return model.hparams[setting]

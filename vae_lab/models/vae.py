@@ -19,48 +19,48 @@ __all__ = ["VAE"]
 
 
 class VAE(SingleObjective):
-    r"""Maximises a lower bound on the log-likelihood of the images.
+    r"""Maximises a lower bound on the log-likelihood of images.
 
     .. math::
         \log p(x) \ge \mathbb{E}_{q(z | x)} [\log p(x | z)] - \beta\, KL(q(z | x) \| p(z)),
         \quad \beta \ge 1
 
-    With `importance_samples` K > 1 the objective is the following, at beta = 1 a tighter bound
+    With `importance_samples` K > 1 the objective is the following, which is a tighter bound for
+    beta = 1:
 
     .. math:: \log \frac{1}{K} \sum_k p(x | z_k) \left( \frac{p(z_k)}{q(z_k | x)} \right)^\beta
 
-    The plain bound, at beta = 1, is logged as `elbo` whatever is trained, but not of the relaxed
-    codes by which choices are trained, of which it is none.
+    The ELBO at beta = 1 is logged as `elbo` whatever the objective is. It is not logged for the
+    relaxed codes that discrete posteriors are trained with, for which it is no bound.
 
-    A model of p(x|y) overrides `posterior`, `prior_given` and `output`, which are handed the
-    condition y.
+    A model of p(x|y) overrides `posterior`, `prior_given` and `output`, which take a condition y.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code.
-        encoder: Network from images to the features that q(z|x) is made of.
+        encoder: Network from images to the parameters of q(z|x).
         decoder: Network from codes to images.
-        likelihood: p(x|z), made of the decoder's output.
+        likelihood: p(x|z), parametrised by the decoder's output.
         prior: p(z).
         posterior: The family of q(z|x).
-        beta: Weight of the KL divergence; with less than 1 what is maximised is no bound.
-        free_bits: Least KL divergence in nats that each dimension is charged for, however little it
-            has on average over the batch.
-        capacity: Target C of the KL divergence in nats, whose distance |KL - C| beta weighs, 1,000
-            in Burgess et al.; 0 weighs the divergence itself.
-        total_correlation: Weight of the dependence among dimensions, on top of beta, which
-            weighs it already: at beta 1, the beta of a beta-TCVAE is one more than this.
-        warmup: Training steps over which the divergence's weight rises from 0 to beta or, where
-            there is a capacity, C from 0.
-        samples: Codes drawn for an image to average its bound (L in Kingma & Welling).
-        importance_samples: Codes drawn inside the logarithm of one bound (K in Burda et al.).
-        doubly_reparameterised: Whether the importance-weighted bound's gradient reaches the
-            posterior through the codes alone, which leaves its expectation and lowers its noise.
+        beta: Weight of the KL divergence; below 1 the objective is not a bound.
+        free_bits: Least KL divergence in nats that each dimension is charged for, compared with
+            its mean over the batch.
+        capacity: Target C of the KL divergence in nats: the term is beta |KL - C|, with beta
+            1,000 in Burgess et al. With 0 it is beta KL.
+        total_correlation: Weight of the total correlation, which is added to what beta already
+            gives it: the beta of a beta-TCVAE is 1 plus this, at beta = 1 here.
+        warmup: Training steps over which the KL weight rises from 0 to beta or, with a capacity,
+            C rises from 0.
+        samples: Codes per image over which the bound is averaged (L in Kingma & Welling).
+        importance_samples: Codes inside the logarithm of one bound (K in Burda et al.).
+        doubly_reparameterised: Use the doubly reparameterised gradient estimator, which has the
+            same expectation and less variance; needs `importance_samples` of at least 2.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If a size, weight or count is out of its range, or two parts do not fit.
+        LabError: If a size, weight or count is out of range, or two parts do not fit together.
 
     References:
         Kingma & Welling, Auto-Encoding Variational Bayes, 2014. https://arxiv.org/abs/1312.6114
@@ -127,11 +127,11 @@ class VAE(SingleObjective):
         return posterior
 
     def prior_given(self, y: Tensor | None = None) -> CodeDensity:
-        """Return p(z) as it is now: it may be made of what the encoder says."""
+        """Return p(z); recomputed at each call, as a prior may depend on the encoder."""
         return self.prior.given(self.posterior)
 
     def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return what the decoder puts out for codes (..., B, D), shape (..., B, C, H, W)."""
+        """Return the decoder's output for codes (..., B, D), shape (..., B, C, H, W)."""
         seen = self.family.seen(z)
         output: Tensor = self.decoder(seen.flatten(0, -2)).unflatten(0, z.shape[:-1])
         return output
@@ -149,13 +149,13 @@ class VAE(SingleObjective):
         return self.decode(self.prior_given(y).sample(n), y)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Restore images (B, C, H, W) from their posterior means."""
+        """Reconstruct images (B, C, H, W) from their posterior means."""
         return self.decode(self.encode(x))
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         x, y = batch
         posterior, prior = self.posterior(x, y), self.prior_given(y)
-        # A relaxed code is no draw from a discrete posterior: it is for training alone.
+        # A relaxed code is not a sample of the discrete posterior; it serves training only.
         draw = posterior.rsample if self.training else posterior.sample
         z = draw(self.samples * self.importance_samples)
         log_likelihood = self.log_likelihood(x, z, y)
@@ -168,7 +168,7 @@ class VAE(SingleObjective):
             return {"loss": -self._bound(posterior, prior, z, log_likelihood), **found}
         loss = reconstruction + self.kl_weight * self._charge(kl)
         if self.total_correlation:
-            assert isinstance(posterior, DiagonalGaussian)  # as was checked at the start
+            assert isinstance(posterior, DiagonalGaussian)  # checked in the constructor
             found["total_correlation"] = total_correlation(
                 z, posterior.mean, posterior.log_variance
             ).mean(0)
@@ -176,7 +176,7 @@ class VAE(SingleObjective):
         return {"loss": loss, **found}
 
     def divergences(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return KL(q(z|x) || p(z)) of images (B, C, H, W) in nats, a column a part of the code."""
+        """Return KL(q(z|x) || p(z)) in nats of each image (B, C, H, W) and part of the code."""
         posterior = self.posterior(x, y)
         return self.prior_given(y).kl(posterior, posterior.sample(1))
 
@@ -192,18 +192,18 @@ class VAE(SingleObjective):
 
     @property
     def kl_weight(self) -> float:
-        """The divergence's weight at this step of the warm-up, beta outside training."""
+        """The KL weight at this step of the warm-up; outside training, beta."""
         return self.beta if self.capacity else self.beta * self._warmth
 
     @property
     def _warmth(self) -> float:
-        """The share of the warm-up that is over; all of it outside training."""
+        """The fraction of the warm-up that is over; outside training, 1."""
         if not (self.training and self.warmup):
             return 1.0
         return min(1.0, self.global_step / self.warmup)
 
     def _charge(self, kl: Tensor) -> Tensor:
-        """Return what divergences (B, D) cost, before their weight, shape (B,)."""
+        """Return the unweighted KL term of divergences (B, D), shape (B,)."""
         if self.capacity:
             return capacity(kl, self.capacity * self._warmth)
         return free_bits(kl, self.free_bits) if self.free_bits else kl.sum(1)
@@ -211,15 +211,15 @@ class VAE(SingleObjective):
     def _bound(
         self, posterior: Posterior, prior: CodeDensity, z: Tensor, log_likelihood: Tensor
     ) -> Tensor:
-        """Return the bound of K weights for each image, averaged over L of them, shape (B,)."""
+        """Return the bound of K importance weights per image, averaged over L draws, shape (B,)."""
         beta, shape = self.kl_weight, (self.importance_samples, self.samples, -1)
         if self.doubly_reparameterised:
             posterior = posterior.detach()
         ratio = prior.log_prob(z) - posterior.log_prob(z)
         weights = (log_likelihood + beta * ratio).view(shape)
         if self.doubly_reparameterised and z.requires_grad:
-            # By Tucker et al.'s identity, here for q to the power of beta, the part of the
-            # gradient that is cut off is a multiple of the one that comes through the codes.
+            # By Tucker et al.'s identity, here for q to the power of beta, the gradient's part
+            # that was detached is a multiple of the part through the codes.
             share = weights.detach().softmax(0).view(*z.shape[:-1], 1)
             scale = 1 - beta + beta * share
             # torch annotates no Tensor.register_hook, and offers no other way to a gradient's hook.
@@ -227,7 +227,7 @@ class VAE(SingleObjective):
         return importance_bound(weights).mean(0)
 
     def _check_parts(self) -> None:
-        """Refuse parts and objectives that have no meaning together."""
+        """Refuse parts and objectives that do not fit together."""
         self.prior.check(self.family)
         family, prior = type(self.family).__name__, type(self.prior).__name__
         shaped = self.free_bits or self.capacity or self.total_correlation

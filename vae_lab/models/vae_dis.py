@@ -1,4 +1,4 @@
-"""VAE_Dis_l: a VAE whose errors are measured by the critic of a GAN that was trained before."""
+"""VAE_Dis_l: a VAE whose reconstruction error is measured by a trained GAN's critic."""
 
 import torch
 from torch import Tensor, nn
@@ -20,34 +20,33 @@ __all__ = ["VAEDis"]
 
 
 class VAEDis(SingleObjective):
-    r"""Encodes images so that they are restored as a critic sees them, which learns no more.
+    r"""A VAE whose reconstruction error is in the features of a fixed, pretrained critic.
 
     .. math::
         \beta\, KL(q(z | x) \| N(0, I)) + \frac{1}{2} \|D_l(x) - D_l(\hat x)\|^2, \quad
         \hat x = \frac{1}{2} (1 + \tanh G(z))
 
-    The second term, half of what is logged as `feature_error`, is the negative log-likelihood of a
-    Gaussian of variance one, summed over the features of the critic's l-th layer, but for a
-    constant: a bound in features, to be compared with none in pixels. `pixel_error` is the
-    squared error of the same reconstructions: of codes drawn, and not of their means as in an
-    evaluation.
+    The second term is, up to a constant, the negative log-likelihood of a unit-variance Gaussian
+    over the features of the critic's l-th layer; `feature_error` is logged as twice this term. The
+    bound is one on features and cannot be compared with bounds on pixels. `pixel_error` is the
+    squared error of the same reconstructions, from sampled codes; an evaluation uses means.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
-        gan: The checkpoint of a trained GAN, for which the command line takes its run folder too,
-            such as runs/dcgan_mnist; or the class of one, whose critic has random weights.
-            Neither is needed by this model's checkpoint.
-        layer: The critic's layer l, counted from 0, normalisations and activations included.
+        gan: The checkpoint of a trained GAN (on the command line also its run folder, such as
+            runs/dcgan_mnist), or the class of a GAN, whose critic then has random weights. This
+            model's checkpoint needs neither afterwards.
+        layer: The critic's layer l, counted from 0, including normalisations and activations.
         latent_dim: Size of the code.
-        encoder: Network from images to the features that q(z|x) is made of.
+        encoder: Network from images to the parameters of q(z|x).
         decoder: Network from codes to images, such as a GAN's generator.
-        beta: Weight of the divergence.
+        beta: Weight of the KL divergence.
         lr: Learning rate of Adam.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler, stepped once an epoch.
 
     Raises:
-        LabError: If there is no such checkpoint, its model has no critic or images of another
-            shape, the critic no such layer, or a number is out of range.
+        LabError: If there is no such checkpoint, its model has no critic or another image shape,
+            the critic has no such layer, or a number is out of range.
 
     References:
         Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016,
@@ -85,7 +84,7 @@ class VAEDis(SingleObjective):
 
     def train(self, mode: bool = True) -> "VAEDis":
         super().train(mode)
-        # What measures may not change with what is measured.
+        # The critic measures the error, so it must not change with the model.
         self.critic.eval()
         return self
 
@@ -111,11 +110,11 @@ class VAEDis(SingleObjective):
         return self.decode(self.draw_codes(n))
 
     def perceive(self, x: Tensor) -> Tensor:
-        """Return what the critic's layer l says of images (B, C, H, W)."""
+        """Return the features of images (B, C, H, W) at the critic's layer l."""
         return to_layer(self.critic, self.layer, 2 * x - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Restore images (B, C, H, W) from their posterior means."""
+        """Reconstruct images (B, C, H, W) from their posterior means."""
         return self.decode(self.encode(x))
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -132,7 +131,7 @@ class VAEDis(SingleObjective):
 
 
 def _critic(source: Model, named: object) -> nn.Module:
-    """Return a model's critic, never to learn again."""
+    """Return a model's critic, frozen."""
     critic = getattr(source, "critic", None)
     if not isinstance(critic, nn.Module):
         where = f"The {type(source).__name__} of {named}" if isinstance(named, str) else str(named)

@@ -1,4 +1,4 @@
-"""VAE/GAN: an autoencoder whose errors are measured in the eyes of a critic."""
+"""VAE/GAN: a VAE whose reconstruction error is measured in a critic's features."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -22,14 +22,14 @@ __all__ = ["VAEGAN"]
 
 
 class _Made(NamedTuple):
-    """Images in [-1, 1], shape (B, C, H, W), and what the restored ones were made of.
+    """Images in [-1, 1], shape (B, C, H, W), and the codes of the reconstructions.
 
     Attributes:
-        restored: From codes drawn from the posterior.
-        sampled: From codes of the prior.
-        posterior: What the encoder says of the batch.
+        restored: Reconstructions, from codes of the posterior.
+        sampled: Samples, from codes of the prior.
+        posterior: q(z|x) of the batch.
         z: The codes drawn from it, shape (B, D), in the encoder's graph.
-        leaf: The same numbers, in the generator's graph alone.
+        leaf: The same codes, as a leaf of the generator's graph.
     """
 
     restored: Tensor
@@ -39,60 +39,59 @@ class _Made(NamedTuple):
     leaf: Tensor
 
     def detach(self) -> "_Made":
-        """Return the same, out of the reach of a gradient."""
+        """Return the same, cut off from the graph."""
         images = self.restored.detach(), self.sampled.detach()
         return _Made(*images, self.posterior.detach(), self.z.detach(), self.leaf.detach())
 
 
 class VAEGAN(GAN):
-    r"""A VAE whose decoder is a GAN's generator, and whose likelihood is of the critic's features.
+    r"""A VAE whose decoder is a GAN's generator and whose likelihood is on critic features.
 
     .. math::
         \ell_{encoder} = KL + L_l, \quad \ell_{generator} = \gamma L_l + \ell_G, \quad
         \ell_{critic} = \ell_D, \quad L_l = \frac{1}{2} \|D_l(x) - D_l(\hat x)\|^2
 
-    :math:`D_l(x)` is what the critic's l-th layer says of an image; :math:`L_l` is the negative
-    log-likelihood of a Gaussian of variance one around that of the reconstruction, summed over
-    features, but for a constant. No term reaches a network that is not named by it: neither the
-    likelihood the critic, nor the game the encoder. Where reconstructions are judged beside
-    samples, each kind counts half against the real images, so that a critic that cannot tell
-    says 0.5 of all.
+    :math:`D_l(x)` are the features of an image at the critic's l-th layer; :math:`L_l` is, up to a
+    constant, the negative log-likelihood of a unit-variance Gaussian around those of the
+    reconstruction. Each network minimises only its own terms: the likelihood does not train the
+    critic, the adversarial loss not the encoder. If reconstructions are judged besides samples,
+    each kind has half the weight of the real images, so that a critic at chance outputs 0.5.
 
-    As the critic learns, its features grow, and with them `feature_error`; `pixel_error`, the
-    squared error of the same reconstructions, tells whether they get worse too: of codes
-    drawn, and not of their means as in an evaluation. Both are logged, with what the critic says of
-    `real`, `fake` and `reconstructed` images and, under a gate, the share of steps at which each
-    side moved.
+    As the critic learns, its features grow, and `feature_error` with them; `pixel_error`, the
+    squared error of the same reconstructions, shows whether they get worse too. Both are of
+    sampled codes; an evaluation uses means. They are logged with the critic's output on `real`,
+    `fake` and `reconstructed` images and, with a gate, each player's share of steps taken.
 
     Args:
         shape: Channels, height and width of an image; the command line takes it from the data.
         latent_dim: Size of the code.
-        encoder: Network from images to the features that q(z|x) is made of.
+        encoder: Network from images to the parameters of q(z|x).
         generator: Network from codes to images.
         critic: Network from images to a score, a chain of layers.
-        layer: The critic's layer l, counted from 0, normalisations and activations included. What
-            goes into a normalisation has no scale of its own: where it is small, the divergence
-            wins and codes say nothing.
-        gamma: Weight of the likelihood beside the game in what the generator minimises; the
-            likelihood is a sum over features, so the more there are, the smaller.
-        judge_reconstructions: Whether the game is about reconstructions too, as in the paper, or
-            about samples alone, as in the authors' program for faces.
-        gate: When a side that is too far ahead rests; by default never.
-        spectral_norm: Whether the critic's weight matrices, of a convolution its kernel, are scaled
-            to a norm of one; batch norm would undo it: give a ConvCritic `batch_norm` false.
-        average: How much of the averaged encoder and generator each step keeps; 0 averages nothing.
-        critic_steps: Batches, each a step of the critic, for every step of the others.
-        clip: Largest norm of a network's gradient; larger ones are scaled down to it.
-        accumulate: Parts in which a batch is worked off to save memory, gradients added up.
+        layer: The critic's layer l, counted from 0, including normalisations and activations. The
+            input of a normalisation has an arbitrary scale: if that is small, the KL term
+            dominates and the codes carry no information.
+        gamma: Weight of the likelihood against the adversarial loss, in the generator's loss; the
+            likelihood is a sum over features, so choose it smaller the more there are.
+        judge_reconstructions: Whether the critic judges reconstructions too, as in the paper, or
+            samples only, as in the authors' program for faces.
+        gate: When a player that is too far ahead skips a step; by default never.
+        spectral_norm: Scale the critic's weight matrices and kernels to a spectral norm of one.
+            Batch norm would undo it: give a ConvCritic `batch_norm` false.
+        average: Decay of the moving averages of encoder and generator; 0 disables them.
+        critic_steps: Critic steps, one per batch, for each step of the others.
+        clip: Largest gradient norm of a network; larger gradients are scaled down to it.
+        accumulate: Number of parts that a batch is split into to save memory, their gradients
+            summed.
         lr: Learning rate of Adam for encoder and generator.
         critic_lr: Learning rate of Adam for the critic.
-        betas: Adam's decay rates of the gradient's mean and of its square.
+        betas: Adam's decay rates of the first and second moments.
         schedule: Learning-rate schedule of torch.optim.lr_scheduler for each network, stepped
             once an epoch.
 
     Raises:
-        LabError: If gamma is not positive, the critic has no such layer or is no chain of layers;
-            or see `GAN`.
+        LabError: If gamma is not positive, or the critic has no such layer or is not a chain of
+            layers; see also `GAN`.
 
     References:
         Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016.
@@ -158,7 +157,7 @@ class VAEGAN(GAN):
         return {"encoder": self.encoder, "generator": self.generator}
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> DiagonalGaussian:
-        """Return q(z|x) for images (B, C, H, W): in training the encoder's, else its average's."""
+        """Return q(z|x) for images (B, C, H, W), from the averaged encoder outside training."""
         average = None if self.training else self.averaged_encoder
         encoder = self.encoder if average is None else average
         return DiagonalGaussian.from_features(encoded(encoder, x, 2 * self.latent_dim))
@@ -168,11 +167,11 @@ class VAEGAN(GAN):
         return self.posterior(x).mean
 
     def perceive(self, x: Tensor) -> Tensor:
-        """Return what the critic's layer l says of images (B, C, H, W)."""
+        """Return the features of images (B, C, H, W) at the critic's layer l."""
         return to_layer(self.critic, self.layer, 2 * x - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Restore images (B, C, H, W) from their posterior means."""
+        """Reconstruct images (B, C, H, W) from their posterior means."""
         return self.decode(self.encode(x))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -180,17 +179,17 @@ class VAEGAN(GAN):
         return restored
 
     def draw(self, batch: Batch) -> Tensor:
-        """Draw the noise of the posteriors' codes, and codes of the prior, beside each other."""
+        """Draw the posterior's noise and codes of the prior, shape (B, 2 D)."""
         return torch.cat([self.draw_codes(len(batch.x)), self.draw_codes(len(batch.x))], 1)
 
     def fake(self, batch: Batch, drawn: Tensor) -> _Made:
         noise, from_prior = drawn.chunk(2, 1)
         posterior = self.posterior(batch.x)
         z = torch.addcmul(posterior.mean, (0.5 * posterior.log_variance).exp(), noise)
-        # The generator's graph begins here: what its images lead to is sent on to the encoder
-        # only where `opponents_loss` does so.
+        # The generator's graph begins at this leaf: gradients reach the encoder only where
+        # `opponents_loss` passes them on.
         leaf = z.detach().requires_grad_(torch.is_grad_enabled())
-        # Normalised together, as both are normalised by the same numbers later.
+        # In one batch, as batch norm later uses the same statistics for both.
         restored, sampled = self._generate(torch.cat([leaf, from_prior])).chunk(2)
         return _Made(restored, sampled, posterior, z, leaf)
 
@@ -212,7 +211,7 @@ class VAEGAN(GAN):
         }
 
     def opponents_loss(self, batch: Batch, fake: _Made, drawn: Tensor) -> Tensor:
-        """Return what has the gradients of the encoder's and the generator's losses, shape (B,)."""
+        """Return a value with the gradients of the encoder's and generator's losses, shape (B,)."""
         with torch.no_grad():
             features = self.perceive(batch.x)
         restored_features = to_layer(self.critic, self.layer, fake.restored)
@@ -221,8 +220,8 @@ class VAEGAN(GAN):
         if self.judge_reconstructions:
             scores.append(self.score(from_layer(self.critic, self.layer, restored_features)))
         game = _mean([self.loss.generator(score) for score in scores])
-        # The generator gets gamma times the likelihood's gradient, but the encoder the whole of
-        # it and nothing of the game's, though both come through the same images.
+        # The generator gets gamma times the likelihood's gradient and the adversarial one; the
+        # encoder gets the likelihood's gradient alone, though both flow through the same images.
         (slope,) = torch.autograd.grad(likelihood.sum(), fake.leaf, retain_graph=True)
         for_encoder = gaussian_kl(*fake.posterior).sum(1) + (slope * fake.z).sum(1)
         return for_encoder + self.gamma * likelihood + game
@@ -237,7 +236,7 @@ class VAEGAN(GAN):
         return torch.cat([super().codes_shown(batch), self.posterior(batch.x).sample(1)[0]])
 
     def _look(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the critic says of images at its layer l, and their scores (B,)."""
+        """Return the critic's features of images at layer l, and their scores (B,)."""
         features = to_layer(self.critic, self.layer, images)
         return features, self.score(from_layer(self.critic, self.layer, features))
 
@@ -252,7 +251,7 @@ class VAEGAN(GAN):
     def _step(self, name: str) -> None:
         if name == self.counted_player and self.gate is not None:
             self._moving = self.gate(*self._read_entropies())
-            # It rests as well where its turn has not come.
+            # The generator also waits until its next step is due.
             self._moving["generator"] &= self.opponents_due
         if self._moving.get(name, True):
             super()._step(name)
@@ -261,7 +260,7 @@ class VAEGAN(GAN):
             self._advance(name)
 
     def _read_entropies(self) -> list[float]:
-        """Return those of the batch's real and generated images, as seen by all processes."""
+        """Return the mean cross-entropies on real and generated images over all processes."""
         total = torch.stack([n * part for n, part in self._entropies]).sum(0)
         mean = total / sum(n for n, _ in self._entropies)
         self._entropies.clear()
@@ -272,7 +271,7 @@ class VAEGAN(GAN):
 
 
 def _entropies(real: Tensor, fakes: Sequence[Tensor]) -> Tensor:
-    """Return the mean cross-entropies of scores of real and of generated images, shape (2,)."""
+    """Return the mean cross-entropies of scores on real and on generated images, shape (2,)."""
     return torch.stack([softplus(-real).mean(), softplus(torch.cat([*fakes])).mean()])
 
 
