@@ -1,4 +1,4 @@
-"""Who provides images: one data module a source, over one resident 8-bit tensor."""
+"""Data modules, one per source of images, each over one resident 8-bit tensor."""
 
 from vae_lab.data.base import Binarize, ImageData
 from vae_lab.data.digits import Digits

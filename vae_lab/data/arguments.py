@@ -1,4 +1,4 @@
-"""Checks of what data are told and what a source returns that concern nothing but images."""
+"""Checks of a data module's arguments and of the images that a source returns."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ def sides(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
 def together(
     binarize: str, quadrants: int | None, limit: int | None, limit_seed: int | None
 ) -> None:
-    """Check that what is asked for does not lack what it needs.
+    """Check arguments that need one another.
 
     Raises:
-        LabError: If quadrants are to be grey, or images to be drawn without a limit.
+        LabError: If `quadrants` is given without `binarize`, or `limit_seed` without `limit`.
     """
     if quadrants and binarize == "none":
         raise LabError("quadrants are of black and white images: give binarize too.")
@@ -40,11 +40,11 @@ def together(
 
 
 def readable(images: Any, labels: Any, source: Any) -> None:
-    """Check what a source's `read` returned: a user's own may return anything.
+    """Check what a source's `read` returned, since a user's own may return anything.
 
     Raises:
-        LabError: If images are not 8-bit, shape (N, C, H, W), of one or three channels and the
-            source's size, or labels not as many, or of classes that have no name.
+        LabError: If images are not 8-bit, of shape (N, C, H, W), with one or three channels and
+            the source's size; or if labels differ in number or exceed the named classes.
     """
     name, sizes = type(source).__name__, (tuple(source.native[1:]), source.size)
     if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4:
@@ -63,11 +63,11 @@ def readable(images: Any, labels: Any, source: Any) -> None:
 
 
 def trainable(images: int, batch_size: int, world: int, shift: int, shape: Shape) -> None:
-    """Check what only training asks for.
+    """Check what only training requires.
 
     Raises:
-        LabError: If a batch on every process takes more images than there are, or a shift moves
-            an image out of sight.
+        LabError: If the batches of all processes need more images than there are, or `shift`
+            could move an image out of the frame.
     """
     if shift >= (side := min(shape[1:])):
         raise LabError(

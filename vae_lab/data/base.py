@@ -1,4 +1,4 @@
-"""What every source of images shares: preparation, splits, binarisation, batches."""
+"""Base of all data modules: preparation, splits, binarisation, batches."""
 
 import os
 from abc import ABC, abstractmethod
@@ -35,28 +35,28 @@ SPLITS = ("train", "val", "test")
 
 
 class ImageData(Described, LightningDataModule, ABC):
-    """Images held as one 8-bit tensor, from which a batch is one index.
+    """Images held as one 8-bit tensor; a batch is taken by one index operation.
 
-    A source names its native shape and its classes, and reads its images in `read`. The test
-    images are the source's own; the validation images are its own or cut from train with
-    `split_seed`, whatever the seed of the run. Without a trainer it works on the CPU, alone.
+    A source defines its native shape and its classes, and reads its images in `read`. The test
+    images are the source's own; the validation images are its own or split off from train with
+    `split_seed`, whatever the run's seed. Without a trainer all is on the CPU of one process.
 
     Args:
-        root: Folder that holds the data sets; by default $VAE_LAB_DATA, else `data`.
-        batch_size: Training images a batch, on each process.
-        eval_batch_size: Images a batch in validation and test.
-        val_size: Images cut from train for validation; by default the source's usual share.
-        split_seed: Seed of the cut into train and validation, and of binarisations drawn once.
-        binarize: none, leave grey; threshold, at one half; static, draw every pixel once with
-            its grey level as probability; dynamic, draw training images anew every epoch,
-            validation and test images once.
+        root: Folder of the data sets; by default $VAE_LAB_DATA, else `data`.
+        batch_size: Training images per batch on each process.
+        eval_batch_size: Images per batch in validation and test.
+        val_size: Images split off from train for validation; by default the source's usual share.
+        split_seed: Seed of the train/validation split and of binarisations that are drawn once.
+        binarize: `none` keeps grey; `threshold` rounds at one half; `static` samples every pixel
+            once with its grey level as probability; `dynamic` samples training images anew every
+            epoch, validation and test images once.
         channels: 1 turns colour into grey, 3 repeats grey; by default the source's own.
-        resize: Height and width to scale to, or one number for a square, stretching if need be.
+        resize: Height and width to scale to, or one number for a square; may change proportions.
         pad: Black pixels added on each side, after scaling.
-        shift: Move each training image by up to so many pixels along both axes, anew every epoch.
-        quadrants: Give as y 1, 2 or 3 quadrants of a black and white image, not its label.
-        limit: Train on the first so many images only.
-        limit_seed: Draw the `limit` images at random by this seed, as many of each class.
+        shift: Largest random shift of training images along both axes in pixels, anew every epoch.
+        quadrants: Use 1, 2 or 3 quadrants of a binarised image as its condition y, not its label.
+        limit: Number of training images to use, the first ones.
+        limit_seed: Sample the `limit` images at random with this seed, equally many per class.
 
     Raises:
         LabError: If an argument is out of range.
@@ -66,7 +66,7 @@ class ImageData(Described, LightningDataModule, ABC):
     classes: ClassVar[tuple[str, ...]] = ()
     val_share: ClassVar[float] = 0.1
     places: ClassVar[tuple[str, ...]] = ()
-    """Arguments of a source's own that say where it lies, and nothing of its images."""
+    """Names of a source's arguments that are locations, and do not affect its images."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class ImageData(Described, LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.note_settings()
-        if root:  # Whoever reads the checkpoint may stand in another folder.
+        if root:  # The checkpoint may be read from another working directory.
             self.hparams["root"] = str(expanded(root).absolute())
         self.root = expanded(root or os.environ.get("VAE_LAB_DATA") or "data")
         at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size, **given(limit=limit))
@@ -106,7 +106,7 @@ class ImageData(Described, LightningDataModule, ABC):
 
     @abstractmethod
     def read(self, split: str) -> tuple[Tensor, Tensor]:
-        """Read "train" or "test" (or "val", when `own_validation`), fetching it if need be.
+        """Read "train" or "test" (or "val", if `own_validation`), downloading it if necessary.
 
         Returns:
             8-bit images, shape (N, C, H, W), and labels, shape (N,) or (N, A).
@@ -117,12 +117,12 @@ class ImageData(Described, LightningDataModule, ABC):
 
     @property
     def own_validation(self) -> bool:
-        """Whether the source comes with validation images of its own."""
+        """Whether the source has its own validation images."""
         return False
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """What the classes, or the attributes, are called."""
+        """Names of the classes or attributes."""
         return self.classes
 
     @property
@@ -137,7 +137,7 @@ class ImageData(Described, LightningDataModule, ABC):
 
     @property
     def shape(self) -> Shape:
-        """Channels, height and width of a batch's images, known before any download."""
+        """Channels, height and width of a batch's images, known before a download."""
         height, width = self.size
         return (self.channels or self.native[0], height + 2 * self.pad, width + 2 * self.pad)
 
@@ -147,12 +147,12 @@ class ImageData(Described, LightningDataModule, ABC):
         return tuple(name for name in SPLITS if name != "val" or self.val_size != 0)
 
     def split(self, name: str) -> Split:
-        """Return the 8-bit images of "train", "val" or "test", reading them at the first call.
+        """Return the 8-bit images of "train", "val" or "test", read at the first call.
 
-        Under `dynamic` those of "train" are grey still.
+        With `dynamic`, those of "train" are still grey.
 
         Raises:
-            LabError: If there is no such split, or the data cannot be read or divided so.
+            LabError: If there is no such split, or the data cannot be read or split.
         """
         if name not in SPLITS:
             raise LabError(f"There is no split {name!r}; choose from {', '.join(SPLITS)}.")
@@ -165,18 +165,18 @@ class ImageData(Described, LightningDataModule, ABC):
     def loader(self, name: str, n: int | None = None) -> Batches:
         """Iterate over a split, or its first `n` images, in a fixed order.
 
-        Binary images are those drawn once, so that two passes, or two models, see the same.
+        Binarised images are sampled once, so that all passes and all models see the same.
         """
         share = _share(self.trainer)
         return Batches(self._fixed(name, n), self.eval_batch_size, given=self._given, **share)
 
     def images(self, name: str, n: int | None = None) -> Batch:
-        """Return the first `n` images of a split (or all, if fewer), as `loader` gives them."""
+        """Return the first `n` images of a split, or all if there are fewer, as `loader` does."""
         split = self._fixed(name, n)
         return next(iter(Batches(split, len(split.rows), given=self._given)))
 
     def protocol(self, name: str) -> dict[str, Any]:
-        """Say which images a number was measured on, and what was special of those trained on."""
+        """Return which images a number was measured on, with settings that are not the default."""
         return {
             "data": type(self).__name__,
             "split": name,
@@ -188,17 +188,17 @@ class ImageData(Described, LightningDataModule, ABC):
         }
 
     def open_file(self, path: Path) -> "Image":
-        """Open another image as one of these comes, before it is prepared."""
+        """Open an image file in the source's native format, before preparation."""
         return open_image(path, self.native[0], self.native[1:])
 
     def from_files(self, files: Sequence[Path]) -> Tensor:
-        """Read other images and prepare them as these were, shape (N, C, H, W), in [0, 1]."""
+        """Read image files and prepare them like the data, shape (N, C, H, W), in [0, 1]."""
         pixels = read_images(files, self.open_file)
         threshold = self.binarize == "threshold"
         return prepare(pixels, self.shape[0], self.size, self.pad, threshold) / 255
 
     def undrawn(self) -> "ImageData":
-        """Return the same images, grey where `static` or `dynamic` drew black or white."""
+        """Return the same data with grey pixels where `static` or `dynamic` would sample them."""
         if self.binarize not in ("static", "dynamic"):
             return self
         grey = copy(self)
@@ -206,11 +206,11 @@ class ImageData(Described, LightningDataModule, ABC):
         return grey
 
     def prepare_data(self) -> None:
-        """Fetch the data on one process, before the others look for it."""
+        """Download the data on one process, before the others read it."""
         self.split("train")
 
     def setup(self, stage: str) -> None:
-        """Read what the stage needs, and refuse what cannot be trained on, see `trainable`."""
+        """Read the splits of a stage; for training, check the settings by `trainable`."""
         if stage != "fit":
             self.split("val" if stage == "validate" else "test")
             return
@@ -227,13 +227,13 @@ class ImageData(Described, LightningDataModule, ABC):
             shift=self.shift,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),
             given=self._given,
-            # Not the epoch Lightning gives to samplers: that one runs ahead after some restarts.
+            # Not the epoch that Lightning gives to samplers, which is ahead after some restarts.
             clock=partial(getattr, self.trainer, "current_epoch") if self.trainer else None,
             **_share(self.trainer),
         )
 
     def val_dataloader(self) -> Batches | list[Batches]:
-        """Return the validation batches, or none if no image was set aside."""
+        """Return the validation batches, or none if there are no validation images."""
         return [] if self.val_size == 0 else self.loader("val")
 
     def test_dataloader(self) -> Batches:
@@ -243,8 +243,8 @@ class ImageData(Described, LightningDataModule, ABC):
     predict_dataloader = test_dataloader
 
     def _build(self, name: str) -> dict[str, Split]:
-        """Read the file that holds split `name`, and return every split in it."""
-        apart = self.own_validation and self.val_size is None  # not cut from train
+        """Read the file that contains split `name`, and return all splits in it."""
+        apart = self.own_validation and self.val_size is None  # not split off from train
         source = name if name == "test" or apart else "train"
         images, labels = self.read(source)
         readable(images, labels, self)
@@ -261,14 +261,14 @@ class ImageData(Described, LightningDataModule, ABC):
         return {key: self._drawn(key, p) if key in once else p for key, p in parts.items()}
 
     def _divided(self, whole: Split, apart: bool) -> dict[str, Split]:
-        """Divide what was read for training into train and, unless apart, validation."""
+        """Split training images into train and, unless that is `apart`, validation."""
         size = self.val_size
         if size is None:
             size = 0 if apart else max(1, round(len(whole.rows) * self.val_share))
         return divide(whole, size, self.split_seed, self.limit, self.limit_seed)
 
     def _drawn(self, name: str, split: Split) -> Split:
-        """Binarise the split's images once, by another stream than those of other splits."""
+        """Binarise the split's images once, with a random stream of its own."""
         return drawn(split, generator(self.split_seed, SPLITS.index(name)), self.root)
 
     def _fixed(self, name: str, n: int | None) -> Split:
@@ -276,7 +276,7 @@ class ImageData(Described, LightningDataModule, ABC):
         return self._drawn(name, split) if (name, self.binarize) == ("train", "dynamic") else split
 
     def _placed(self, name: str) -> Split:
-        """Return the split, moved to the trainer's GPU if there is one with room for it."""
+        """Return the split, moved to the trainer's GPU if there is one with enough memory."""
         split = self.split(name)
         device = self.trainer.strategy.root_device if self.trainer else split.images.device
         if device.type == "cuda" and split.images.device != device and has_room(device, split):
@@ -285,7 +285,7 @@ class ImageData(Described, LightningDataModule, ABC):
 
 
 def _special(data: ImageData) -> dict[str, Any]:
-    """Say what not all images have in common: what is not the default, or of this source alone."""
+    """Return the settings of the images that are not the default or specific to a source."""
     found: dict[str, Any] = {"shift": data.shift or None, "quadrants": data.quadrants}
     found |= {"limit": data.limit, "limit_seed": data.limit_seed, "val_size": data.val_size}
     found |= {"resize": data.resize and list(data.resize), "pad": data.pad or None}
@@ -294,10 +294,10 @@ def _special(data: ImageData) -> dict[str, Any]:
 
 
 def _own(data: ImageData) -> Iterator[tuple[str, Any]]:
-    """Yield what a source was told besides what every source is: its images depend on it."""
+    """Yield a source's own arguments, which its images depend on, beyond those of all sources."""
     kinds = (kind for kind in reversed(type(data).__mro__) if issubclass(kind, ImageData))
     takes = [p for kind in kinds for p in signature(kind.__init__).parameters.values()]
-    # Built in Python, a class notes what it was told, and not the defaults of its parents.
+    # Built in Python, a data module stores what it was given, but no defaults of its parents.
     told = {p.name: p.default for p in takes if p.default is not p.empty}
     shared = (*signature(ImageData.__init__).parameters, *data.places)
     for name, value in sorted({**told, **data.hparams}.items()):
@@ -311,7 +311,7 @@ class _Share(TypedDict):
 
 
 def _share(trainer: Trainer | None) -> _Share:
-    """Return this process's rank, and the world of those that share the data."""
+    """Return this process's rank and the number of processes."""
     if trainer is None:
         return {"rank": 0, "world": 1}
     return {"rank": trainer.global_rank, "world": trainer.world_size}

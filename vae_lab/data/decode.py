@@ -1,4 +1,4 @@
-"""Image files to one 8-bit array, decoded once, in parallel, and kept in a cache."""
+"""Decode image files to one 8-bit array, once, in parallel, with a cache."""
 
 import hashlib
 import os
@@ -21,31 +21,31 @@ from vae_lab.locks import locked
 
 __all__ = ["decode"]
 
-CHUNK = 64  # images a task
+CHUNK = 64  # images per task
 
 
 def decode(files: Sequence[Path], shape: Shape, opener: Open, root: Path, recipe: str) -> Tensor:
-    """Return the images of `files`, shape (N, *shape), from the cache if they lie there.
+    """Return the images of `files`, shape (N, *shape), from the cache if they are there.
 
-    They are mapped from the disk, which keeps what it can in memory.
+    They are memory-mapped, so that the system keeps in memory what fits.
 
     Args:
         files: The image files.
-        shape: Channels, height and width that `opener` gives.
+        shape: Channels, height and width of the images that `opener` returns.
         opener: Reads one file.
-        root: Folder below which the cache lies, if it can be written to.
-        recipe: Says how `opener` works; part of the cache's key, as are the files' names, sizes
-            and times of change.
+        root: Folder of the cache, if it is writable.
+        recipe: Describes `opener`; part of the cache's key, like the files' names, sizes and
+            modification times.
 
     Raises:
         LabError: If a file cannot be read or has another shape.
     """
     cache = cache_folder(root) / f"{_key(files, shape, recipe)}.npy"
-    # One process decodes while others that want the same wait for it.
+    # One process decodes; others that need the same files wait.
     with nullcontext() if cache.exists() else locked(cache.parent, wait=True):
         if not cache.exists():
             _write(cache, files, shape, opener)
-    # Mapped, as processes of one machine then share what memory there is for it.
+    # Memory-mapped, so that processes of one machine share the memory.
     return torch.from_numpy(np.load(cache, mmap_mode="c"))
 
 
@@ -61,8 +61,8 @@ def _key(files: Sequence[Path], shape: Shape, recipe: str) -> str:
 
 
 def _write(cache: Path, files: Sequence[Path], shape: Shape, opener: Open) -> None:
-    """Decode under a name of its own, so that the cache is there whole or not at all."""
-    # What a process left that was killed is written over.
+    """Decode to a temporary file, so that the cache is complete or absent."""
+    # A killed process may have left a file, which is overwritten.
     part = cache.with_suffix(".part")
     try:
         out = np.lib.format.open_memmap(part, "w+", np.uint8, (len(files), *shape))
@@ -83,7 +83,7 @@ def _decode(files: Sequence[Path], out: "np.ndarray[Any, Any]", opener: Open) ->
             out[k] = _pixels(files[k], out.shape[1:], opener)
         return min(CHUNK, len(files) - start)
 
-    # Threads suffice: the decoders of PIL let go of the interpreter's lock.
+    # Threads suffice: PIL's decoders release the interpreter's lock.
     bar = tqdm(total=len(files), desc="Decoding", unit=" images", mininterval=0.5, leave=False)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         tasks = [pool.submit(task, start) for start in range(0, len(files), CHUNK)]

@@ -10,10 +10,10 @@ __all__ = ["Digits"]
 
 
 class Digits(ImageData):
-    """1,797 grey digits of 8 x 8 pixels, embedded: no download.
+    """1,797 handwritten digits, 8 x 8, grey, without a download.
 
-    The 17 grey levels are spread over 0-255. Our own fixed cut: 1,500 images for training, of
-    which 150 for validation, and 297 for test.
+    The 17 grey levels are scaled to 0-255. Our own fixed split: 1,500 images for training, 150 of
+    them for validation, and 297 for test.
 
     References:
         Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI repository (1998).
@@ -23,7 +23,7 @@ class Digits(ImageData):
     classes = tuple("0123456789")
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
-        """Return the images and their classes; `root` is not looked at."""
+        """Return the images and their classes; `root` is not used."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

@@ -1,4 +1,4 @@
-"""Faces: a few of one man, and many of the famous."""
+"""Data sets of faces: Frey faces and CelebA."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ __all__ = ["CelebA", "FreyFaces"]
 class FreyFaces(ImageData):
     """1,965 frames of Brendan Frey's face, 28 x 20, grey, without labels (all are 0).
 
-    Our own fixed cut: 1,565 frames for training, of which 156 for validation, and 400 for test.
-    Frames are neighbours in a film, so that test frames resemble those of training.
+    Our own fixed split: 1,565 frames for training, 156 of them for validation, and 400 for test.
+    The frames are of one film, so that test frames resemble training frames.
 
     References:
         Roweis, Saul and Hinton, Global Coordination of Local Linear Models (2001).
@@ -39,7 +39,7 @@ class FreyFaces(ImageData):
         path = self._file()
         try:
             frames = torch.from_numpy(loadmat(path)["ff"].T.copy()).view(-1, *self.native)
-        # What a damaged file raises depends on where the damage is.
+        # The exception depends on where a file is damaged.
         except Exception as error:
             raise LabError(f"{path} is damaged ({error}). Put a whole copy there.") from error
         train, test = cut(len(frames), 400, 0)
@@ -58,14 +58,14 @@ class FreyFaces(ImageData):
 
 
 class CelebA(VisionData):
-    """202,599 faces with 40 attributes as labels, colour, in their official three parts.
+    """202,599 faces with 40 attributes as labels, colour, in the official three splits.
 
-    The centre of each aligned picture of 218 x 178 is cut out and scaled, to 64 x 64 by default.
+    Each aligned image of 218 x 178 is cropped at the centre and scaled, by default to 64 x 64.
 
     Args:
-        root: Folder that holds the data sets; by default $VAE_LAB_DATA, else `data`.
-        crop: Side of the centre square, in pixels of the original.
-        **kwargs: What every other source takes.
+        root: Folder of the data sets; by default $VAE_LAB_DATA, else `data`.
+        crop: Side of the cropped square, in pixels of the original.
+        **kwargs: Arguments of every source.
 
     References:
         Liu et al., Deep Learning Face Attributes in the Wild (2015), arXiv:1411.7766.
@@ -100,14 +100,14 @@ class CelebA(VisionData):
         self.crop = crop
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
-        """Decode one of the official parts, or read it from the cache."""
+        """Decode one of the official splits, or read it from the cache."""
         faces = self.open(split="valid" if split == "val" else split)
         files = [self.path / "img_align_celeba" / name for name in faces.filename]
         shape = (self.shape[0], *self.size)
         return decode(files, shape, self.open_file, self.root, f"crop {self.crop}"), faces.attr
 
     def open_file(self, path: Path) -> "Image":
-        """Cut the centre out of a picture, and scale it."""
+        """Crop an image at the centre, and scale it."""
         from PIL.Image import Resampling
 
         face = open_image(path, self.shape[0])

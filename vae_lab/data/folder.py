@@ -1,4 +1,4 @@
-"""Any folder of image files."""
+"""Data set of a folder of image files."""
 
 import hashlib
 import os
@@ -27,23 +27,23 @@ TEST_SHARE = 0.1
 
 
 class ImageFolder(ImageData):
-    """The image files of a folder; its subfolders, if it has any, are the classes.
+    """The image files of a folder, whose subfolders, if any, are the classes.
 
-    A folder that holds `train` is divided already: `test` and `val` beside it are used where
-    they exist. What is not there is cut from train, a tenth for test, of the rest a tenth for
-    validation; the test images by their names, so that they stay the same when a file comes or
-    goes. Images are decoded once, in colour unless `channels` is 1, what is transparent on
-    white, and kept in a cache. `resize` fills the size and crops what is beyond it; it may be
-    left out if all images are of one size.
+    If the folder contains `train`, it is used with `test` and `val` beside it, where these exist.
+    Missing splits are taken from train: a tenth for test, a tenth of the rest for validation. Test
+    images are chosen by their names, so that they stay the same when a file comes or goes. Images
+    are decoded once and cached, in colour unless `channels` is 1, transparent pixels as white.
+    `resize` scales to fill the size and crops the rest; it may be left out if all images have one
+    size.
 
     Args:
-        root: Folder that holds the data sets; by default $VAE_LAB_DATA, else `data`.
-        folder: The folder, from `root` on, or an absolute path; to be left out if it is `root`.
-        **kwargs: What every other source takes.
+        root: Folder of the data sets; by default $VAE_LAB_DATA, else `data`.
+        folder: The folder, relative to `root` or absolute; leave it out if it is `root`.
+        **kwargs: Arguments of every source.
     """
 
     native = (3, 0, 0)
-    places = ("folder",)  # its listing says which images
+    places = ("folder",)  # the listing identifies the images
 
     def __init__(self, root: str | None = None, *, folder: str = ".", **kwargs: Any) -> None:
         if root is None and folder == ".":
@@ -53,17 +53,17 @@ class ImageFolder(ImageData):
 
     @property
     def own_validation(self) -> bool:
-        """Whether a `val` folder lies beside `train`."""
+        """Whether there is a `val` folder beside `train`."""
         return self._part("val") != self._part("train")
 
     @cached_property
     def label_names(self) -> tuple[str, ...]:
-        """The subfolders' names, in alphabetical order; none for a flat folder."""
+        """The subfolders' names in alphabetical order; empty for a flat folder."""
         return _classes(self._part("train"))
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """Height and width asked for, or else those of the first image."""
+        """The height and width of `resize`, else those of the first image."""
         if self.resize:
             return self.resize
         path, _ = _listed(self._part("train"), self.label_names)[0]
@@ -71,26 +71,26 @@ class ImageFolder(ImageData):
 
     @cached_property
     def listing(self) -> str | None:
-        """Digest of the files' names and sizes, which tells a folder from others."""
+        """Digest of the files' names and sizes, which identifies the folder's content."""
         files = _images(self.path)
         names = (f"{path.relative_to(self.path)}|{path.stat().st_size}\n" for path in files)
         return hashlib.sha256(in_bytes("".join(names))).hexdigest()[:12] if files else None
 
     def protocol(self, name: str) -> dict[str, Any]:
-        """Say which images a number was measured on, and of which files."""
+        """Return which images a number was measured on, with the digest of their files."""
         return super().protocol(name) | {"listing": self.listing}
 
     def prepare_data(self) -> None:
-        """Read the test images too: one that is damaged is better found before training."""
+        """Read the test images too, to find a damaged one before training."""
         super().prepare_data()
         self.split("test")
 
     def open_file(self, path: Path) -> "Image":
-        """Open another image, filling the size of these."""
+        """Open an image file, scaled to fill the size and cropped."""
         return open_image(path, self.shape[0], self.size)
 
     def read(self, split: str) -> tuple[Tensor, Tensor]:
-        """Decode the images of a part of the folder, or read them from the cache."""
+        """Decode the images of a split, or read them from the cache."""
         files = self._chosen(split)
         opener = partial(open_image, channels=self.shape[0], size=self.resize)
         shape = (self.shape[0], *self.size)
@@ -99,7 +99,7 @@ class ImageFolder(ImageData):
         return images, torch.tensor([label for _, label in files])
 
     def _chosen(self, split: str) -> list[tuple[Path, int]]:
-        """The files of a split and their classes, in an order that mixes the classes."""
+        """Return a split's files and their classes, in an order that mixes the classes."""
         files = _listed(self._part(split), self.label_names)
         if split == "val" or self._part("test") != self._part("train"):
             return [files[k] for k in cut(len(files), 0, 0)[0].tolist()]
@@ -108,20 +108,20 @@ class ImageFolder(ImageData):
         return files[:tested] if split == "test" else files[tested:]
 
     def _lot(self, path: Path) -> bytes:
-        """Draw a file's place by its name alone, so that others may come and go."""
+        """Return a number drawn from a file's name alone, so that other files do not affect it."""
         return hashlib.sha256(in_bytes(path.relative_to(self.path).as_posix())).digest()
 
     def _part(self, split: str) -> Path:
-        """The folder of a split, or that of train if it has none."""
+        """Return the folder of a split, or that of train if there is none."""
         train, part = self.path / "train", self.path / split
-        # Without `train`, a folder called `test` is a class like any other.
+        # Without `train`, a folder called `test` is a class.
         if not train.is_dir():
             return self.path
         return part if part.is_dir() else train
 
 
 def _listed(part: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """Every image of a part with its class, in alphabetical order."""
+    """Return each image of a split with its class, in alphabetical order."""
     loose = [(path, 0) for path in _images(part, deep=False)]
     found = [(path, k) for k, name in enumerate(names) for path in _images(part / name)]
     if not loose + found:
@@ -150,11 +150,11 @@ def _images(part: Path, deep: bool = True) -> list[Path]:
 
 
 def _files(part: Path, deep: bool = True) -> Iterator[Path]:
-    """Yield the images of a folder and, if `deep`, of all below it, also where a link leads."""
-    seen = set[str]()  # a link may lead back
+    """Yield the images of a folder and, if `deep`, of all folders below, following links."""
+    seen = set[str]()  # links may form a cycle
     for folder, below, names in os.walk(part, followlinks=True):
         real = os.path.realpath(folder)
-        # Beneath a hidden folder lie copies, of which one might be trained on, the other tested.
+        # Hidden folders often contain copies, which would put one image into two splits.
         below[:] = [b for b in below if deep and real not in seen and not b.startswith(".")]
         shown = [] if real in seen else [Path(folder, n) for n in names if not n.startswith(".")]
         yield from (path for path in shown if path.suffix.lower() in SUFFIXES and path.is_file())

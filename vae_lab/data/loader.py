@@ -1,4 +1,4 @@
-"""Batches of a resident set of images, in an order that is a function and not a state."""
+"""Batches of resident images, in an order that depends on seed and epoch alone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,38 +13,37 @@ from vae_lab.errors import LabError
 
 __all__ = ["Batches"]
 
-# The two uses of randomness here, each with streams of its own; that of an epoch's order may be the
-# one that cut the images into splits, where it permuted more of them.
+# Keys of the two random streams. An epoch's order may have the seed of the train/validation split,
+# which permuted another number of images.
 ORDER, NOISE = 0, 1
 
 
 class Batches:
-    r"""A sized iterable over a split; a batch is one index into a tensor.
+    r"""Iterates over a split; each batch is one index operation on a tensor.
 
     Batch :math:`k` of an epoch is a pure function of (seed, epoch, rank, :math:`k`). The epoch's
     permutation is drawn from (seed, epoch); step :math:`k` takes the next `batch_size * world`
-    images of it, of which the ranks take interleaved shares. Each image is seen once an epoch,
-    and every rank makes the same number of steps; images left over that are too few to go round,
-    or would leave a rank with one alone, join the last batch.
+    images of it, which the ranks share by interleaving. Each image is seen once per epoch, and
+    every rank makes the same number of steps: a remainder that would give a rank no image, or a
+    single one, joins the last batch.
 
-    Each pass is one epoch, named by `clock` or, without one, by `set_epoch`; left alone, epochs
-    count up from 0. The state is the epoch and the next batch: it restores a run in the middle
-    of an epoch.
+    Each pass is one epoch, whose number comes from `clock` or `set_epoch`; otherwise epochs count
+    up from 0. The state is the epoch and the next batch, from which a run resumes in mid-epoch.
 
     Args:
         split: The images.
-        batch_size: Images a batch, on each rank.
+        batch_size: Images per batch on each rank.
         shuffle: Permute the images anew every epoch.
-        dynamic: Draw binary images from the grey ones, anew every epoch.
-        shift: Move each image by up to so many pixels along both axes, anew every epoch.
+        dynamic: Sample binary images from the grey ones, anew every epoch.
+        shift: Largest random shift along both axes in pixels, anew every epoch.
         seed: The run's seed.
         rank: This process among `world` processes.
-        world: How many processes share the split.
-        given: Makes the condition y of the images x; by default it is their labels.
-        clock: Tells the epoch, asked at the first batch of a pass.
+        world: Number of processes that share the split.
+        given: Computes the condition y from the images x; by default y is the labels.
+        clock: Returns the epoch; called at the first batch of a pass.
 
     Raises:
-        LabError: If a rank would have no images.
+        LabError: If a rank would get no image.
     """
 
     def __init__(
@@ -77,17 +76,17 @@ class Batches:
         self.given = given
         self.clock = clock
         self.epoch = 0
-        self._next = 0  # the batch that follows the last one given out
+        self._next = 0  # the batch after the last one yielded
         self._resume = 0  # where the next pass begins
         self._noise = Generator(split.images.device) if dynamic or shift else None
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.split.rows), self.batch_size * self.world)
-        # Not even two for each rank, where others have more: batch norm needs them.
+        # A remainder counts as a batch if each rank gets two images, which batch norm needs.
         return max(1, whole + (rest >= min(2, self.batch_size) * self.world))
 
     def __iter__(self) -> Iterator[Batch]:
-        # This runs at the first batch: Lightning makes iterators before it knows the epoch.
+        # Runs at the first batch, as Lightning makes iterators before it knows the epoch.
         if self.clock:
             self.set_epoch(self.clock())
         start, self._resume = self._resume, 0
@@ -97,7 +96,7 @@ class Batches:
         self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Name the epoch of the next pass; another epoch than the current begins at batch 0."""
+        """Set the epoch of the next pass; another epoch than the current begins at batch 0."""
         if epoch != self.epoch:
             self.epoch, self._next, self._resume = epoch, 0, 0
 
@@ -109,7 +108,7 @@ class Batches:
         """Continue where `state` was taken.
 
         Raises:
-            LabError: If it was taken within an epoch of another number of batches.
+            LabError: If it was taken within an epoch with another number of batches.
         """
         within = 0 < state["batch"] < state["batches"]
         if within and state["batches"] != len(self):
@@ -122,7 +121,7 @@ class Batches:
         self._resume = min(self._next, len(self))
 
     def _shares(self) -> list[Tensor]:
-        """This rank's rows, a tensor for each step of the epoch."""
+        """Return this rank's rows, one tensor per step of the epoch."""
         rows = self.split.rows
         if self.shuffle:
             stream = generator(ORDER, self.seed, self.epoch)

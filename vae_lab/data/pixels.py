@@ -1,4 +1,4 @@
-"""What is done to 8-bit images, a chunk or a batch at a time, and the randomness of it."""
+"""Operations on chunks and batches of 8-bit images, and their random streams."""
 
 import numpy as np
 import torch
@@ -11,27 +11,27 @@ __all__ = ["draw", "generator", "prepare", "seed_of", "shifted"]
 def seed_of(*keys: int) -> int:
     """Mix non-negative integers into one seed, the same on every machine and version.
 
-    Zeros at the end change nothing: keys that are to differ differ before those.
+    Trailing zeros change nothing, so different keys must differ before them.
     """
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])
 
 
 def generator(*keys: int) -> Generator:
-    """Return the CPU random stream of these keys."""
+    """Return a CPU random generator seeded with these keys."""
     return Generator().manual_seed(seed_of(*keys))
 
 
 def draw(pixels: Tensor, stream: Generator) -> Tensor:
     r"""Draw binary pixels with P(x = 1) = pixel / 255, shape and device of `pixels`.
 
-    A whole number below 255 is compared with the pixel, so that 0 is never lit and 255 always
-    is. The number is a 32-bit one modulo 255, which is uniform to :math:`2^{-32}`.
+    Each pixel is compared with a random integer below 255, so that 0 is never set and 255 always
+    is. The integer is a 32-bit one modulo 255, uniform up to :math:`2^{-32}`.
     """
     return torch.empty_like(pixels).random_(0, 255, generator=stream) < pixels
 
 
 def shifted(pixels: Tensor, by: int, stream: Generator) -> Tensor:
-    """Move each image (N, C, H, W) by up to `by` pixels along both axes; black comes in."""
+    """Shift each image (N, C, H, W) by up to `by` pixels along both axes, filled with black."""
     n, _, height, width = pixels.shape
     views = pad(pixels, (by, by, by, by)).unfold(2, height, 1).unfold(3, width, 1)
     down, right = torch.randint(2 * by + 1, (2, n), generator=stream, device=pixels.device)
@@ -41,14 +41,14 @@ def shifted(pixels: Tensor, by: int, stream: Generator) -> Tensor:
 def prepare(
     pixels: Tensor, channels: int, size: tuple[int, int], border: int, threshold: bool
 ) -> Tensor:
-    """Give images the channels, the size and the border wanted, and round them to black and white.
+    """Change channels and size, add a border, and optionally round to black and white.
 
     Args:
         pixels: 8-bit images, shape (N, C, H, W).
         channels: 1 turns colour into luma, 3 repeats grey.
         size: Height and width to scale to, with antialiasing.
         border: Black pixels added on each side.
-        threshold: Whether to set each pixel to 0 or 255, whichever is nearer.
+        threshold: Whether to round each pixel to 0 or 255.
     """
     from torchvision.transforms.v2 import functional as F
 

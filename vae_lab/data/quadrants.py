@@ -1,4 +1,4 @@
-"""Parts of images, for models that are to complete them."""
+"""Parts of images, for models that complete them."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,15 @@ __all__ = ["quadrants"]
 def quadrants(x: Tensor, known: int) -> Tensor:
     """Show some quadrants of images: the bottom left, then the top left, then the top right.
 
-    These are the ones of Pyro's re-implementation of Sohn et al. (2015).
+    The order is that of Pyro's re-implementation of Sohn et al. (2015).
 
     Args:
         x: Images, shape (B, C, H, W).
-        known: How many quadrants are shown, from 1 to 3.
+        known: Number of quadrants shown, from 1 to 3.
 
     Returns:
-        The images, black where they are hidden, and as one more channel the mask of what is shown,
-        shape (B, C + 1, H, W).
+        The images, black where they are hidden, with the mask of the shown pixels as an additional
+        channel, shape (B, C + 1, H, W).
     """
     half, middle = x.shape[-2] // 2, x.shape[-1] // 2
     mask = torch.zeros_like(x[:, :1])

@@ -1,4 +1,4 @@
-"""Whole sets of 8-bit images at rest: what is done to them once, before training."""
+"""Whole sets of 8-bit images: what is done to them once, before training."""
 
 import os
 import tempfile
@@ -30,16 +30,16 @@ __all__ = [
     "reserve",
 ]
 
-CHUNK = 1024  # images: small beside any data set, large beside the cost of a call
+CHUNK = 1024  # images per chunk: little memory, and few calls
 
 
 class Split(NamedTuple):
-    """Some rows of a resident set of images; two splits may share one tensor.
+    """A subset of resident images; several splits may share one tensor.
 
     Attributes:
         images: 8-bit images, shape (N, C, H, W).
         labels: Class indices (N,) or attributes (N, A).
-        rows: Which images belong to the split, in order, shape (n,).
+        rows: Indices of the split's images, in order, shape (n,).
     """
 
     images: Tensor
@@ -51,33 +51,33 @@ class Split(NamedTuple):
         return self._replace(rows=self.rows[:n])
 
     def to(self, device: torch.device) -> "Split":
-        """Copy the split's own images, and no others, to `device`."""
+        """Copy the split's own images to `device`."""
         images, labels = (t.index_select(0, self.rows) for t in (self.images, self.labels))
         rows = torch.arange(len(images), device=device)
         return Split(images.to(device), labels.to(device), rows)
 
 
 def cut(n: int, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide `n` rows at random into those kept and `held_out` others.
+    """Split `n` rows at random into those kept and `held_out` others.
 
-    The order stays random, so that the first few of a source sorted by class show all classes.
+    The order stays random, so that the first images show all classes even if the source is sorted.
     """
     order = torch.randperm(n, generator=generator(seed))
     return order[held_out:], order[:held_out]
 
 
 def draw_evenly(labels: Tensor, n: int, seed: int) -> Tensor:
-    """Draw `n` rows at random, as many of each class; what is left over goes to random classes.
+    """Draw `n` rows at random, equally many per class; a remainder goes to random classes.
 
-    Of one seed, a larger draw with nothing left over contains the smaller one.
+    With one seed, a larger draw without a remainder contains the smaller ones.
 
     Args:
         labels: Class indices, shape (N,).
-        n: How many rows.
+        n: Number of rows.
         seed: Seed of the draw.
 
     Raises:
-        LabError: If labels are no class indices, or a class has too few images.
+        LabError: If labels are not class indices, or a class has too few images.
     """
     if labels.ndim != 1 or labels.is_floating_point():
         raise LabError("limit_seed draws as many images of each class, but these have no class.")
@@ -96,19 +96,19 @@ def draw_evenly(labels: Tensor, n: int, seed: int) -> Tensor:
     counts.fill_(each)
     counts[larger[torch.randperm(len(larger), generator=stream)[:rest]]] += 1
     places = [(drawn == c).nonzero().flatten()[:k] for c, k in zip(classes, counts, strict=True)]
-    # In the drawn order, so that the first few show several classes.
+    # In random order, so that the first images show several classes.
     return order[torch.cat(places).sort().values]
 
 
 def divide(
     whole: Split, held_out: int, seed: int, limit: int | None, limit_seed: int | None = None
 ) -> dict[str, Split]:
-    """Divide training images into "train", at most `limit`, and "val", if any.
+    """Split training images into "train", at most `limit`, and "val", if any.
 
-    Those of "train" are the first or, with `limit_seed`, drawn by it evenly from all classes.
+    Those of "train" are the first ones or, with `limit_seed`, drawn evenly from all classes.
 
     Raises:
-        LabError: If `held_out` or `limit` is more than there is.
+        LabError: If `held_out` or `limit` exceeds the number of images.
     """
     if held_out >= (n := len(whole.rows)):
         raise LabError(f"val_size is {held_out}, but there are only {n} images to cut it from.")
@@ -133,7 +133,7 @@ def rebuild(split: Split, shape: Shape, change: Callable[[Tensor], Tensor], cach
 def prepared(
     split: Split, shape: Shape, size: tuple[int, int], border: int, threshold: bool, cache: Path
 ) -> Split:
-    """Change channels, scale, add a border and threshold in one pass, where there is need."""
+    """Change channels, scale, add a border and threshold in one pass, as far as necessary."""
     wanted = (shape[0], *size)
     if tuple(split.images.shape[1:]) == wanted and not (border or threshold):
         return split
@@ -142,7 +142,7 @@ def prepared(
 
 
 def drawn(split: Split, stream: torch.Generator, cache: Path) -> Split:
-    """Binarise the split's images once, by a stream of its own."""
+    """Binarise the split's images once, from the given random stream."""
     shape = (split.images.shape[1], split.images.shape[2], split.images.shape[3])
     images = rebuild(split, shape, lambda pixels: draw(pixels, stream) * 255, cache)
     labels = split.labels.index_select(0, split.rows).cpu()
@@ -150,18 +150,18 @@ def drawn(split: Split, stream: torch.Generator, cache: Path) -> Split:
 
 
 def fits(nbytes: int) -> bool:
-    """Tell whether so many bytes may be held in memory: half of what is available now."""
+    """Return whether `nbytes` are at most half of the memory available now."""
     return nbytes <= _available_memory() // 2
 
 
 def has_room(device: torch.device, split: Split) -> bool:
-    """Tell whether the split's images fill at most half of what a GPU has free."""
+    """Return whether the split's images need at most half of a GPU's free memory."""
     nbytes = len(split.rows) * split.images[0].nbytes
     return nbytes <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 def _empty(shape: Iterable[int], cache: Path) -> Tensor:
-    """Allocate 8-bit images in memory or, when they do not fit, in a nameless file."""
+    """Allocate 8-bit images in memory or, if they do not fit, in an unnamed file."""
     size = tuple(shape)
     if fits(int(np.prod(size))):
         return torch.empty(size, dtype=torch.uint8)
@@ -171,10 +171,10 @@ def _empty(shape: Iterable[int], cache: Path) -> Tensor:
 
 
 def reserve(descriptor: int, nbytes: int, folder: Path) -> None:
-    """Have the disk set room aside for a file: a map of it that finds none ends the process.
+    """Allocate disk space for a file; writing to a memory map without it kills the process.
 
     Raises:
-        LabError: If there is none.
+        LabError: If there is too little.
     """
     try:
         os.posix_fallocate(descriptor, 0, nbytes)
@@ -191,19 +191,19 @@ def _available_memory() -> int:
     try:
         fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):  # Not Linux: the kernel keeps no such count.
+    except (OSError, KeyError):  # Not Linux, which alone counts it.
         return _physical_memory() // 2
 
 
 def _physical_memory() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):  # Windows. A guess too low costs speed, no more.
+    except (AttributeError, ValueError):  # Windows: a guess; too low a one only costs speed.
         return 16 * 2**30
 
 
 def cache_folder(root: Path) -> Path:
-    """Return `root/.cache`, or the user's cache folder where that cannot be written to."""
+    """Return `root/.cache`, or the user's cache folder if that is not writable."""
     folder = root / ".cache"
     if not os.access(folder if folder.exists() else root, os.W_OK):
         folder = user_cache()

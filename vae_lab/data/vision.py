@@ -1,4 +1,4 @@
-"""Sources that torchvision knows how to fetch, to check and to read."""
+"""Sources that torchvision downloads, checks and reads."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -16,21 +16,21 @@ __all__ = ["CIFAR10", "KMNIST", "MNIST", "FashionMNIST", "VisionData"]
 
 
 class VisionData(ImageData):
-    """The class `dataset` of `torchvision.datasets`, whose `files` lie in `folder`."""
+    """Base of sources read by a class of `torchvision.datasets`, with `files` in `folder`."""
 
     @property
     @abstractmethod
     def dataset(self) -> str:
-        """The name of torchvision's class."""
+        """Name of torchvision's class."""
 
     folder: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
 
     def open(self, **which: Any) -> Any:
-        """Return torchvision's data set, after fetching its files if one is missing.
+        """Return torchvision's data set, downloaded if a file is missing.
 
         Raises:
-            LabError: If files are missing and cannot be fetched, or are damaged.
+            LabError: If files are missing and cannot be downloaded, or are damaged.
         """
         from torchvision import datasets
 
@@ -39,9 +39,9 @@ class VisionData(ImageData):
             fetch(lambda root: dataset(root, download=True), self.root, self.missing)
         try:
             return dataset(self.root, **which)
-        # What a damaged file raises depends on where the damage is.
+        # The exception depends on where a file is damaged.
         except Exception as error:
-            # A folder of pictures is not what it looks into.
+            # torchvision does not look into folders of images.
             files = [name for name in self.files if not (self.path / name).is_dir()]
             raise LabError(
                 f"A file in {self.path} is damaged ({error}). Delete {', '.join(files)} there "
@@ -50,12 +50,12 @@ class VisionData(ImageData):
 
     @property
     def path(self) -> Path:
-        """The folder that holds the files."""
+        """The folder of the files."""
         return self.root / self.folder
 
     @property
     def missing(self) -> str:
-        """What a user without these files, and without a network, has to do."""
+        """What a user has to do without these files and without a network."""
         return (
             f"{self.dataset} is not in {self.root}: put {', '.join(self.files)} into "
             f"{self.path}, or set --data.root or VAE_LAB_DATA to the folder that holds "

@@ -1,4 +1,4 @@
-"""Likelihoods p(x|z): what a decoder's output says of an image."""
+"""Likelihoods p(x|z), parametrised by a decoder's output."""
 
 from vae_lab.likelihoods.base import Likelihood
 from vae_lab.likelihoods.bernoulli import Bernoulli

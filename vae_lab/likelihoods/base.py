@@ -1,4 +1,4 @@
-"""What every likelihood can say."""
+"""Base of all likelihoods."""
 
 from abc import ABC, abstractmethod
 
@@ -13,15 +13,15 @@ class Likelihood(nn.Module, ABC):
     """Base of all likelihoods; pixels are independent given the code.
 
     Attributes:
-        binary: Whether it is a likelihood of black and white pixels alone.
-        discrete: Whether it is a probability of 8-bit values, which bits/dim can be told of.
+        binary: Whether pixels must be 0 or 1.
+        discrete: Whether it is a probability of 8-bit values, so that bits/dim are defined.
     """
 
     binary = False
     discrete = False
 
     def outputs(self, channels: int) -> int:
-        """Return how many channels the decoder puts out for an image of `channels`."""
+        """Return the decoder's number of output channels for images of `channels`."""
         return channels
 
     @abstractmethod
@@ -29,7 +29,7 @@ class Likelihood(nn.Module, ABC):
         """Return log p(x|z) in nats, summed over channels and pixels.
 
         Args:
-            output: What the decoder put out, shape (..., B, outputs(C), H, W).
+            output: The decoder's output, shape (..., B, outputs(C), H, W).
             x: Images in [0, 1], shape (B, C, H, W).
 
         Returns:
@@ -40,7 +40,7 @@ class Likelihood(nn.Module, ABC):
         """
 
     def check(self, output: Tensor, x: Tensor) -> None:
-        """Refuse what a decoder put out for other images: spread over these, it would be wrong.
+        """Refuse an output of another shape, which broadcasting would silently accept.
 
         Raises:
             LabError: If `output` is not of shape (..., B, outputs(C), H, W).
@@ -62,6 +62,6 @@ class Likelihood(nn.Module, ABC):
     def sample(self, output: Tensor) -> Tensor:
         """Draw images, shape (..., C, H, W), from the global random stream.
 
-        Those of a density of real numbers may lie outside [0, 1], and are not clipped: that would
-        be another distribution.
+        Samples of a density may lie outside [0, 1]. They are not clipped, which would change the
+        distribution.
         """

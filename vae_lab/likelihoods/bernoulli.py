@@ -1,4 +1,4 @@
-"""Likelihood of black and white pixels."""
+"""Bernoulli likelihood of black and white pixels."""
 
 import math
 from typing import Any
@@ -13,12 +13,13 @@ __all__ = ["Bernoulli"]
 
 
 class Bernoulli(Likelihood):
-    r"""Independent coin for each pixel; the decoder puts out its logit.
+    r"""Independent Bernoulli pixels; the decoder's output is their logits o.
 
-    .. math:: \log p(x | z) = \sum_i x_i \log \theta_i + (1 - x_i) \log (1 - \theta_i)
+    .. math:: \log p(x | z) = \sum_i x_i \log \theta_i + (1 - x_i) \log (1 - \theta_i), \quad
+        \theta = \sigma(o)
 
-    For grey pixels between 0 and 1 this is a cross-entropy and no likelihood; choose one of the
-    binarisations of the data when the number is to be compared.
+    For grey pixels this is a cross-entropy and not a likelihood; binarise the data if numbers are
+    to be compared.
     """
 
     binary = True
@@ -37,12 +38,12 @@ class Bernoulli(Likelihood):
 
 
 class _BernoulliLogProb(torch.autograd.Function):
-    r"""The sum over an image of :math:`x o - \log(1 + e^o)`, in a fifth of torch's time on a CPU.
+    r"""Sums :math:`x o - \log(1 + e^o)` over an image, in a fifth of torch's time on a CPU.
 
-    With :math:`\log(1 + e^o) = \max(o, 0) - \log \sigma(|o|)` the sigmoids, each at least a half,
-    can be multiplied sixteen at a time before one logarithm is taken. The gradient needs none.
-    In single precision the sum is off by about 1e-7 of that of :math:`|o|`: 0.001 nats at 28 x 28
-    and logits of 20, tenths at 3 x 128 x 128 and logits of 100.
+    With :math:`\log(1 + e^o) = \max(o, 0) - \log \sigma(|o|)`, sixteen sigmoids, each at least a
+    half, are multiplied before one logarithm is taken. The gradient needs no logarithm. In single
+    precision the error is about 1e-7 times the sum of :math:`|o|`: 0.001 nats at 28 x 28 and logits
+    of 20, tenths of a nat at 3 x 128 x 128 and logits of 100.
     """
 
     @staticmethod
@@ -52,7 +53,7 @@ class _BernoulliLogProb(torch.autograd.Function):
         group = math.gcd(16, flat.shape[-1])
         sigmoids = flat.abs().sigmoid_().view(*flat.shape[:-1], group, -1)
         log_sigmoids = sigmoids.prod(-2).log_().sum(-1)
-        # Autocast would make this product one of half precision; it leaves a given `out` alone.
+        # Autocast would compute this product in half precision, unless `out` is given.
         match = flat.new_empty(flat.shape[:-1])
         torch.linalg.vecdot(flat, x.flatten(-3).expand_as(flat), out=match)
         return match - flat.clamp(min=0).sum(-1) + log_sigmoids

@@ -1,4 +1,4 @@
-"""Probabilities of 8-bit values, by mixtures of logistic distributions."""
+"""Likelihood of 8-bit values: mixtures of discretised logistic distributions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,30 +15,30 @@ from vae_lab.precision import at_least_single
 __all__ = ["DiscretizedLogisticMixture"]
 
 LEVELS = 256
-# Half the distance of two levels, on the scale from -1 to 1 on which logistics are placed.
+# Half the distance between two levels, with pixels scaled to [-1, 1].
 HALF = 1 / (LEVELS - 1)
-# Scales from a ninth of a level, below which only rounding is fitted, to one that is flat.
+# Scales from a ninth of a level, below which only rounding is fitted, to a flat distribution.
 LOG_SCALE_BOUND = 7.0
 
 
 class DiscretizedLogisticMixture(Likelihood):
-    r"""Mixture of logistics, rounded to 8 bits; the colours of a pixel share their component.
+    r"""Mixture of logistics, discretised to 8 bits; the channels of a pixel share a component.
 
     .. math::
         p(x | z) = \prod_i \sum_k \pi_{ik} \prod_c
         \left[ \sigma\!\left(\tfrac{x_{ic} + h - \mu_{ick}}{s_{ick}}\right)
         - \sigma\!\left(\tfrac{x_{ic} - h - \mu_{ick}}{s_{ick}}\right) \right]
 
-    with h half the distance of two levels; levels 0 and 255 take all that lies beyond. The centre
-    :math:`\mu` of green moves with the red of the image, that of blue with red and green, each
-    in proportion to a number in (-1, 1) that the decoder puts out too. A probability, of which
-    bits/dim can be told; pixels between two levels count as the nearer one.
+    with h half the distance between two levels; levels 0 and 255 include the tails. The mean
+    :math:`\mu` of green depends linearly on the image's red, that of blue on red and green, with
+    coefficients in (-1, 1) that are part of the decoder's output. Pixels are rounded to the nearest
+    level. As a probability of 8-bit values, it can be given in bits/dim.
 
     Args:
-        components: How many logistics are mixed in each pixel.
+        components: Number of logistics per pixel.
 
     Raises:
-        LabError: If there is no component.
+        LabError: If `components` is below 1.
 
     References:
         Salimans et al., PixelCNN++, 2017. https://arxiv.org/abs/1701.05517
@@ -53,7 +53,7 @@ class DiscretizedLogisticMixture(Likelihood):
         self.components = components
 
     def outputs(self, channels: int) -> int:
-        """Return the number of weights, centres, scales and proportions, times the components."""
+        """Return the number of weights, means, scales and coefficients, times the components."""
         return self.components * (channels + 1) * (channels + 2) // 2
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ class DiscretizedLogisticMixture(Likelihood):
     def mean(self, output: Tensor) -> Tensor:
         """Return the mean image to half a level, shape (..., C, H, W), in [0, 1].
 
-        A colour that moves with others is taken to be where their means put it; that is exact as
-        long as their logistics do not reach beyond black and white.
+        A channel's mean is computed from the means of the channels before it, which is exact as
+        long as their logistics are not clipped at black or white.
         """
         mixture = self._mixture(output)
         means = mixture.in_turn(_clipped_mean)
@@ -85,7 +85,7 @@ class DiscretizedLogisticMixture(Likelihood):
     def _mixture(self, output: Tensor) -> "_Mixture":
         output = at_least_single(output)
         kinds = output.reshape(*output.shape[:-3], -1, self.components, *output.shape[-2:])
-        # Solves outputs(C) = components * kinds for the number of colours.
+        # Solves outputs(C) = components * kinds for the number of channels C.
         colours = (math.isqrt(8 * kinds.shape[-4] + 1) - 3) // 2
         pairs = colours * (colours - 1) // 2
         weights, centres, log_scales, slopes = torch.split(kinds, [1, colours, colours, pairs], -4)
@@ -98,13 +98,13 @@ class DiscretizedLogisticMixture(Likelihood):
 
 
 class _Mixture(NamedTuple):
-    """Logistics on the scale from -1 to 1, for C colours.
+    """Logistics of C channels, with pixels scaled to [-1, 1].
 
     Attributes:
         log_weights: Shape (..., K, H, W).
-        centres: Where nothing moves them, shape (..., C, K, H, W).
+        centres: Means without the terms of other channels, shape (..., C, K, H, W).
         log_scales: Shape (..., C, K, H, W).
-        slopes: How much a colour moves with each before it, shape (..., C (C - 1) / 2, K, H, W).
+        slopes: Coefficients of the channels before each, shape (..., C (C - 1) / 2, K, H, W).
     """
 
     log_weights: Tensor
@@ -113,7 +113,7 @@ class _Mixture(NamedTuple):
     slopes: Tensor
 
     def centre(self, c: int, colours: Sequence[Tensor]) -> Tensor:
-        """Return the centres of colour `c` where those before have the given values."""
+        """Return the means of channel `c`, given the values of the channels before it."""
         centre, first = self.centres[..., c, :, :, :], c * (c - 1) // 2
         for i, colour in enumerate(colours[:c]):
             centre = centre + self.slopes[..., first + i, :, :, :] * colour
@@ -123,14 +123,14 @@ class _Mixture(NamedTuple):
         return self.log_scales[..., c, :, :, :]
 
     def in_turn(self, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Find each colour's value of its centre and log-scale, which the next may move with."""
+        """Compute each channel's value from its mean and log-scale, one channel after another."""
         colours: list[Tensor] = []
         for c in range(self.centres.shape[-4]):
             colours.append(value(self.centre(c, colours), self.log_scale(c)))
         return torch.stack(colours, -4)
 
     def choose(self) -> "_Mixture":
-        """Draw the component of each pixel and leave out the others."""
+        """Sample one component per pixel, and drop the others."""
         noise = -torch.empty_like(self.log_weights).exponential_().log()
         chosen = (self.log_weights + noise).argmax(-3, keepdim=True)
         index = chosen.unsqueeze(-4)
@@ -139,12 +139,12 @@ class _Mixture(NamedTuple):
 
 
 def _log_mass(x: Tensor, centre: Tensor, log_scale: Tensor) -> Tensor:
-    r"""Return the logarithm of what a logistic gives a level at `x`.
+    r"""Return the log-probability of the level `x` under a logistic.
 
     .. math:: \sigma(a) - \sigma(b) = \sigma(a)\, \sigma(-b)\, (1 - e^{-(a - b)})
 
-    None of the three factors needs a difference of nearly equal numbers; without a border above,
-    or below, only one is left.
+    No factor is a difference of nearly equal numbers. The levels 0 and 255, which include a tail,
+    have one factor only.
     """
     slope = (-log_scale).exp()
     offset = x - centre
@@ -160,7 +160,7 @@ def _log_mass(x: Tensor, centre: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def _clipped_mean(centre: Tensor, log_scale: Tensor) -> Tensor:
-    r"""Return the mean of a logistic whose values beyond -1 and 1 are put there.
+    r"""Return the mean of a logistic clipped to [-1, 1].
 
     .. math:: -1 + s \left[ \mathrm{softplus}\!\left(\tfrac{\mu + 1}{s}\right)
         - \mathrm{softplus}\!\left(\tfrac{\mu - 1}{s}\right) \right]
@@ -171,6 +171,6 @@ def _clipped_mean(centre: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def _draw(centre: Tensor, log_scale: Tensor) -> Tensor:
-    """Draw from logistics and round to the levels."""
+    """Sample logistics, and round to levels."""
     value = centre + log_scale.exp() * torch.rand_like(centre).logit()
     return ((value + 1) / (2 * HALF)).round().clamp(0, LEVELS - 1) * 2 * HALF - 1

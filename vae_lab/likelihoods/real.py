@@ -1,4 +1,4 @@
-"""Densities of pixels as real numbers, around a mean that the decoder puts out."""
+"""Likelihoods of real-valued pixels: Gaussian and Laplace densities."""
 
 import math
 from typing import Literal, get_args
@@ -17,9 +17,9 @@ Learned = Literal["none", "shared", "pixel"]
 
 
 class _LocationScale(Likelihood):
-    """Pixels around the sigmoid of the decoder's output, at a fixed or learned scale."""
+    """Pixels with the sigmoid of the decoder's output as mean, and a fixed or learned scale."""
 
-    # Half a grey level: a tighter fit to 8-bit pixels is a fit to their rounding.
+    # Half a grey level; with a smaller scale, the rounding of 8-bit pixels would be fitted.
     floor = 1 / 512
 
     def __init__(self, scale: float = 1.0, learned: Learned = "none") -> None:
@@ -40,7 +40,7 @@ class _LocationScale(Likelihood):
         return self._split(output)[0]
 
     def _split(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean of each pixel, and its scale or that of all."""
+        """Return the mean of each pixel, and the scale of each or of all."""
         output = at_least_single(output)
         if not self.per_pixel:
             return output.sigmoid(), self.floor + self.log_scale.exp()
@@ -49,19 +49,19 @@ class _LocationScale(Likelihood):
 
 
 class Gaussian(_LocationScale):
-    r"""Gaussian pixels around the sigmoid of the decoder's output.
+    r"""Gaussian pixels with the sigmoid of the decoder's output o as mean.
 
     .. math:: \log p(x | z) = \sum_i \log N(x_i; \mathrm{sigmoid}(o_i), \sigma^2)
 
-    A density of 8-bit values: it may exceed one, and its logarithm zero.
+    A density, which may exceed one, so that its logarithm may be positive.
 
     Args:
-        scale: Standard deviation in units of the pixel range; where it is learned, the start.
-        learned: `none` keeps the scale, `shared` learns one for all pixels, `pixel` lets the
-            decoder put out one for each pixel.
+        scale: Standard deviation in units of the pixel range; the initial one if it is learned.
+        learned: `none` keeps the scale fixed, `shared` learns one for all pixels, `pixel` takes
+            one per pixel from the decoder's output.
 
     Raises:
-        LabError: If `scale` is not above half a grey level, or `learned` is none of the three.
+        LabError: If `scale` is not above half a grey level, or `learned` is unknown.
 
     References:
         Rybkin et al., Simple and Effective VAE Training with Calibrated Decoders, 2021.
@@ -80,21 +80,21 @@ class Gaussian(_LocationScale):
 
 
 class Laplace(_LocationScale):
-    r"""Laplacian pixels around the sigmoid of the decoder's output; far-off ones cost less.
+    r"""Laplacian pixels with the sigmoid of the decoder's output o as mean; robust to outliers.
 
     .. math::
         \log p(x | z) = -\sum_i \left[ \frac{|x_i - \mathrm{sigmoid}(o_i)|}{b} + \log 2 b \right]
 
-    A density of 8-bit values: it may exceed one, and its logarithm zero.
+    A density, which may exceed one, so that its logarithm may be positive.
 
     Args:
-        scale: Mean distance b from the mean in units of the pixel range; where it is learned,
-            the start.
-        learned: `none` keeps the scale, `shared` learns one for all pixels, `pixel` lets the
-            decoder put out one for each pixel.
+        scale: Mean absolute deviation b in units of the pixel range; the initial one if it is
+            learned.
+        learned: `none` keeps the scale fixed, `shared` learns one for all pixels, `pixel` takes
+            one per pixel from the decoder's output.
 
     Raises:
-        LabError: If `scale` is not above half a grey level, or `learned` is none of the three.
+        LabError: If `scale` is not above half a grey level, or `learned` is unknown.
     """
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
@@ -104,6 +104,6 @@ class Laplace(_LocationScale):
 
     def sample(self, output: Tensor) -> Tensor:
         mean, scale = self._split(output)
-        # A difference of two exponentials is Laplacian, and none of them needs a logarithm of 0.
+        # The difference of two exponentials is Laplacian, without a logarithm of 0.
         noise = torch.empty_like(mean).exponential_() - torch.empty_like(mean).exponential_()
         return mean + scale * noise
