@@ -1,4 +1,4 @@
-"""When to draw, to measure and to save; none of them asks a model which class it is."""
+"""Callbacks that draw, measure and save; they rely on a model's capabilities, not its class."""
 
 from vae_lab.callbacks.best import Best
 from vae_lab.callbacks.checkpoint_io import AtomicCheckpointIO

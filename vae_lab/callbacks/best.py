@@ -12,12 +12,12 @@ __all__ = ["Best"]
 
 
 class Best(ModelCheckpoint):
-    """Lightning's checkpoint of the best score, which a run that goes on does not forget.
+    """Lightning's checkpoint of the best score, which is kept when a run is resumed.
 
-    Lightning drops the score where the folder is spelled otherwise than at first, and the next
-    checkpoint then replaces a better one. Where a model goes on to another objective, the best of
-    the earlier one gives way to the first of the next. Where no loss says which weights are good,
-    as in adversarial training, the latest are kept, unless another metric is monitored.
+    Lightning forgets the score if the folder's path is written differently, and the next checkpoint
+    may then replace a better one. When a model changes its objective, the best of the new one
+    replaces that of the old. If no loss tells which weights are good, as in adversarial training,
+    the latest weights are kept, unless another metric is monitored.
     """
 
     objective: int | None = None
@@ -28,7 +28,7 @@ class Best(ModelCheckpoint):
             self.monitor = None
         self._validates = (self.monitor or "").startswith("val/")
         if not self._validates and self._save_on_train_epoch_end is None:
-            # Validation knows nothing of it, and Lightning takes every monitor for one of its own.
+            # It is no metric of validation, at whose end Lightning would look for it.
             self._save_on_train_epoch_end = True
         super().setup(trainer, pl_module, stage)
 
@@ -38,16 +38,16 @@ class Best(ModelCheckpoint):
         super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Until it is validated, the score is still that of the objective before.
+        # Until a validation, its score is still that of the previous objective.
         if not self._validates:
             self._judge_anew(pl_module)
-        # What a step or a validation has written knows nothing of the epoch's end.
+        # A checkpoint written before the epoch's end lacks the state that this end changes.
         self._early = self._last_global_step_saved == trainer.global_step
         with rightly_counted(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     def _judge_anew(self, pl_module: LightningModule) -> None:
-        """Forget the best score of another objective."""
+        """Forget the best score if the objective has changed."""
         objective = getattr(pl_module, "objective", None)
         if objective != self.objective:
             self.objective = objective
@@ -57,7 +57,7 @@ class Best(ModelCheckpoint):
         return {**super().state_dict(), "objective": self.objective}
 
     def written_at(self, step: int) -> str | None:
-        """Return the path of the best checkpoint if all of it was written after that many steps."""
+        """Return the best checkpoint's path if it is complete and was written at this step."""
         whole = not (self.save_weights_only or self._early)
         return self.best_model_path if whole and self._last_global_step_saved == step else None
 

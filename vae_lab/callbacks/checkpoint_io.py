@@ -1,4 +1,4 @@
-"""Checkpoints that are either the old file or the new one, never half of one."""
+"""Checkpoints that are written atomically."""
 
 import io
 import pickle
@@ -16,7 +16,7 @@ __all__ = ["AtomicCheckpointIO"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, then renames over it; loads tensors and plain values only."""
+    """Writes to a temporary file, then renames it; loads tensors and plain values only."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -24,11 +24,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save atomically.
 
         Raises:
-            LabError: If the disk does not take the file; whatever stood there before still does.
-                Or if what is to be saved could not be loaded.
+            LabError: If the file cannot be written, in which case the old one is kept, or if it
+                could not be loaded again.
         """
         _check_plain(checkpoint)
-        # torch's own writer hides why a disk refused; a plain write says it.
+        # torch's own writer hides the cause of a failed write.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         with atomic(path) as file:
@@ -37,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Load to the CPU.
+        """Load a checkpoint to the CPU.
 
         Raises:
             LabError: If the file is unreadable, damaged, foreign or unsafe.
@@ -46,7 +46,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _check_plain(checkpoint: dict[str, Any]) -> None:
-    """Refuse what only a pickle that runs code could hold; a user's callback may keep anything."""
+    """Refuse a state that `weights_only` could not load; a user's callback may hold anything."""
     weights = ("state_dict", "optimizer_states", "callbacks")
     parts = {key: part for key, part in checkpoint.items() if key not in weights}
     parts |= checkpoint.get("callbacks", {})

@@ -1,4 +1,4 @@
-"""How many epochs a checkpoint takes for done."""
+"""The number of finished epochs that a checkpoint records."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ __all__ = ["count_epoch", "rightly_counted"]
 
 
 def count_epoch(trainer: Trainer, by: int) -> None:
-    """Change how many epochs Lightning takes for done."""
+    """Add `by` to the number of epochs that Lightning counts as processed."""
     epochs = trainer.fit_loop.epoch_progress
     for count in (epochs.current, epochs.total):
         assert isinstance(count, _ProcessedTracker)
@@ -19,9 +19,9 @@ def count_epoch(trainer: Trainer, by: int) -> None:
 
 @contextmanager
 def rightly_counted(trainer: Trainer) -> Iterator[None]:
-    """Take an epoch for undone meanwhile, where training ends in its middle.
+    """Count the epoch as unfinished within the context, if training ends in its middle.
 
-    Lightning counts it, and what went on from such a checkpoint would leave out the rest of it.
+    Lightning counts it as finished, so that a resumed run would skip the rest of it.
     """
     undone = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
     count_epoch(trainer, -undone)

@@ -1,7 +1,7 @@
-"""Lightning without the calls that do nothing.
+"""Skips Lightning's calls of hooks that do nothing.
 
-Lightning calls six hooks a batch on every callback and on the model, each under a profiler's
-context, whether or not they have anything to do: a tenth of a small model's step.
+Lightning calls six hooks per batch on every callback and on the model, each in a profiler's
+context, even if they are empty: a tenth of a small model's step.
 """
 
 from collections.abc import Iterable
@@ -25,19 +25,19 @@ BATCH_HOOKS = (
 
 
 def drop_idle_hooks(parts: Iterable[Callback | LightningModule]) -> None:
-    """Hide the per-batch hooks that do nothing; Lightning passes over what is not callable."""
+    """Set per-batch hooks that do nothing to None; Lightning skips what is not callable."""
     for part in parts:
         base = Callback if isinstance(part, Callback) else LightningModule
-        # A LambdaCallback's hooks, for one, are its own, and not its class's.
+        # Hooks in `vars` belong to the instance, such as those of a LambdaCallback.
         for hook in (name for name in BATCH_HOOKS if name not in vars(part)):
             if getattr(type(part), hook) is getattr(base, hook) or _waits(part, hook):
                 setattr(part, hook, None)
 
 
 def _waits(part: Callback | LightningModule, hook: str) -> bool:
-    """Tell whether this is a checkpoint that finds out after every batch to save at epochs' ends.
+    """Return whether this is a checkpoint that saves at epoch ends only.
 
-    Lightning lets a checkpoint count epochs, or steps, or minutes, but never two of them.
+    Lightning lets a checkpoint count epochs, steps or minutes, but only one of them.
     """
     return (
         isinstance(part, ModelCheckpoint)
@@ -48,7 +48,7 @@ def _waits(part: Callback | LightningModule, hook: str) -> bool:
 
 
 class NoProfiler(PassThroughProfiler):
-    """Profiles nothing, without making a new context for each of fifty calls a step."""
+    """Profiles nothing, with one shared context for all of the fifty calls per step."""
 
     _nothing: AbstractContextManager[Any] = nullcontext()
 

@@ -1,4 +1,4 @@
-"""The checkpoint from which a stopped run goes on."""
+"""The checkpoint from which a stopped run is resumed."""
 
 import os
 import signal
@@ -21,18 +21,17 @@ from vae_lab.errors import LabError
 
 __all__ = ["Last", "ending", "out_of_time"]
 
-# What a process has against going on without a checkpoint; where several differ, the most counts.
+# Reasons for a checkpoint within an epoch; the highest over all processes counts.
 _NOTHING, _LATE, _TOLD = range(3)
 
 
 class Last(ModelCheckpoint):
-    """Saves `last.ckpt` at every epoch's end, in the middle of a long epoch, and before a stop.
+    """Saves `last.ckpt` at every epoch's end, every few minutes within an epoch, and on SIGTERM.
 
-    SIGTERM, by which schedulers and shutdowns announce a kill, is answered with a checkpoint after
-    the step that it came in, gradients accumulated, or at the epoch's end; where a validation comes
-    within an epoch, after the step that follows it. All processes answer if one of them gets it.
-    SIGKILL costs at most the work since the latest checkpoint; training that `max_time` ends loses
-    the gradients accumulated so far.
+    After SIGTERM, which schedulers send before a kill, it is saved and training ends after the next
+    optimiser step or at the epoch's end; if a validation within the epoch follows that step, one
+    step later. All processes stop if one receives the signal. SIGKILL costs the work since the
+    latest checkpoint; training that `max_time` ends loses the gradients accumulated so far.
 
     Args:
         minutes: Training time between two checkpoints within an epoch.
@@ -53,11 +52,11 @@ class Last(ModelCheckpoint):
         self._saved_at, self._saved_step = time.monotonic(), -1
         self._told = trainer.received_sigterm
         if trainer.fit_loop.restarted_on_epoch_end:
-            # Where steps are limited too, Lightning goes through an empty end of the epoch that
-            # was saved, and counts it again.
+            # With `max_steps`, Lightning repeats the end of the saved epoch, without batches, and
+            # counts it again.
             count_epoch(trainer, -1)
-        # Lightning's handler ends training wherever it is, and talks to the other processes at
-        # once, in the middle of what they say. It puts back what was there before, not this.
+        # Lightning's handler ends training anywhere, with a collective call in the middle of
+        # others. At the end Lightning restores the handler that was there before, not this one.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._tell)
 
@@ -72,7 +71,7 @@ class Last(ModelCheckpoint):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        # An epoch's last step is saved at its end; gradients that still accumulate never are.
+        # The epoch's last step is saved at its end; accumulated gradients are never saved.
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if last or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
@@ -87,20 +86,20 @@ class Last(ModelCheckpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # Lightning forgets that EarlyStopping, or whoever, has asked for the end. A limit of time
-        # speaks for itself, and may be another one when the run goes on.
+        # Lightning does not save that EarlyStopping, for example, has ended training. A time limit
+        # is not saved, as a resumed run may have another one.
         checkpoint["should_stop"] = trainer.should_stop and not out_of_time(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self._saved_step:
             with rightly_counted(trainer):
                 self._save(trainer)
-        # Of a run that is at its end all the same, no other part would draw the last pictures.
+        # At the end of training, go on, as no resumed run would draw the last pictures.
         if self._urgency(trainer) == _TOLD and not _at_end(trainer):
             raise SIGTERMException
 
     def _urgency(self, trainer: Trainer) -> int:
-        """Return the most urgent reason for a checkpoint that any process has."""
+        """Return the most urgent reason for a checkpoint over all processes."""
         late = time.monotonic() - self._saved_at >= self.seconds
         urgency = _TOLD if self._told else _LATE if late else _NOTHING
         if trainer.world_size == 1:
@@ -111,7 +110,7 @@ class Last(ModelCheckpoint):
     def _save(self, trainer: Trainer) -> None:
         if getattr(trainer, "fast_dev_run", False):
             return
-        # What was logged up to here must not be lost: a resumed run will not log it again.
+        # Logs up to here must be on disk: a resumed run does not write them again.
         for logger in trainer.loggers:
             logger.save()
         path = Path(self.format_checkpoint_name({}))
@@ -121,32 +120,32 @@ class Last(ModelCheckpoint):
 
 
 def _at_end(trainer: Trainer) -> bool:
-    """Tell whether the epoch that ends is the last one."""
+    """Return whether the current epoch is the last one."""
     return trainer.current_epoch + 1 == trainer.max_epochs or ending(trainer)
 
 
 def ending(trainer: Trainer) -> bool:
-    """Tell whether training ends here, though epochs are left."""
-    # Lightning trains on for as many epochs as are wanted at least.
+    """Return whether training ends here, before `max_epochs`."""
+    # Lightning trains on until `min_epochs` and `min_steps` are reached.
     stops = trainer.should_stop and trainer.fit_loop._can_stop_early
     return stops or trainer.global_step == trainer.max_steps
 
 
 def out_of_time(trainer: Trainer) -> bool:
-    """Tell whether a limit of time leaves none; before training, whether it never left any."""
+    """Return whether a time limit is used up; before training, whether it is zero."""
     left = [timer.time_remaining() for timer in attached(trainer) if isinstance(timer, Timer)]
     return any(seconds is not None and seconds <= 0 for seconds in left)
 
 
 def _validates(trainer: Trainer) -> bool:
-    """Tell whether a validation follows this step; a run that goes on from here would skip it."""
+    """Return whether a validation follows this step; a run resumed here would skip it."""
     loop = trainer.fit_loop
     assert loop._data_fetcher is not None  # as this is a step
     return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
 
 
 def _linked(trainer: Trainer, path: Path) -> bool:
-    """Give the best checkpoint this name too, if it was written this instant."""
+    """Link `path` to the best checkpoint if that was written at this step."""
     if not trainer.is_global_zero or trainer.world_size > 1:
         return False
     for best in trainer.checkpoint_callbacks:

@@ -1,4 +1,4 @@
-"""How like the data a model's samples are, while it trains."""
+"""The Fréchet distance of samples during training."""
 
 import math
 from typing import Any, cast
@@ -21,22 +21,22 @@ __all__ = ["Likeness"]
 
 
 class Likeness(Callback):
-    """Follows the Fréchet distance of samples from the validation images, `val/frechet_distance`.
+    """Logs the Fréchet distance of samples to validation images as `val/frechet_distance`.
 
-    The losses of two players say nothing of either, so this is what a sweep over GANs can go by, or
-    `--checkpoint.monitor`. Of the same weights, `lab evaluate --split val --judge` with as many
-    samples finds the same; the best epoch's are kept only if the checkpoint monitors it.
+    Adversarial losses do not measure quality, so GAN sweeps and `--checkpoint.monitor` can use
+    this instead. `lab evaluate --split val --judge` gives the same number for the same weights and
+    number of samples. The best epoch's weights are kept only if the checkpoint monitors it.
 
     Args:
         judge: A classifier's run folder or checkpoint, or `inception`, whose features are compared.
-        every: Epochs between two looks; the last epoch is always looked at.
-        samples: How many images are drawn; no more than there are training images are compared,
-            as distances compare at equal counts alone.
-        seed: The same seed draws the same images.
+        every: Epochs between two measurements; the last epoch is always measured.
+        samples: Number of samples. At most as many as there are training images are compared,
+            because distances depend on the counts.
+        seed: Seed of the samples.
 
     Raises:
-        LabError: If a number is out of range, the model draws no samples, the judge is none of
-            such images or learned from other data, or its features outnumber the images.
+        LabError: If a number is out of range, the model cannot sample, the judge does not fit the
+            images or was trained on other data, or it has more features than there are images.
     """
 
     def __init__(self, judge: str, every: int = 1, samples: int = 10_000, seed: int = 0) -> None:
@@ -60,7 +60,7 @@ class Likeness(Callback):
                 f"The judge has {judge.latent_dim} features, and Likeness needs more samples and "
                 f"validation images than that; there are {self._compared} and {len(real)}."
             )
-        # The model follows only later.
+        # Lightning moves the model itself later.
         self._judge = judge.to(trainer.strategy.root_device)
         self._real = self._features(real)
 
@@ -69,14 +69,14 @@ class Likeness(Callback):
             images = draw(cast(Samples, pl_module), self.samples, self.seed).images
             self._found = frechet_distance(self._real, self._features(images[: self._compared]))
             self._write(trainer)
-        # What monitors it wants it after every epoch.
+        # Callbacks that monitor it look for it after every epoch.
         pl_module.log("val/frechet_distance", self._found, logger=False, sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {"found": self._found, "measured_by": self._measured_by()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # A number of another judge must not stand among this one's.
+        # A number measured by another judge must not be mixed with this one's.
         if state_dict["measured_by"] == self._measured_by():
             self._found = state_dict["found"]
 
@@ -84,7 +84,7 @@ class Likeness(Callback):
         return [self._name, self._compared, self.seed]
 
     def _check_epochs(self, trainer: Trainer) -> None:
-        """Refuse what is never due; a trial of one batch has a single epoch whatever is asked."""
+        """Refuse an `every` that is never reached; `fast_dev_run` always has a single epoch."""
         trial, epochs = getattr(trainer, "fast_dev_run", False), trainer.max_epochs or 0
         if 0 < epochs < self.every and not trial:
             raise LabError(
@@ -94,7 +94,7 @@ class Likeness(Callback):
 
     def _due(self, trainer: Trainer) -> bool:
         done, last = trainer.current_epoch + 1, trainer.max_epochs or -1
-        # No validation follows this one.
+        # Whether this is the last validation.
         ends = 0 <= last - done < (trainer.check_val_every_n_epoch or 1)
         ends = ends or ending(trainer)
         return trainer.state.fn == TrainerFn.VALIDATING or ends or done % self.every == 0

@@ -1,4 +1,4 @@
-"""What callbacks and schedules go by."""
+"""Checks of the metrics that callbacks and schedules monitor."""
 
 from typing import Any
 
@@ -12,26 +12,26 @@ __all__ = ["Monitors"]
 
 
 class Monitors(Callback):
-    """Refuses to go by a number that validation does not measure, before anything is trained.
+    """Refuses, before training, to monitor a metric that validation does not measure.
 
-    Lightning finds out after an epoch. It also lets an EarlyStopping be as patient as it was when
-    a run that goes on was left, whatever it is told now.
+    Lightning reports it after an epoch only. This callback also lets a resumed EarlyStopping use
+    its new `patience`, which Lightning would replace by the saved one.
 
     Raises:
-        LabError: If something monitors what is not there.
+        LabError: If a monitored metric does not exist.
     """
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if any(map(_is_own, (pl_module, *attached(trainer)))):
-            return  # it may measure more once training has begun
+            return  # it may log more metrics once training has begun
         known = trainer.callback_metrics
         schedules = [config for config in trainer.lr_scheduler_configs if config.strict]
         plateaus = [config for config in schedules if config.reduce_on_plateau]
         stops = [stop for stop in trainer.early_stopping_callbacks if stop.strict]
         for follower in (*stops, *plateaus, *trainer.checkpoint_callbacks):
             name = getattr(follower, "monitor", None) or ""
-            # What is of training is not measured yet, and may have any other name; that there are
-            # no validation images is for others to say.
+            # Training metrics are not known yet, and may have any other name. Without validation
+            # images none is known, which is reported elsewhere.
             if known and name.startswith("val") and name not in known:
                 raise LabError(f"There is no {name} to monitor; there is {', '.join(known)}.")
 
@@ -44,5 +44,5 @@ class Monitors(Callback):
 
 
 def _is_own(part: object) -> bool:
-    """Return whether a user wrote it."""
+    """Return whether its class is a user's own."""
     return type(part).__module__.partition(".")[0] not in ("vae_lab", "lightning")

@@ -1,4 +1,4 @@
-"""Pictures during training: to the run folder and to every logger."""
+"""Pictures during training, written to the run folder and to the loggers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,21 +26,21 @@ __all__ = ["Pictures", "first_images"]
 
 
 class Pictures(Callback):
-    """Draws what the model can do, on fixed validation images and fixed noise.
+    """Draws pictures of the model from fixed validation images and fixed noise.
 
     Args:
         kinds: Which pictures: reconstructions, restorations, filters, samples, class_rows,
             transfer, attribute_rows, attribute_walks, completions, manifold, traversals, sweeps,
             walks, interpolation, inverted_walks, scatter, clusters, likelihood_curve, beside_pca,
-            beside_prior. By default all that the model is able to, but for inverted_walks, which
-            take a search.
-        every: Epochs between two drawings; the end of training always draws.
-        images: How many validation images to encode for them.
-        projection: How the scatter flattens codes of more than two dimensions; t-SNE takes up
-            to 5,000 codes, and some ten seconds for 2,000.
+            beside_prior. By default all that the model supports, except inverted_walks, which
+            are slow.
+        every: Epochs between two drawings; pictures are always drawn at the end of training.
+        images: Number of validation images to encode.
+        projection: Projection of codes of more than two dimensions in the scatter plot; t-SNE
+            takes up to 5,000 codes, and some ten seconds for 2,000.
 
     Raises:
-        LabError: If a kind does not exist, or is asked of a model that cannot provide it.
+        LabError: If a kind does not exist, or the model does not support it.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Pictures(Callback):
         self.options = {"scatter": {"projection": projection}}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Asking for the folder is a collective call, so every rank has to ask.
+        # `log_dir` is a collective call, so every rank makes it.
         folder = trainer.log_dir if trainer.loggers else None
         self._folder = None if folder is None else Path(folder) / "pictures"
         self._drawn = -1
         self._chosen = [kind for kind in self._asked if self._wanted(kind, pl_module)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Rather now than after hours of training.
+        # Checked here rather than after hours of training.
         found = len(first_images(trainer, pl_module, 3).x)
         few = [kind for kind in self._chosen if DRAWINGS[kind].images > found]
         if few and self.kinds is not None:
@@ -102,13 +102,13 @@ class Pictures(Callback):
             return
         batch = first_images(trainer, model, self.images)
         names = getattr(getattr(trainer, "datamodule", None), "label_names", ())
-        # In single precision, as the verbs draw.
+        # In single precision, like the verbs.
         with evaluating(model), torch.inference_mode():
             plain = {
                 kind: DRAWINGS[kind](model, batch, names, **self.options.get(kind, {}))
                 for kind in self._chosen
             }
-        # As the verbs do, so that a picture without its folder still says what it is of.
+        # Like the verbs, so that a picture can be identified without its folder.
         run = f"{Run(self._folder.parent).name}, epoch {epoch}"
         drawn = {
             kind: signed(picture, run, *DRAWINGS[kind].about(model, "val"))
@@ -123,10 +123,10 @@ class Pictures(Callback):
 
 
 def first_images(trainer: Trainer, model: LightningModule, n: int) -> Batch:
-    """Return the first `n` validation images, or as many as there are, on the model's device."""
+    """Return the first `n` validation images, or all if there are fewer, on the model's device."""
     batches: list[Batch] = []
     loader, data = trainer.val_dataloaders, getattr(trainer, "datamodule", None)
-    if loader is None and data is not None:  # the first epoch may be without validation
+    if loader is None and data is not None:  # in an epoch without validation
         loader = data.val_dataloader()
     for batch in loader or ():
         batches.append(Batch(*batch))
@@ -151,7 +151,7 @@ def _log(logger: Logger, drawn: dict[str, Tensor], encoded: dict[str, bytes], st
 
 
 def _summary(drawn: dict[str, Tensor], encoded: dict[str, bytes]) -> "Summary":
-    """Describe the pictures as TensorBoard does, which by itself would encode them again."""
+    """Build TensorBoard's summary of the pictures, without encoding them a second time."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     values = []

@@ -1,4 +1,4 @@
-"""One quiet line that says how far training is, how fast, and how good."""
+"""A progress bar with epoch, speed and score."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ __all__ = ["Progress"]
 
 
 class Progress(ProgressBar):
-    """A bar over all epochs with images/s and time left; without a terminal, a few plain lines."""
+    """Shows one bar over all epochs, with images/s and time left; without a terminal, lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,11 +24,11 @@ class Progress(ProgressBar):
         self._refreshed = 0.0
 
     def disable(self) -> None:
-        """Be silent, as Lightning asks of every rank but the first, and while it tries settings."""
+        """Print nothing; Lightning calls this on every rank but the first, and while tuning."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Speak again once Lightning has found one, which it tells every rank."""
+        """Print again after tuning; Lightning calls this on every rank."""
         self._enabled = self.trainer.is_global_zero
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -71,7 +71,7 @@ class Progress(ProgressBar):
     def _refresh(self, trainer: Trainer) -> None:
         assert self._bar is not None
         self._refreshed = time.monotonic()
-        # A resumed run has trained on fewer images here than its steps would say.
+        # After a resume, this process has trained on fewer images than the steps imply.
         left = self._steps - trainer.fit_loop.total_batch_idx - 1
         self._bar.total = self._images + left * self._batch_size
         self._bar.set_description(self._where(trainer), refresh=False)

@@ -1,4 +1,4 @@
-"""Codes for TensorBoard's embedding projector."""
+"""Validation codes for TensorBoard's embedding projector."""
 
 import torch
 from lightning import LightningModule, Trainer
@@ -15,9 +15,9 @@ __all__ = ["Projector"]
 
 
 class Projector(Callback):
-    """Hands the validation codes, with labels and thumbnails, to TensorBoard when training ends."""
+    """Logs validation codes with labels and thumbnails to TensorBoard when training ends."""
 
-    # TensorBoard lays the thumbnails out in one square sheet, which browsers limit.
+    # TensorBoard puts all thumbnails into one image, whose size browsers limit.
     images = 2000
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,7 +34,7 @@ class Projector(Callback):
 
 
 def _square(images: Tensor) -> Tensor:
-    """Pad images to squares, the only thumbnails that TensorBoard can lay out."""
+    """Pad images to squares, the only thumbnails that TensorBoard supports."""
     height, width = images.shape[-2:]
     side = max(height, width)
     return F.pad(images, (0, side - width, 0, side - height))

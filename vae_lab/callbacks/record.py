@@ -1,4 +1,4 @@
-"""What a run was made with and what it cost, for whoever has to believe its numbers."""
+"""The record of a run: what it was made with, and what it cost."""
 
 import json
 import os
@@ -27,11 +27,11 @@ __all__ = ["Record"]
 class Record(Callback):
     """Writes `run.json`: command, commits, versions, hardware, time, speed, peak memory.
 
-    Time and commits travel with each checkpoint, so that a run counts all of its parts that led to
-    its weights, also those that were killed. Speed and memory are those of the latest part.
+    Time and commits are saved in each checkpoint, so that a resumed run includes all sessions that
+    led to its weights, also killed ones. Speed and memory are those of the latest session.
 
     Args:
-        source: The checkpoint that the model starts from, of which the digest is noted.
+        source: The checkpoint that the model starts from, whose digest is recorded.
     """
 
     def __init__(self, source: Path | None = None) -> None:
@@ -47,10 +47,10 @@ class Record(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._folder = trainer.log_dir if trainer.loggers else None
         self._earlier = Run(Path(self._folder)).record if self._folder else {}
-        # A part that ended by itself did so after its last checkpoint.
+        # A session that was not killed went on after its last checkpoint.
         self._before = max(self._before, self._earlier.get("seconds", 0.0))
         self._commits = list(dict.fromkeys([*self._commits, *filter(None, [commit()])]))
-        # Taken but once: by the end, training may have replaced the file.
+        # Computed at the start, as training may replace the file.
         self._source_sha256 = digest(self._source) if self._source else None
         self._begun = time.time()
         self._seen = _images_seen(pl_module)
@@ -66,7 +66,7 @@ class Record(Callback):
             "seconds": round(self._seconds(), 1),
             "peak_memory_mib": _peak_memory(),
         }
-        if images:  # an end that is made up for has no speed
+        if images:  # no speed if no image was seen in this session
             cost["images_per_second"] = round(images / (time.time() - self._begun))
         self._write(trainer, {"finished": True, **cost})
 
@@ -101,23 +101,23 @@ class Record(Callback):
 
 
 def _tell_boards(trainer: Trainer, moment: Literal["start", "end"]) -> None:
-    """Tell TensorBoard's table of hyperparameters that this run begins, or is finished.
+    """Write the start or end of this run to TensorBoard's table of hyperparameters.
 
-    Lightning would also describe the table's columns, which TensorBoard then takes from one run
-    for all of them: settings and metrics of other models would be missing.
+    Lightning would also write the table's columns, which TensorBoard then uses for all runs:
+    settings and metrics of other models would be missing.
     """
     from torch.utils.tensorboard.summary import hparams
 
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     known = dict(_flat(settings(trainer)))
-    # torch annotates none of what writes to TensorBoard.
+    # torch's TensorBoard functions have no annotations.
     _, start, end = hparams(known, {})  # type: ignore[no-untyped-call]
     for board in boards if trainer.is_global_zero else ():
         board.experiment.file_writer.add_summary(start if moment == "start" else end)
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each setting by its path, as what the table can hold; None is no setting."""
+    """Yield each setting by its path, as a number or text; None is left out."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _flat(inner, f"{key}/{name}".strip("/"))
@@ -130,7 +130,7 @@ def _images_seen(model: LightningModule) -> int:
 
 
 def settings(trainer: Trainer) -> dict[str, Any]:
-    """Return the settings of model and data, as the loggers take them."""
+    """Return the settings of model and data for the loggers."""
     model, data = trainer.lightning_module, getattr(trainer, "datamodule", None)
     known: dict[str, Any] = {"model": _named(model)}
     if isinstance(data, LightningDataModule):
@@ -144,7 +144,7 @@ def _named(part: LightningModule | LightningDataModule) -> dict[str, Any]:
 
 
 def _peak_memory() -> int | None:
-    """Return the most memory this process ever held, in MiB, where the system counts it."""
+    """Return this process's peak memory in MiB, if the system counts it."""
     with suppress(ImportError):
         import resource
 

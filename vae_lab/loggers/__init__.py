@@ -1,4 +1,4 @@
-"""Where the curves and pictures of a training go."""
+"""Loggers of a run: TensorBoard, CSV and Weights & Biases."""
 
 import atexit
 from functools import partial
@@ -14,9 +14,9 @@ __all__ = ["History", "Wandb", "loggers"]
 
 
 def loggers(folder: Path, wandb: str | None) -> list[Logger]:
-    """Return what logs a run in `folder`; W&B too if `wandb` is `online` or `offline`."""
+    """Return the loggers of a run in `folder`, with W&B if `wandb` is `online` or `offline`."""
     root, name, version = folder.parent.parent, folder.parent.name, folder.name
-    # The first logger owns the run's folder.
+    # Lightning takes the run's folder from the first logger.
     board = TensorBoardLogger(root, name, version, default_hp_metric=False)
     found: list[Logger] = [board, History(root, name, version)]
     if wandb is not None:
@@ -28,13 +28,13 @@ def _wandb(folder: Path, offline: bool) -> Logger:
     import wandb
 
     name = f"{folder.parent.name}/{folder.name}"
-    # Seconds; where the network went, W&B would wait at the end until it comes back.
+    # In seconds; without a network W&B would wait for it at the end.
     settings = wandb.Settings(init_timeout=20, finish_timeout=60, finish_timeout_raises=True)
     make = partial(Wandb, name, folder, project="vae_lab", settings=settings)
     try:
         if not offline and wandb.login(prompt=False, verify=False):
             logger = make(mode="online")
-            _ = logger.experiment  # connects, or says that it cannot
+            _ = logger.experiment  # connects, or raises an error
             atexit.register(logger.end)
             return logger
         reason = "there is no key on this machine"

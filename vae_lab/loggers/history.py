@@ -1,4 +1,4 @@
-"""The run folder's `metrics.csv`."""
+"""Logger of the run folder's `metrics.csv`."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ __all__ = ["History"]
 
 
 class History(CSVLogger):
-    """Lightning's CSV logger, except that a resumed run continues its file."""
+    """Lightning's CSV logger, except that a resumed run appends to its file."""
 
     @property
     @rank_zero_experiment
@@ -29,16 +29,16 @@ class History(CSVLogger):
 
 class _Writer(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
-        # Lightning deletes what it finds here.
+        # Lightning would delete an existing file.
         file = Path(self.metrics_file_path)
         if file.is_file():
-            # A kill may have cut the last line off; what follows must not be glued to it.
+            # A kill may have left an incomplete last line, which is removed.
             os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
             with file.open(newline="") as lines:
                 self.metrics_keys = next(csv.reader(lines), [])
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        # Lightning empties the file first, and a disk that is full by then keeps nothing of it.
+        # Lightning would empty the file first, which loses it if the disk is full.
         with open(self.metrics_file_path, newline="") as lines:
             rows = list(csv.DictReader(lines))
         text = io.StringIO(newline="")

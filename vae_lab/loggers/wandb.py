@@ -1,4 +1,4 @@
-"""Weights & Biases, which a training outlives."""
+"""Logger of Weights & Biases that does not end training if W&B fails."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -12,10 +12,10 @@ __all__ = ["Wandb"]
 
 
 class Wandb(WandbLogger):
-    """Lightning's logger of W&B, except that training goes on where W&B's own process is gone.
+    """Lightning's W&B logger, except that training goes on if W&B's process has died.
 
-    Without the network that process keeps what it is told, and sends it later; but it may be
-    killed itself. What the run's own folder holds is whole then; W&B's copy ends.
+    Without a network that process stores its data and sends them later, but it may be killed. The
+    run folder is complete then; W&B's copy is not.
     """
 
     _gone = False
@@ -27,7 +27,7 @@ class Wandb(WandbLogger):
         self._tell(lambda: super(Wandb, self).log_hyperparams(params))
 
     def end(self) -> None:
-        """Let W&B's process send the rest, and say what became of it; call it last."""
+        """Let W&B's process send the rest, and print if it could not; call it last."""
         if self._gone:
             return
         try:
@@ -37,11 +37,11 @@ class Wandb(WandbLogger):
             sync = f"`wandb sync --no-skip-online {folder}` sends the rest"
             print(f"lab fit: W&B had not taken everything in a minute; {sync}.", file=sys.stderr)
         except Exception as error:
-            # Its package has several for a process that died, and the training is whole by now.
+            # W&B has several exceptions for a dead process, and training is complete by now.
             print(f"lab fit: W&B was gone at the end: {error}", file=sys.stderr)
 
     def _tell(self, action: Callable[[], Any]) -> None:
-        """Do what talks to W&B, unless it is gone; the first time that it is, say so."""
+        """Call W&B, unless its process has died; print a message the first time."""
         from wandb.errors import Error
 
         try:
