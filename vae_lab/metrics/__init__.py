@@ -1,1 +1,1 @@
-"""Numbers that compare models: pure functions of data and of what a model is able to do."""
+"""Metrics: pure functions of data and of a model's capabilities."""

@@ -1,4 +1,4 @@
-"""The likelihood of an image by annealed importance sampling, and how far off that can be."""
+"""Log-likelihoods by annealed importance sampling, and bounds on their error."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ PILOTS = 4
 
 
 class Annealing(NamedTuple):
-    """How annealed importance sampling is done.
+    """Settings of annealed importance sampling.
 
     Attributes:
-        chains: How many chains each image gets.
-        temperatures: How many steps lie between prior and posterior.
+        chains: Chains per image.
+        temperatures: Steps between prior and posterior.
     """
 
     chains: int = 16
@@ -47,12 +47,12 @@ class Annealing(NamedTuple):
 
     @property
     def pilots(self) -> int:
-        """How many chains find the step sizes of each image."""
+        """Number of chains per image that tune the step sizes."""
         return min(PILOTS, self.chains)
 
     @property
     def moves(self) -> int:
-        """How many moves an image and one drawn beside it cost: a way up each, one down."""
+        """Number of moves for an image and a simulated one: two forward passes, one reverse."""
         return self.temperatures * (2 * self.pilots + 3 * self.chains)
 
 
@@ -60,7 +60,7 @@ def check_annealing(model: Any) -> None:
     """Refuse a model that cannot be annealed.
 
     Raises:
-        LabError: If it lacks a density, or its codes are discrete.
+        LabError: If it has no densities, or its codes are discrete.
     """
     require(model, Generates, "Annealed importance sampling")
     if group_size(model):
@@ -72,17 +72,17 @@ def annealed_nll(
 ) -> Tensor:
     r"""Estimate -log p(x) of each image by annealed importance sampling from the prior.
 
-    The expectation is an upper bound on -log p(x), as that of `importance_nll` is, but owes
-    nothing to the encoder.
+    The expectation is an upper bound on -log p(x), like that of `importance_nll`, but does not
+    depend on the encoder.
 
     Args:
-        model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
+        model: A `vae_lab.contracts.Generates` in evaluation mode.
         images: Images and their conditions.
         how: Chains and temperatures.
-        progress: Called with the number of chains after each of their moves.
+        progress: Called with the number of chains after each move.
 
     Returns:
-        Nats for each image, in double precision on the CPU, shape (N,).
+        Nats per image, in double precision on the CPU, shape (N,).
     """
     parts = full_batches(model, images, how.chains)
     return -torch.cat([_anneal(model, part, how, progress)[0] for part in parts])
@@ -91,21 +91,21 @@ def annealed_nll(
 def bidirectional_gap(
     model: Any, images: Batch, how: Annealing, progress: Callable[[int], object] = lambda n: None
 ) -> Tensor:
-    r"""Bound the error of `annealed_nll` on images that the model itself draws.
+    r"""Bound the error of `annealed_nll` on images sampled from the model.
 
     .. math:: \log \hat p_{up}(x) - \log \hat p_{low}(x) \ge 0 \text{ in expectation}
 
-    Of a drawn image the code is known, an exact draw from the posterior: chains from there back to
-    the prior bound log p(x) from above, as those from the prior do from below.
+    The code of a sampled image is an exact posterior sample. Reverse chains from there to the prior
+    bound log p(x) from above, forward chains from the prior bound it from below.
 
     Args:
-        model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
-        images: As many images are drawn, under these conditions.
+        model: A `vae_lab.contracts.Generates` in evaluation mode.
+        images: Gives the number of sampled images, and their conditions.
         how: Chains and temperatures.
-        progress: Called with the number of chains after each of their moves.
+        progress: Called with the number of chains after each move.
 
     Returns:
-        Nats for each image drawn, in double precision on the CPU, shape (N,).
+        Nats per sampled image, in double precision on the CPU, shape (N,).
 
     References:
         Grosse et al., Measuring the Reliability of MCMC Inference with Bidirectional Monte Carlo,
@@ -122,7 +122,7 @@ def bidirectional_gap(
 
 
 def _from_prior(model: Any, y: Tensor, chains: int) -> Tensor:
-    """Draw codes of shape (chains, B, D), each from the prior of its image's condition."""
+    """Draw codes, shape (chains, B, D), from the prior given each image's condition."""
     conditions = torch.cat([y] * chains)
     with torch.no_grad():
         z: Tensor = model.prior_given(conditions).sample(len(conditions))
@@ -132,7 +132,7 @@ def _from_prior(model: Any, y: Tensor, chains: int) -> Tensor:
 def _anneal(
     model: Any, images: Batch, how: Annealing, progress: Callable[[int], object]
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Return what bounds log p(x) from below, (B,), and what makes a bound from above of codes."""
+    """Return a lower bound of log p(x), (B,), and a function of codes that bounds it from above."""
     betas, n = sigmoid_schedule(how.temperatures), len(images.x)
     densities, tick = _densities(model, images), partial(progress, n * how.chains)
     pilots = _from_prior(model, images.y, how.pilots)
@@ -147,9 +147,9 @@ def _anneal(
 
 
 def _densities(model: Any, images: Batch) -> tuple[LogDensity, LogDensity]:
-    """Return log p(z) and log p(x|z) of these images, as functions of codes (n, B, D)."""
+    """Return log p(z) and log p(x|z) of the images as functions of codes (n, B, D)."""
     x, y = images
-    # A prior may rest on the encoder, whose gradients nobody asks for.
+    # A prior may depend on the encoder, whose gradients are not needed.
     with torch.no_grad():
         prior = model.prior_given(y)
     return prior.log_prob, lambda z: model.log_likelihood(x, z, y)
@@ -162,10 +162,10 @@ def sigmoid_schedule(temperatures: int) -> list[float]:
         s_t = \sigma\!\left(4 \left(\tfrac{2 t}{T} - 1\right)\right)
 
     Args:
-        temperatures: T, how many steps there are from 0 to 1.
+        temperatures: T, the number of steps from 0 to 1.
 
     Raises:
-        LabError: If there is no temperature.
+        LabError: If T is below 1.
     """
     at_least(1, temperatures=temperatures)
     path = torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64).sigmoid()
@@ -180,20 +180,20 @@ def step_sizes(
     betas: list[float],
     progress: Callable[[], object] = lambda: None,
 ) -> list[Tensor]:
-    r"""Find steps at which about two moves of three are accepted, by chains that weigh nothing.
+    r"""Tune step sizes to an acceptance rate of about two thirds, with chains of their own.
 
-    A step that followed the weighed chains themselves would depend on where they are, and their
-    moves no longer leave :math:`f_\beta` as it is: their weights would be biased.
+    Step sizes tuned on the weighted chains would depend on their state, so that moves would not
+    leave :math:`f_\beta` invariant, and weights would be biased.
 
     Args:
         log_prior: Maps codes (n, B, D) to log p(z), shape (n, B).
         log_likelihood: Maps codes (n, B, D) to log p(x|z) of B images, shape (n, B).
-        z: Where n chains for each image begin, drawn from the prior, shape (n, B, D).
+        z: Initial codes of n chains per image, drawn from the prior, shape (n, B, D).
         betas: Inverse temperatures, from 0 to 1.
         progress: Called after each temperature but the first.
 
     Returns:
-        The size of a leapfrog step at each inverse temperature, shape (1, B, 1) each.
+        Leapfrog step sizes at each inverse temperature, shape (1, B, 1) each.
     """
     state = State.at(z, log_prior, log_likelihood)
     steps = [torch.full((1, z.shape[1], 1), 0.1, dtype=z.dtype, device=z.device)]
@@ -213,21 +213,21 @@ def annealed_weights(
     steps: list[Tensor],
     progress: Callable[[], object] = lambda: None,
 ) -> Tensor:
-    r"""Follow chains of codes along the geometric path between prior and posterior.
+    r"""Run chains of codes along the geometric path between prior and posterior.
 
     .. math:: f_\beta(z) = p(z)\, p(x | z)^\beta, \quad
         \log w = \sum_t (\beta_t - \beta_{t-1}) \log p(x | z_{t-1})
 
     where :math:`z_t` follows from :math:`z_{t-1}` by one move of Hamiltonian Monte Carlo that
-    leaves :math:`f_{\beta_t}` as it is. If the codes are draws from the prior and betas rise from
-    0 to 1, the mean of w is p(x); if they are from the posterior and betas fall, it is 1 / p(x).
+    leaves :math:`f_{\beta_t}` invariant. For codes from the prior and betas rising from 0 to 1 the
+    mean of w is p(x); for codes from the posterior and falling betas it is 1 / p(x).
 
     Args:
         log_prior: Maps codes (n, B, D) to log p(z), shape (n, B).
         log_likelihood: Maps codes (n, B, D) to log p(x|z) of B images, shape (n, B).
-        z: Where n chains for each image begin, shape (n, B, D).
+        z: Initial codes of n chains per image, shape (n, B, D).
         betas: Inverse temperatures, from the distribution of `z` to the other.
-        steps: Sizes of a leapfrog step at these temperatures, found without these chains, shape
+        steps: Leapfrog step sizes at these temperatures, tuned without these chains, shape
             (1, B, 1) each.
         progress: Called after each temperature but the first.
 
@@ -242,7 +242,7 @@ def annealed_weights(
     state = State.at(z, log_prior, log_likelihood)
     log_weights = torch.zeros(z.shape[:2], dtype=torch.float64)
     for (before, beta), step in zip(pairwise(betas), steps[1:], strict=True):
-        # To the CPU first: not every accelerator knows double precision.
+        # To the CPU first: not every accelerator has double precision.
         log_weights += (beta - before) * state.log_likelihood.cpu().double()
         state, _ = move(state, beta, step, log_prior, log_likelihood)
         progress()

@@ -1,4 +1,4 @@
-"""Attribute vectors: the direction in codes from images without an attribute to those with it."""
+"""Attribute vectors: directions in code space from images without an attribute to those with it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -17,14 +17,14 @@ __all__ = ["STROKES", "Attribute", "Labelled", "Stroke", "attribute_vector", "mo
 
 
 class Attribute(Protocol):
-    """Tells apart images that have it (1), that lack it (-1), and that are in between (0)."""
+    """Tells images with an attribute (1) from those without (-1) and those in between (0)."""
 
     @property
     def about(self) -> str:
-        """How it is told."""
+        """How the attribute is determined."""
 
     def of(self, images: Batch) -> Tensor:
-        """Return the signs of images by their labels, or their pixels, shape (N,)."""
+        """Return the signs of images from their labels or pixels, shape (N,)."""
 
     def seen(self, x: Tensor) -> Tensor:
         """Return the signs of unlabelled images (N, C, H, W), shape (N,)."""
@@ -43,11 +43,11 @@ STROKES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Stroke:
-    """A measured attribute of handwriting: the upper third of images has it, the lower lacks it.
+    """A measured attribute of handwriting: images in the upper third have it, in the lower not.
 
     Args:
         name: One of `STROKES`.
-        x: Images whose thirds these are, shape (N, C, H, W).
+        x: Images that define the thirds, shape (N, C, H, W).
     """
 
     def __init__(self, name: str, x: Tensor) -> None:
@@ -69,19 +69,19 @@ class Stroke:
 
 
 class Labelled:
-    """An attribute of labels (N, A), seen in images without one by a held-out classifier.
+    """An attribute of labels (N, A), predicted for unlabelled images by a separate classifier.
 
-    That is a logistic regression on a judge's features, which the edited model has no part in.
+    The classifier is a logistic regression on a judge's features, independent of the edited model.
 
     Args:
-        name: What it is called.
-        column: Its place among the labels.
-        judge: Gives the features, in evaluation mode.
-        known: Images with labels to learn from.
-        others: Images to count the classifier's own errors on.
+        name: Name of the attribute.
+        column: Its column in the labels.
+        judge: Provides the features, in evaluation mode.
+        known: Labelled images to train on.
+        others: Images on which the classifier's own error is measured.
 
     Raises:
-        LabError: If all images have it, or none, or it is a number of more than two values.
+        LabError: If all images have it, or none, or it has more than two values.
     """
 
     def __init__(self, name: str, column: int, judge: Encodes, known: Batch, others: Batch) -> None:
@@ -103,7 +103,7 @@ class Labelled:
 
 
 def _middle(name: str, labels: Tensor) -> float:
-    """Return what lies between the two values of an attribute."""
+    """Return the threshold between the two values of an attribute."""
     values = torch.unique(labels)
     if len(values) != 2:
         found = f"has {len(values)} values in" if len(values) > 2 else "is alike in all of"
@@ -114,13 +114,13 @@ def _middle(name: str, labels: Tensor) -> float:
 
 
 def attribute_vector(model: Encodes, images: Batch, has: Tensor) -> Tensor:
-    r"""Return the mean code of images with an attribute, less that of images without it.
+    r"""Return the mean code of images with an attribute minus that of images without it.
 
     .. math:: v = \frac{1}{|X_+|} \sum_{x \in X_+} z(x) - \frac{1}{|X_-|} \sum_{x \in X_-} z(x)
 
     Args:
         model: In evaluation mode.
-        images: With what their codes are conditioned on.
+        images: Images and their conditions.
         has: 1 for those with it, -1 for those without, shape (N,).
 
     Returns:
@@ -143,13 +143,13 @@ def attribute_vector(model: Encodes, images: Batch, has: Tensor) -> Tensor:
 
 
 class _Edited(NamedTuple):
-    """What became of images whose codes were moved.
+    """Results for images whose codes were moved, one boolean per image.
 
     Attributes:
-        there: Which were not past the threshold before.
-        moved: Which are past it now.
-        alone: Which are past it by decoding alone, their codes unmoved.
-        kept: Which kept their class, if there is a judge.
+        there: Whether it was not past the threshold before.
+        moved: Whether it is past it now.
+        alone: Whether it is past it by decoding alone, its code unmoved.
+        kept: Whether it kept its class, if there is a judge.
     """
 
     there: Tensor
@@ -166,24 +166,24 @@ def moved(
     strengths: list[float],
     judge: Classifies | None = None,
 ) -> dict[str, Measure]:
-    """Measure how many images are given an attribute, or rid of it, by a step along its vector.
+    """Measure how many images gain or lose an attribute by a step along its vector.
 
-    A step forward succeeds for an image that has not the attribute if the decoded image has it, a
-    step backward the other way round; images past the threshold from the start are left out. Steps
-    of 0 tell what decoding alone does, which is no merit of the vector.
+    A step forward succeeds for an image without the attribute if the decoded image has it, a step
+    backward vice versa; images past the threshold from the start are left out. A step of 0
+    measures the effect of decoding alone.
 
     Args:
-        model: What encodes and decodes, in evaluation mode.
-        images: Held-out images, with what their codes are conditioned on.
+        model: A model that encodes and decodes, in evaluation mode.
+        images: Held-out images and their conditions.
         vector: Shape (latent_dim,).
-        attribute: Tells who has it.
+        attribute: The attribute.
         strengths: Steps, in units of the vector.
-        judge: What is to take edited images for the class of their label, if any.
+        judge: A classifier that tells whether edited images keep their class, if any.
 
     Returns:
-        For each strength as `moved_up_1` or `moved_down_1` the share of images past the threshold,
-        as `gained_...` that share less the share at a step of 0; with a judge as `kept_...` that of
-        those taken for their class, as `both_...` of both.
+        For each strength, such as 1 forward: `moved_up_1`, the share of images past the threshold;
+        `gained_up_1`, that share minus the share at a step of 0; with a judge `kept_up_1`, the
+        share that keep their class, and `both_up_1`, the share with both.
     """
     codes, had = encode(model, images), attribute.of(images).cpu()
     alone = attribute.seen(decoded(model, codes, images.y).clamp(0, 1)).cpu()
@@ -219,7 +219,7 @@ def _shares(name: str, edited: _Edited) -> dict[str, Measure]:
 def _gained(edited: _Edited, note: str) -> Measure:
     there = edited.there
     gained = Measure.mean((edited.moved.double() - edited.alone.double())[there], "share", note)
-    # Where all are alike, as in `Measure.share`, an error of zero would claim certainty.
+    # As in `Measure.share`, an error of zero would claim certainty.
     return gained._replace(standard_error=gained.standard_error or None)
 
 

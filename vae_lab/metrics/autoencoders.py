@@ -1,4 +1,4 @@
-"""What tells a denoising, a sparse and a contractive autoencoder from a plain one."""
+"""Metrics of denoising, sparse and contractive autoencoders."""
 
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ PUBLISHED = (
 
 
 def restorations(model: Any, images: Batch, seed: int) -> dict[str, Measure]:
-    """Measure what a denoising model undoes of its corruption; nothing for another model."""
+    """Measure how well a denoising model restores corrupted images; nothing for other models."""
     corruption = getattr(model, "corruption", None) if isinstance(model, Corrupts) else None
     if corruption is None:
         return {}
@@ -48,7 +48,7 @@ def _error(parts: list[Tensor], note: str) -> Measure:
 
 
 def activations(model: Encodes, images: Batch) -> dict[str, Measure]:
-    """Measure how active the units of a sigmoid code, or of a sparse one, are."""
+    """Measure the activity of a code's units, if it is a sigmoid or a sparse code."""
     sigmoid = _sigmoid(model)
     if not sigmoid and not _penalised(model, images):
         return {}
@@ -73,7 +73,7 @@ def _sigmoid(model: Any) -> bool:
 
 
 def _penalised(model: Any, images: Batch) -> bool:
-    """Tell whether the objective has a term that penalises the code."""
+    """Return whether the objective has a penalty on the code."""
     if not hasattr(model, "terms"):
         return False
     with torch.inference_mode(), seeded(0):
@@ -82,14 +82,14 @@ def _penalised(model: Any, images: Batch) -> bool:
 
 
 def jacobians(model: Encodes, images: Batch, seed: int) -> dict[str, Measure]:
-    """Measure the encoder's Jacobian; nothing where gradients do not reach the image."""
+    """Measure the encoder's Jacobian; nothing if it is not differentiable."""
     first = next(batches(model, images, size=1))
     if not isinstance(model, nn.Module) or not differentiable(model, model.encode, first.x):
         return {}
     norms, how = _norms(model, images, seed)
     entries = model.latent_dim * first.x.numel()
     note = f"||dh/dx||_F^2 / {entries} entries"
-    # The published numbers are of one layer on MNIST.
+    # Published numbers are of one layer on MNIST.
     if _sigmoid_weight(model) is not None and first.x.shape[1:] == (1, 28, 28):
         note += f"; {PUBLISHED}"
     return {
@@ -99,7 +99,7 @@ def jacobians(model: Encodes, images: Batch, seed: int) -> dict[str, Measure]:
 
 
 def _norms(model: Any, images: Batch, seed: int) -> tuple[Tensor, str]:
-    """Return one squared norm an image, and how they were found."""
+    """Return the squared norm per image, and how it was computed."""
     weight = _sigmoid_weight(model)
     if weight is not None:
         code = encode(model, images)
@@ -114,12 +114,12 @@ def _norms(model: Any, images: Batch, seed: int) -> tuple[Tensor, str]:
 
 
 def _sigmoid_weight(model: Any) -> Tensor | None:
-    """Return the weights of an encoder that is one sigmoid layer."""
+    """Return the weights of an encoder that is one sigmoid layer, else None."""
     return sigmoid_layer(model) if _sigmoid(model) and hasattr(model, "encoder") else None
 
 
 def _evenly(images: Batch) -> Batch:
-    """Return evenly spaced images; the first of a set, as of MNIST's, may be unlike the rest."""
+    """Return evenly spaced images, as the first of a set, such as MNIST's, may differ."""
     count = min(IMAGES, len(images.x))
     index = torch.linspace(0, len(images.x) - 1, count).round().long().to(images.x.device)
     return Batch(images.x[index], images.y[index.to(images.y.device)])

@@ -1,4 +1,4 @@
-"""How well a classifier names the classes of images."""
+"""Error and likelihood of a classifier."""
 
 from vae_lab.contracts import Batch, Classifies
 from vae_lab.errors import LabError
@@ -8,10 +8,10 @@ __all__ = ["classification"]
 
 
 def classification(model: Classifies, images: Batch) -> dict[str, Measure]:
-    """Measure how often a label is missed, and its likelihood; nothing where images have no class.
+    """Measure error and label likelihood; nothing if images have no class.
 
     Raises:
-        LabError: If a label is not among the classes that the model tells apart.
+        LabError: If a label is not among the model's classes.
     """
     if not images.has_classes:
         return {}

@@ -1,4 +1,4 @@
-"""How well groups that were found without labels agree with classes."""
+"""Agreement of unsupervised clusters with classes."""
 
 from collections.abc import Callable
 
@@ -13,18 +13,18 @@ __all__ = ["cluster_accuracy", "clustering", "code_clusters", "match", "mutual_i
 
 
 def match(clusters: Tensor, labels: Tensor) -> Tensor:
-    """Give each cluster a class of its own, so that most images are in their class's cluster.
+    """Assign each cluster a different class, to maximise the number of correct images.
 
     Args:
-        clusters: Numbers of clusters, shape (N,).
+        clusters: Cluster indices, shape (N,).
         labels: Class indices, shape (N,).
 
     Returns:
-        The class of each cluster, shape (clusters,); -1 where there are more clusters than classes
-        and this one was left over.
+        The class of each cluster, shape (clusters,); -1 for clusters left over if there are more
+        of them than classes.
 
     Raises:
-        LabError: If there are not as many labels as clusters, or none of either.
+        LabError: If `labels` and `clusters` differ in length, or are empty.
 
     References:
         Kuhn, The Hungarian method for the assignment problem, 1955.
@@ -48,29 +48,29 @@ def match(clusters: Tensor, labels: Tensor) -> Tensor:
 def cluster_accuracy(
     train_clusters: Tensor, train_labels: Tensor, clusters: Tensor, labels: Tensor
 ) -> float:
-    """Return how often the class of an image's cluster is its own.
+    """Return the share of images whose cluster is assigned their class.
 
-    Clusters are given classes by other images, so that no label that is scored was looked at.
+    Classes are assigned by other images than those scored.
 
     Args:
-        train_clusters: Clusters of images with known labels, shape (M,).
+        train_clusters: Clusters of the images that assign classes, shape (M,).
         train_labels: Class indices, shape (M,).
         clusters: Clusters of the images to classify, shape (N,).
         labels: Their true class indices, shape (N,).
 
     Raises:
-        LabError: If clusters and labels are not as many.
+        LabError: If clusters and labels differ in length.
     """
     classes = match(train_clusters, train_labels)
-    # A cluster that no training image fell into has no class.
+    # A cluster without a training image has no class.
     classes = torch.cat([classes, classes.new_full((int(clusters.max()) + 1,), -1)])
     return (classes[clusters.long()] == labels).double().mean().item()
 
 
 def mutual_information(clusters: Tensor, labels: Tensor) -> float:
-    """Return the mutual information over the mean of both entropies: 0 if independent, at most 1.
+    """Return the normalised mutual information: I / mean(H, H), 0 if independent, at most 1.
 
-    It is not adjusted for chance, which alone gives more than 0, most of all with few images.
+    It is not adjusted for chance, which gives more than 0, most of all with few images.
     """
     from sklearn.metrics import normalized_mutual_info_score
 
@@ -78,8 +78,8 @@ def mutual_information(clusters: Tensor, labels: Tensor) -> float:
 
 
 def clustering(model: Clusters, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
-    """Measure how well clusters agree with classes; nothing where images have no class."""
-    # A train set is not loaded to say so.
+    """Measure how well clusters agree with classes; nothing if images have no class."""
+    # Checked before the training images are loaded.
     if not images.has_several_classes or not (known := train()).has_several_classes:
         return {}
     train_clusters, clusters = (in_batches(model, of, model.cluster) for of in (known, images))
@@ -90,15 +90,15 @@ def clustering(model: Clusters, images: Batch, train: Callable[[], Batch]) -> di
 def code_clusters(
     train_codes: Tensor, train_labels: Tensor, codes: Tensor, labels: Tensor, seed: int
 ) -> dict[str, Measure]:
-    """Measure how well the clusters that k-means finds in codes agree with classes.
+    """Measure how well k-means clusters of codes agree with classes.
 
     Args:
-        train_codes: Codes with known labels, shape (M, D), which alone are clustered: into as many
-            clusters as they have classes, the best of ten starts.
+        train_codes: Codes to cluster, shape (M, D), into as many clusters as there are classes;
+            the best of ten starts.
         train_labels: Class indices, shape (M,).
-        codes: Codes that fall into those clusters, shape (N, D).
+        codes: Codes to assign to these clusters, shape (N, D).
         labels: Their true class indices, shape (N,).
-        seed: Fixes the starts.
+        seed: Seed of the starts.
     """
     from sklearn.cluster import KMeans
 

@@ -1,4 +1,4 @@
-"""What is left of an image in its code: squared error, neighbours, and a linear probe."""
+"""Quality of codes: squared error, nearest neighbours and linear probe."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ __all__ = [
 def squared_error_per_image(x: Tensor, x_hat: Tensor) -> Tensor:
     r"""Return :math:`\sum_i (x_i - \hat{x}_i)^2` over all pixels, not clipped, shape (N,).
 
-    Its mean over all test images, their pixels in [0, 1], is the protocol of Hinton &
+    Its mean over all test images, with pixels in [0, 1], is the protocol of Hinton &
     Salakhutdinov's 13.87 for 30 principal components of MNIST.
 
     Args:
@@ -49,7 +49,7 @@ def squared_error_per_image(x: Tensor, x_hat: Tensor) -> Tensor:
 def restoration_errors(
     model: Any, images: Batch, see: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
-    """Return what reconstructions lose in pixels, or in what `see` sees of images, shape (N,)."""
+    """Return squared errors of reconstructions in pixels, or in features `see`, shape (N,)."""
 
     def errors(x: Tensor, y: Tensor) -> Tensor:
         return squared_error_per_image(see(x), see(model.decode(model.encode(x, y), y)))
@@ -58,18 +58,18 @@ def restoration_errors(
 
 
 def pca_reconstruction(train: Tensor, test: Tensor, k: int) -> Tensor:
-    """Project images on the first `k` principal components of others, and back.
+    """Reconstruct images from the first `k` principal components of other images.
 
     Args:
-        train: Images that fix the mean and the components, shape (M, ...).
+        train: Images that determine mean and components, shape (M, ...).
         test: Images to reconstruct, shape (N, ...).
         k: Size of the code.
 
     Returns:
-        The shape of `test`, in single precision; not clipped to the range of pixels.
+        Reconstructions, the shape of `test`, in single precision, not clipped.
 
     Raises:
-        LabError: If `k` is not between one and both the number of pixels and of training images.
+        LabError: If `k` is below one, or above the number of pixels or of training images.
     """
     from sklearn.decomposition import PCA
 
@@ -79,7 +79,7 @@ def pca_reconstruction(train: Tensor, test: Tensor, k: int) -> Tensor:
             f"PCA of {len(columns)} images of {columns.shape[1]} pixels has between 1 and "
             f"{min(columns.shape)} components; {k} were asked for."
         )
-    # The state matters only for large images, where the components come from random projections.
+    # The seed matters for large images only, whose components come from random projections.
     pca = PCA(k, random_state=0).fit(_array(columns))
     restored = pca.inverse_transform(pca.transform(_array(test.flatten(1))))
     return torch.from_numpy(restored).float().reshape(test.shape)
@@ -92,7 +92,7 @@ def knn_accuracy(
     test_labels: Tensor,
     k: int = 5,
 ) -> float:
-    """Return how often the majority of the `k` nearest training codes has the right label.
+    """Return the accuracy of a k-nearest-neighbours classifier of codes.
 
     Distances are Euclidean.
 
@@ -101,7 +101,7 @@ def knn_accuracy(
         train_labels: Class indices, shape (M,).
         test_codes: Codes to classify, shape (N, D).
         test_labels: Their true class indices, shape (N,).
-        k: How many neighbours vote.
+        k: Number of neighbours that vote.
 
     Raises:
         LabError: If there are fewer than `k` training codes.
@@ -119,7 +119,7 @@ def linear_probe_accuracy(
 ) -> float:
     """Return the accuracy of logistic regression on standardised codes.
 
-    The probe is scikit-learn's, with its weak L2 penalty (C = 1).
+    The probe is scikit-learn's, with its default L2 penalty (C = 1).
 
     Args:
         train_codes: Codes to fit, shape (M, D).
@@ -128,7 +128,7 @@ def linear_probe_accuracy(
         test_labels: Their true class indices, shape (N,).
 
     Raises:
-        LabError: If the training labels name a single class.
+        LabError: If the training labels are all of one class.
     """
     if len(torch.unique(train_labels)) < 2:
         raise LabError("A linear probe needs training labels of at least two classes.")

@@ -1,4 +1,4 @@
-"""How far one set of features is from another: Fréchet and kernel distance."""
+"""Fréchet and kernel distance between two sets of features."""
 
 import torch
 from torch import Tensor
@@ -9,22 +9,22 @@ __all__ = ["frechet_distance", "kernel_distance"]
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    r"""Return the squared distance of the Gaussians of the same means and covariances.
+    r"""Return the squared Fréchet distance between Gaussians fitted to two sets of features.
 
     .. math:: \|\mu_r - \mu_f\|^2 + \mathrm{tr}(\Sigma_r + \Sigma_f)
         - 2\, \mathrm{tr} (\Sigma_r^{1/2} \Sigma_f \Sigma_r^{1/2})^{1/2}
 
-    The matrices are symmetric, so that `eigh` does what a general matrix square root takes five
-    times as long for. The fewer the features, the larger is the distance of two draws from the
-    very same distribution: only distances of equal counts compare.
+    The matrices are symmetric, so `eigh` suffices, five times as fast as a general matrix square
+    root. The distance is biased: it grows as the sets become smaller, even for equal
+    distributions, so only distances of equal counts are comparable.
 
     Args:
         real: Features, shape (N, D).
         fake: Features, shape (M, D).
 
     Raises:
-        LabError: If a set is not larger than D: its covariance would have no full rank, and the
-            distance would tell of the count alone.
+        LabError: If a set has no more than D features: its covariance would be singular, and the
+            distance would depend mainly on the count.
 
     References:
         Heusel et al., GANs Trained by a Two Time-Scale Update Rule, 2017.
@@ -37,28 +37,28 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.clamp(min=0).sqrt()  # root @ root.T is the covariance
     shared = torch.linalg.eigvalsh(root.T @ other @ root).clamp(min=0).sqrt().sum()
-    # What rounding takes from equal features is less than nothing.
+    # Rounding may make the distance of equal features negative.
     return float((shift + covariance.trace() + other.trace() - 2 * shared).clamp(min=0))
 
 
 def kernel_distance(
     real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: int = 0
 ) -> Tensor:
-    r"""Return the squared maximum mean discrepancy of random subsets, shape (subsets,).
+    r"""Return the squared maximum mean discrepancy (KID) of random subsets, shape (subsets,).
 
     .. math:: k(x, y) = (x^T y / D + 1)^3
 
-    Each is unbiased: of the same distribution their mean is zero, and some are negative.
+    Each is unbiased: for equal distributions the mean is zero, and some values are negative.
 
     Args:
         real: Features, shape (N, D).
         fake: Features, shape (M, D).
-        subsets: How many times features are drawn, without replacement within a subset.
-        size: Features of each set in a subset.
-        seed: Fixes the subsets.
+        subsets: Number of subsets, each drawn without replacement.
+        size: Features drawn from each set per subset.
+        seed: Seed of the subsets.
 
     Raises:
-        LabError: If a set is smaller than a subset, or a subset has not even a pair.
+        LabError: If a set is smaller than a subset, or a subset has fewer than two features.
 
     References:
         Bińkowski et al., Demystifying MMD GANs, 2018. https://arxiv.org/abs/1801.01401

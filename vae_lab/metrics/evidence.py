@@ -1,4 +1,4 @@
-"""A model's log p(x): bounds, estimates and exact values, each with its protocol."""
+"""Bounds, estimates and exact values of a model's log p(x), each with its protocol."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ __all__ = ["annealing", "bounds", "density", "likelihood_kind", "passes"]
 def bounds(
     model: Bounds, images: Batch, samples: int, seed: int, progress: Callable[[int], object]
 ) -> dict[str, Measure]:
-    """Measure ELBO, its terms, importance-sampled likelihood and active units."""
+    """Measure the ELBO, its terms, the importance-sampled likelihood and active units."""
     with seeded(seed):
         rows = _rows(model, images) // _codes(model)
         terms = elbo_terms(_terms(model), batches(model, images, min(500, max(1, rows))))
@@ -57,7 +57,7 @@ def bounds(
 
 
 def passes(model: Any) -> int:
-    """Return how many estimates of the likelihood `bounds` makes by sampling."""
+    """Return how many sampling estimates of the likelihood `bounds` computes."""
     return 1 + _by_monte_carlo(model) if isinstance(model, Bounds) else 0
 
 
@@ -68,14 +68,14 @@ def _by_monte_carlo(model: Any) -> bool:
 def annealing(
     model: Any, images: Batch, how: Annealing, seed: int, progress: Callable[[int], object]
 ) -> dict[str, Measure]:
-    """Measure the likelihood without the encoder, and how far off that can be.
+    """Measure the likelihood by annealed importance sampling, with a bound on its error.
 
     Args:
-        model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
-        images: What to evaluate.
+        model: A `vae_lab.contracts.Generates` in evaluation mode.
+        images: Images to evaluate.
         how: Chains and temperatures.
-        seed: Fixes the random numbers; the caller's random stream is untouched.
-        progress: Called with the number of chains after each of their moves.
+        seed: Seed of the random numbers; the caller's random stream is untouched.
+        progress: Called with the number of chains after each move.
 
     Raises:
         LabError: If a number is not finite.
@@ -98,7 +98,7 @@ def annealing(
 
 
 def density(model: Density, images: Batch) -> dict[str, Measure]:
-    """Measure the likelihood of a model that knows it."""
+    """Measure the exact likelihood of a model that can compute it."""
     nats, caveat = in_batches(model, images, model.log_prob), _caveat(model, images)
     if _pixels(model, images) != "real numbers":
         found = {"nll": Measure.mean(-nats, "nats", f"-log {_p(model)}, exact{caveat}")}
@@ -107,12 +107,12 @@ def density(model: Density, images: Batch) -> dict[str, Measure]:
 
 
 def likelihood_kind(model: Any, images: Batch) -> str:
-    """Name what the model's likelihoods are probabilities of; only those of one kind compare."""
+    """Name the kind of the model's likelihoods; only those of one kind are comparable."""
     return f"{_p(model)} of {_pixels(model, images)}"
 
 
 def _p(model: Any) -> str:
-    """Name the probability of which a model tells the logarithm."""
+    """Return p(x) or p(x|y), whichever the model's likelihood is."""
     condition = getattr(model, "condition", None)
     if condition is None:
         return "p(x)"
@@ -120,7 +120,7 @@ def _p(model: Any) -> str:
 
 
 def _activity(model: Any, images: Batch) -> Measure:
-    """Count the units that tell more of an image than its condition does."""
+    """Count the units whose mean depends on the image beyond its condition."""
     conditional, means = isinstance(model, Conditional), []
     with torch.inference_mode():
         for x, y in batches(model, images):
@@ -137,7 +137,7 @@ def _activity(model: Any, images: Batch) -> Measure:
 
 
 def _divergences(model: Any, images: Batch) -> tuple[float, ...]:
-    """Return the mean divergence of each part of a code; empty where it has a single part."""
+    """Return the mean divergence of each part of a code; empty if there is a single part."""
     if not isinstance(model, Diverges):
         return ()
     found = in_batches(model, images, model.divergences)
@@ -145,7 +145,7 @@ def _divergences(model: Any, images: Batch) -> tuple[float, ...]:
 
 
 def _bits(model: Any, found: Mapping[str, Measure], images: Batch) -> dict[str, Measure]:
-    """Return bounds and likelihoods of 8-bit values in bits too."""
+    """Return bounds and likelihoods of 8-bit values in bits per dimension."""
     if _pixels(model, images) != "8-bit values":
         return {}
     dimensions = images.x[0].numel()
@@ -157,7 +157,7 @@ def _bits(model: Any, found: Mapping[str, Measure], images: Batch) -> dict[str, 
 
 
 def _per_dimension(nats: Measure, dimensions: int) -> Measure:
-    """Turn the nats of images, or a bound on them, into bits of one channel of a pixel."""
+    """Convert nats per image to bits per dimension, a channel of a pixel."""
     scale, error = 1 / (math.log(2) * dimensions), nats.standard_error
     note = f"of {dimensions} 8-bit values an image; {nats.note}"
     return Measure(
@@ -166,7 +166,7 @@ def _per_dimension(nats: Measure, dimensions: int) -> Measure:
 
 
 def _caveat(model: Any, images: Batch) -> str:
-    """Return a warning where a likelihood is not that of the stored pixels."""
+    """Return a warning if a likelihood is not that of the stored pixels."""
     return {
         "grey pixels": "; of grey pixels under a Bernoulli, so a cross-entropy and no likelihood",
         "real numbers": "; a density of pixels as real numbers",
@@ -174,7 +174,7 @@ def _caveat(model: Any, images: Batch) -> str:
 
 
 def _pixels(model: Any, images: Batch) -> str:
-    """Name what a model takes pixels for: real numbers, unless its likelihood says otherwise."""
+    """Name the model's kind of pixels: real numbers, unless its likelihood is discrete."""
     likelihood = getattr(model, "likelihood", Likelihood)
     if likelihood.discrete:
         return "8-bit values"
@@ -185,7 +185,7 @@ def _pixels(model: Any, images: Batch) -> str:
 
 
 def _terms(model: Any) -> Callable[[Batch], Mapping[str, Tensor]]:
-    """Return the model's own terms, or else the one-sample bound of its importance weights."""
+    """Return the model's own terms, else the one-sample bound from its importance weights."""
     if hasattr(model, "terms"):
         terms: Callable[[Batch], Mapping[str, Tensor]] = model.terms
         return terms
@@ -202,7 +202,7 @@ def _nll(
 ) -> Tensor:
     device = device_of(model)
 
-    # Positions are split instead of images, so that each image keeps its condition.
+    # Indices are split instead of images, so that each image keeps its condition.
     def log_weights(index: Tensor, count: int) -> Tensor:
         x, y = images.x[index].to(device), images.y[index].to(device)
         return weigh(x, count, y)
@@ -213,16 +213,16 @@ def _nll(
 
 
 def _rows(model: Any, images: Batch) -> int:
-    """Return how many codes are decoded at once: fewer where more is put out than of MNIST's."""
+    """Return how many codes to decode at once: fewer if outputs are larger than MNIST's."""
     numbers, likelihood = images.x[0].numel(), getattr(model, "likelihood", None)
     if likelihood is not None:
         channels = images.x.shape[1]
         numbers = numbers * likelihood.outputs(channels) // channels
-    # A GPU idles between small chunks; large ones overflow a CPU's cache.
+    # Small chunks leave a GPU idle; large ones overflow a CPU's cache.
     rows = 1700 if device_of(model).type == "cpu" else 8192
     return max(1, min(rows, rows * 784 // numbers))
 
 
 def _codes(model: Any) -> int:
-    """Return how many codes of an image the model's own terms decode."""
+    """Return how many codes per image the model's own terms decode."""
     return int(getattr(model, "samples", 1) * getattr(model, "importance_samples", 1))

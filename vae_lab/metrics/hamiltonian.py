@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo between a prior and a posterior, many chains at once."""
+"""Hamiltonian Monte Carlo between prior and posterior, for many chains at once."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,17 +42,17 @@ class State(NamedTuple):
 def move(
     start: State, beta: float, step: Tensor, log_prior: LogDensity, log_likelihood: LogDensity
 ) -> tuple[State, Tensor]:
-    r"""Move chains by Hamiltonian dynamics, which leave :math:`p(z)\, p(x | z)^\beta` as it is.
+    r"""Move chains by Hamiltonian dynamics, leaving :math:`p(z)\, p(x | z)^\beta` invariant.
 
     Args:
-        start: Where the chains are.
+        start: State of the chains.
         beta: Inverse temperature.
         step: Size of a leapfrog step, shape (1, B, 1).
         log_prior: Maps codes (n, B, D) to log p(z), shape (n, B).
         log_likelihood: Maps codes (n, B, D) to log p(x|z), shape (n, B).
 
     Returns:
-        Where the chains are now, and the probabilities with which they were to move, (n, B).
+        The new state, and the acceptance probabilities, shape (n, B).
 
     References:
         Neal, MCMC Using Hamiltonian Dynamics, 2011. https://arxiv.org/abs/1206.1901
@@ -64,7 +64,7 @@ def move(
         end = State.at(end.z + step * momentum, log_prior, log_likelihood)
         momentum = momentum + step / (2 if i == LEAPFROGS - 1 else 1) * end.gradient(beta)
     change = end.log_density(beta) - momentum.square().sum(-1) / 2 - energy
-    # A path that left for infinity ends nowhere.
+    # A trajectory that diverged is rejected.
     acceptance = change.clamp(max=0).exp().nan_to_num(0)
     accepted = torch.rand_like(acceptance) < acceptance
     kept = (

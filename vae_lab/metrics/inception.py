@@ -1,4 +1,4 @@
-"""Inception's features, by which published Fréchet distances of colour images are measured."""
+"""Inception features, which published Fréchet distances are based on."""
 
 from pathlib import Path
 
@@ -15,13 +15,14 @@ SOURCE = f"github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
 
 
 class Inception(nn.Module):
-    """Gives the 2048 pooled features of the network that the Fréchet distance was defined by.
+    """Returns the 2048 pooled features of the network that defines the Fréchet distance.
 
-    Grey images are repeated in three channels, and all are scaled to 299 x 299 as TensorFlow 1
-    did, which published numbers rest on; torchmetrics would scale them otherwise.
+    Grey images are repeated in three channels. All are scaled to 299 x 299 as in TensorFlow 1,
+    like those of published numbers; torchmetrics scales differently.
 
     Raises:
-        LabError: If torch-fidelity is not installed, or its weights can neither be read nor had.
+        LabError: If torch-fidelity is not installed, or its weights can neither be read nor
+            downloaded.
 
     References:
         Szegedy et al., Rethinking the Inception Architecture, 2016.
@@ -51,7 +52,7 @@ class Inception(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the network."""
         return next(self.parameters()).device
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Back from an image to a code: the one whose decoded image is nearest, found by gradients."""
+"""Inversion of decoders: the code whose decoded image is nearest, found by gradients."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,13 +29,13 @@ __all__ = ["Search", "check_invertible", "decoded", "draw_codes", "errors", "inv
 
 
 class Search(NamedTuple):
-    """How a code is looked for.
+    """Settings of the search for a code.
 
     Attributes:
         steps: Steps of Adam.
-        restarts: Codes to start from for each image, of which the best end is kept.
+        restarts: Initial codes per image; the best result is kept.
         penalty: Weight of -log p(z) beside the squared error.
-        lr: Adam's learning rate at the start, in units of the code; it falls to zero in a cosine.
+        lr: Initial learning rate of Adam, which decays to zero by a cosine.
     """
 
     steps: int = 1000
@@ -49,7 +49,7 @@ _Spread = tuple[Tensor, Tensor]
 
 
 class _Source(NamedTuple):
-    """Where codes come from: draws (n, D), and the nats (n,) that a code costs."""
+    """A prior of codes: samples (n, D), and the negative log-density (n,) in nats."""
 
     draw: Callable[[int], Tensor]
     cost: Callable[[Tensor], Tensor]
@@ -59,7 +59,7 @@ def check_invertible(model: Any, user: str) -> None:
     """Refuse a model whose codes cannot be found by gradients.
 
     Raises:
-        LabError: If it decodes nothing, its codes are discrete, or nothing says where they lie.
+        LabError: If it cannot decode, its codes are discrete, or their distribution is unknown.
     """
     require(model, Decodes, user)
     if group_size(model):
@@ -76,29 +76,29 @@ def invert(
     seed: int,
     progress: Callable[[int], object] = lambda n: None,
 ) -> Tensor:
-    r"""Find the code of each image by gradients through the decoder, from several starts at once.
+    r"""Find the code of each image by gradients through the decoder, from several starts.
 
     .. math:: \min_z \|x - G(z)\|^2 - \lambda \log p(z)
 
-    With a standard normal prior the second term is :math:`\frac{\lambda}{2} |z|^2` and a constant;
-    the whole is the negative log-posterior under Gaussian pixels of variance
-    :math:`\lambda / 2`, times :math:`\lambda`. Where a model has no prior, a normal with the mean
-    and spread of its encoder's codes stands in. An InfoGAN's uniform noise is charged like a
-    normal's too, and may leave its range. A categorical part of a code stays as it is drawn, so
-    that only restarts choose among its values.
+    With a standard normal prior the second term is :math:`\frac{\lambda}{2} |z|^2` plus a
+    constant, and the sum is :math:`\lambda` times the negative log-posterior for Gaussian pixels of
+    variance :math:`\lambda / 2`. A model without a prior gets a normal with the mean and standard
+    deviation of its encoder's codes. An InfoGAN's uniform noise is treated as normal too, and may
+    leave its range. A categorical part of a code keeps its initial value, so that only restarts
+    choose it.
 
     Args:
-        model: What `check_invertible` lets pass; it is held still meanwhile.
-        images: What to look for, and the conditions to decode under.
+        model: A model that `check_invertible` accepts; it is frozen meanwhile.
+        images: Target images, and the conditions to decode under.
         how: Steps, restarts, penalty and learning rate.
-        seed: Fixes the starts; the caller's random stream is untouched.
+        seed: Seed of the starts; the caller's random stream is untouched.
         progress: Called with the number of images after each step.
 
     Returns:
         The best code of each image, on the CPU, shape (N, D).
 
     Raises:
-        LabError: If a setting is out of its range.
+        LabError: If a setting is out of range.
 
     References:
         Lipton & Tripathi, Precise Recovery of Latent Vectors from Generative Adversarial
@@ -107,7 +107,7 @@ def invert(
     _check(how)
     spread = _spread(model, images)
     with _still(model), torch.inference_mode(False), torch.enable_grad(), seeded(seed):
-        # Clones, as a tensor made in inference mode takes no part in a gradient.
+        # Clones, as a tensor made in inference mode has no gradient.
         found = [
             _search(model, Batch(part.x.clone(), part.y.clone()), spread, how, progress)
             for part in full_batches(model, images, how.restarts)
@@ -122,7 +122,7 @@ def _search(
     how: Search,
     progress: Callable[[int], object],
 ) -> Tensor:
-    """Return the best codes of a part of the images, shape (B, D)."""
+    """Return the best codes of a batch of images, shape (B, D)."""
     n, k = len(images.x), how.restarts
     y = torch.cat([images.y] * k)
     source = _source(model, y, spread)
@@ -161,23 +161,23 @@ def decoded(model: Any, z: Tensor, y: Tensor) -> Tensor:
 
 
 def errors(model: Any, z: Tensor, images: Batch) -> Tensor:
-    """Return the squared errors of the images that codes (N, D) make, shape (N,)."""
+    """Return the squared errors of the decoded codes (N, D), shape (N,)."""
     return squared_error_per_image(images.x.cpu(), decoded(model, z, images.y))
 
 
 def _spread(model: Any, images: Batch) -> _Spread | None:
-    """Return mean and deviation of the images' codes, if the model has no prior to start from."""
+    """Return mean and standard deviation of the images' codes, if the model has no prior."""
     if isinstance(model, Generates | DrawsCodes):
         return None
     codes = encode(model, images).to(device_of(model))
-    # A single image or a dead dimension would leave no room to search in.
+    # A single image or a dead dimension has no spread to search in.
     return codes.mean(0), codes.std(0, correction=0).clamp(min=0.1)
 
 
 def _source(model: Any, y: Tensor, spread: _Spread | None) -> _Source:
-    """Return a model's prior given the conditions, or what stands in for it."""
+    """Return a model's prior given the conditions, or its replacement."""
     if isinstance(model, Generates):
-        with torch.no_grad():  # a prior may rest on the encoder
+        with torch.no_grad():  # a prior may depend on the encoder
             prior = model.prior_given(y)
         return _Source(prior.sample, lambda z: -prior.log_prob(z))
     if spread is None:
@@ -194,7 +194,7 @@ def _normal_cost(z: Tensor) -> Tensor:
 
 
 def _moves(model: Any, z: Tensor) -> Tensor:
-    """Return 1 for each dimension of a code that may move, 0 for those of a choice."""
+    """Return 1 for each continuous dimension of a code, 0 for each categorical one."""
     moves = torch.ones_like(z[0])
     places = model.places if isinstance(model, ReadsCodes) else {}
     for name, place in places.items():
@@ -205,7 +205,7 @@ def _moves(model: Any, z: Tensor) -> Tensor:
 
 @contextmanager
 def _still(model: Any) -> Iterator[None]:
-    """Hold a model in evaluation mode, its weights out of the gradient's reach."""
+    """Keep a model in evaluation mode, its weights frozen."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)

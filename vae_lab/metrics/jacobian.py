@@ -1,4 +1,4 @@
-"""How far a code moves when its image does: the norm of an encoder's Jacobian."""
+"""The norm of an encoder's Jacobian."""
 
 from collections.abc import Callable
 
@@ -15,14 +15,14 @@ PROBES = 10
 
 
 def autograd_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    r"""Squared Frobenius norm of an encoder's Jacobian, by one pass backwards for each dimension.
+    r"""Squared Frobenius norm of an encoder's Jacobian, by one backward pass per dimension.
 
     .. math:: \|J\|_F^2 = \sum_i \| \partial h_i / \partial x \|^2
 
-    Gradients are taken even where they are switched off.
+    Gradients are computed even if they are switched off.
 
     Args:
-        encode: Maps images (B, ...) to codes (B, D), each image by itself.
+        encode: Maps images (B, ...) to codes (B, D), each independently.
         x: Images, shape (B, ...).
 
     Returns:
@@ -31,7 +31,7 @@ def autograd_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         norm = x.new_zeros(len(x))
-        # No code depends on another image, so that a sum's gradient holds a row for each.
+        # Codes are independent, so the gradient of their sum has a row for each image.
         for total in encode(x).sum(0):
             (row,) = torch.autograd.grad(total, x, retain_graph=True)
             norm += row.flatten(1).square().sum(1)
@@ -39,8 +39,8 @@ def autograd_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def differentiable(model: nn.Module, encode: Callable[[Tensor], Tensor], x: Tensor) -> bool:
-    """Tell whether gradients reach images x (B, ...) from the codes of a network."""
-    # A model that was fitted without gradients may compute outside of torch, as in scikit-learn.
+    """Return whether the codes of images x (B, ...) are differentiable."""
+    # A model fitted without gradients may compute outside torch, as in scikit-learn.
     if not any(p.requires_grad for p in model.parameters()):
         return False
     with torch.inference_mode(False), torch.enable_grad():

@@ -1,4 +1,4 @@
-"""The names of the metrics that depend on a judge, for modules that do not import torch."""
+"""Names of the metrics that depend on a judge, for modules that do not import torch."""
 
 __all__ = ["JUDGED"]
 

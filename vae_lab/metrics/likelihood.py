@@ -1,4 +1,4 @@
-"""How likely a model finds images: the bound it was trained on, tighter ones, and used codes."""
+"""Importance-sampled log-likelihoods, the ELBO and active units."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -28,19 +28,19 @@ def importance_nll(
 
     .. math:: -\log \frac{1}{S} \sum_{s=1}^S \frac{p(x, z_s)}{q(z_s | x)}, \quad z_s \sim q(z | x)
 
-    The expectation is an upper bound on -log p(x) that falls to it as S grows. Time goes into the
-    decoder: fewer rows at once repeat too often what is done for each chunk, more leave the cache.
+    The expectation is an upper bound on -log p(x) that converges to it as S grows. The decoder
+    takes most of the time: small chunks have an overhead, large ones leave the cache.
 
     Args:
         log_weights: Maps images (B, ...) and a number n of samples to log p(x, z) - log q(z|x),
             in nats, shape (n, B).
         images: Shape (N, ...), anything that can be split along its first axis.
-        samples: S, how many samples an image gets in all.
-        rows: About how many pairs of image and sample are weighed at once.
+        samples: S, the number of samples per image.
+        rows: About how many pairs of image and sample are evaluated at once.
         progress: Called with the number of images finished since the last call.
 
     Returns:
-        Nats for each image, in double precision on the CPU, shape (N,).
+        Nats per image, in double precision on the CPU, shape (N,).
 
     Raises:
         LabError: If `samples` or `rows` is not positive, or the weights have another shape.
@@ -69,21 +69,22 @@ def _log_mean_weight(
                 f"{count} importance weights for each of {len(x)} images must have shape "
                 f"{(count, len(x))}; the model gave {tuple(weights.shape)}."
             )
-        # To the CPU first: not every accelerator knows double precision.
+        # To the CPU first: not every accelerator has double precision.
         total = torch.logaddexp(total, weights.cpu().double().logsumexp(0))
     return total - math.log(samples)
 
 
 def from_prior(model: Any) -> Callable[[Tensor, int, Tensor | None], Tensor]:
-    r"""Return what draws log p(x|z, y) for codes from the prior, whose mean likelihood is p(x|y).
+    r"""Return a function that evaluates log p(x|z, y) for codes sampled from the prior.
 
     .. math:: p(x | y) \approx \frac{1}{S} \sum_s p(x | z_s, y), \quad z_s \sim p(z | y)
 
     Args:
-        model: What fulfils `vae_lab.contracts.Generates`, in evaluation mode.
+        model: A `vae_lab.contracts.Generates` in evaluation mode.
 
     Returns:
-        Maps images (B, C, H, W), a number n and conditions to nats of shape (n, B).
+        A function of images (B, C, H, W), a number n and conditions that returns nats, shape
+        (n, B).
 
     References:
         Sohn et al., Learning Structured Output Representation using Deep Conditional Generative
@@ -101,21 +102,21 @@ def from_prior(model: Any) -> Callable[[Tensor, int, Tensor | None], Tensor]:
 def elbo_terms(
     terms: Callable[[Batch], Mapping[str, Tensor]], batches: Iterable[Batch]
 ) -> dict[str, Tensor]:
-    r"""Collect the evidence lower bound of each image and its two terms.
+    r"""Return the evidence lower bound of each image and its two terms.
 
     .. math:: \mathrm{ELBO} = E_{q(z|x)} \log p(x | z) - KL(q(z | x) \| p(z))
 
     Args:
-        terms: Maps a batch to values for each image, shape (B,), in nats: `reconstruction`, which
-            is -log p(x|z), and `kl`, or `elbo`; other keys are left out.
-        batches: What to evaluate.
+        terms: Maps a batch to values per image, shape (B,), in nats: `reconstruction`, which is
+            -log p(x|z), and `kl`, or `elbo`; other keys are ignored.
+        batches: Batches to evaluate.
 
     Returns:
-        `elbo`, and `reconstruction` and `kl` where given, in double precision on the CPU,
+        `elbo`, and `reconstruction` and `kl` if given, in double precision on the CPU,
         shape (N,) each.
 
     Raises:
-        LabError: If a bound can neither be read nor be made from the terms.
+        LabError: If the terms do not determine the bound.
     """
     with torch.inference_mode():
         found = [_with_elbo(terms(batch)) for batch in batches]
@@ -143,7 +144,7 @@ def active_units(means: Tensor) -> int:
         means: Posterior mean of each image, shape (N, D).
 
     Raises:
-        LabError: If there are fewer than two images to vary over.
+        LabError: If there are fewer than two images.
 
     References:
         Burda et al., Importance Weighted Autoencoders, 2016, section 5.2.

@@ -1,4 +1,4 @@
-"""A number with its protocol, and how all metrics pass images through a model."""
+"""A measured number with its protocol; and batched evaluation of models."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,14 +24,14 @@ __all__ = [
 
 
 class Measure(NamedTuple):
-    """A number and what must be known to compare it.
+    """A measured number, and what must be known to compare it.
 
     Attributes:
         value: The number.
-        unit: What it counts.
-        note: How it was computed, beyond what holds for the whole evaluation.
-        standard_error: Of the mean over images, where the number is one.
-        parts: The numbers it is the sum of, such as one for each dimension of a code, if known.
+        unit: Its unit.
+        note: How it was computed, beyond the protocol of the whole evaluation.
+        standard_error: Standard error of the mean, if the number is a mean over images.
+        parts: Summands of the number, such as one per dimension of a code, if known.
     """
 
     value: float
@@ -42,7 +42,7 @@ class Measure(NamedTuple):
 
     @classmethod
     def mean(cls, values: Tensor, unit: str, note: str) -> "Measure":
-        """Average one value an image, shape (N,)."""
+        """Return the mean of one value per image, shape (N,)."""
         error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
         return cls(values.mean().item(), unit, note, error)
 
@@ -50,14 +50,14 @@ class Measure(NamedTuple):
     def share(cls, value: float, images: int, note: str) -> "Measure":
         """Return a proportion of `images`, with its binomial standard error.
 
-        For one image, or a share of 0 or 1, the formula's error of zero would claim certainty.
+        For one image, or a share of 0 or 1, the error is None: zero would claim certainty.
         """
         known = images > 1 and 0 < value < 1
         error = math.sqrt(value * (1 - value) / images) if known else None
         return cls(value, "share", note, error)
 
     def entry(self) -> dict[str, Any]:
-        """Return what `metrics.json` says of it, with its parts if it has any."""
+        """Return its entry of `metrics.json`, with parts if there are any."""
         found = self._asdict()
         parts = found.pop("parts")
         return found | ({"parts": [round(part, 4) for part in parts]} if parts else {})
@@ -67,7 +67,7 @@ def finite(found: dict[str, Measure]) -> dict[str, Measure]:
     """Return the measures, if all of them are finite numbers.
 
     Raises:
-        LabError: If one of the numbers is not.
+        LabError: If one is not.
     """
     if wrong := [key for key in found if not math.isfinite(found[key].value)]:
         raise LabError(f"{', '.join(wrong)} came out as no finite number; the model has diverged.")
@@ -80,7 +80,7 @@ def encode(model: Encodes, images: Batch) -> Tensor:
 
 
 def in_batches(model: Any, images: Batch, compute: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Compute a tensor from each batch of images and labels, and join them on the CPU."""
+    """Compute a tensor from each batch of images and labels, and concatenate them on the CPU."""
     with torch.inference_mode():
         return torch.cat([compute(x, y).cpu() for x, y in batches(model, images)])
 
@@ -93,19 +93,19 @@ def batches(model: Any, images: Batch, size: int = 500) -> Iterator[Batch]:
 
 
 def full_batches(model: Any, images: Batch, copies: int) -> Iterator[Batch]:
-    """Iterate over batches so small that `copies` of each fill a CPU's cache, or occupy a GPU."""
+    """Iterate over batches of which `copies` fit a CPU's cache, or occupy a GPU."""
     rows = 800 if device_of(model).type == "cpu" else 8192
     return batches(model, images, max(1, rows // copies))
 
 
 def device_of(model: Any) -> torch.device:
-    """Return where a model computes."""
+    """Return the device of a model."""
     return torch.device(getattr(model, "device", "cpu"))
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw random numbers by `seed`, and leave the caller's stream untouched."""
+    """Seed the random numbers within the context; the caller's random stream is untouched."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

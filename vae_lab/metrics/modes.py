@@ -1,4 +1,4 @@
-"""Which classes a generator draws, and how evenly."""
+"""Coverage of classes by a generator."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ RARE = 10
 
 
 class Modes(NamedTuple):
-    """How many classes are covered, and the entropy of the classes drawn, in nats."""
+    """Number of classes covered, and entropy of the sampled classes in nats."""
 
     covered: int
     entropy: float
@@ -25,12 +25,12 @@ def modes(labels: Tensor, classes: int) -> Modes:
 
     .. math:: -\sum_k p_k \log p_k \le \log K
 
-    A class is covered if it is drawn a tenth as often as if all were drawn alike. Of 1,000
-    classes and 10,000 samples that is once, as with stacked MNIST.
+    A class is covered if it has at least a tenth of its share under a uniform distribution; for
+    the 1,000 classes of stacked MNIST and 10,000 samples, one sample.
 
     Args:
-        labels: The class that a classifier takes each sample for, shape (N,).
-        classes: K, how many there are.
+        labels: Predicted class of each sample, shape (N,).
+        classes: K, the number of classes.
 
     Raises:
         LabError: If there is no sample.
@@ -43,5 +43,5 @@ def modes(labels: Tensor, classes: int) -> Modes:
         raise LabError("Classes are counted of one sample at least.")
     counts = torch.bincount(labels.cpu(), minlength=classes)
     entropy = torch.special.entr(counts.double() / len(labels)).sum().item()
-    # In whole numbers, as a share at the very limit may be rounded below it.
+    # In integers, as a share exactly at the limit may be rounded below it.
     return Modes(int((counts * classes * RARE >= len(labels)).sum()), entropy)

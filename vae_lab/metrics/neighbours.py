@@ -1,4 +1,4 @@
-"""Nearest neighbours among features: precision, recall, density, coverage, and copies."""
+"""Nearest neighbours of features: precision, recall, density and coverage; and of images."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -16,13 +16,13 @@ ROWS = 500
 
 
 class Fidelity(NamedTuple):
-    """How samples lie among real images, and those among the samples.
+    """Fidelity and diversity of samples.
 
     Attributes:
         precision: Share of samples within the neighbourhood of a real image.
         recall: Share of real images within the neighbourhood of a sample.
-        density: Neighbourhoods of real images that a sample lies in, divided by k: about one
-            where samples are like real images.
+        density: Mean number of real images' neighbourhoods that contain a sample, divided by k;
+            about one if samples are like real images.
         coverage: Share of real images with a sample in their neighbourhood.
     """
 
@@ -33,18 +33,18 @@ class Fidelity(NamedTuple):
 
 
 def fidelity(real: Tensor, fake: Tensor, k: int = 5) -> Fidelity:
-    """Measure what samples are like and what they leave out, by balls up to the k-th neighbour.
+    """Measure fidelity and diversity of samples by k-nearest-neighbour balls.
 
-    The neighbourhood of a feature is the ball that reaches to the k-th nearest other one of its
-    own set, border included.
+    The neighbourhood of a feature is the closed ball up to the k-th nearest other feature of its
+    own set.
 
     Args:
         real: Features, shape (N, D).
         fake: Features, shape (M, D).
-        k: Which neighbour a ball reaches.
+        k: Index of the neighbour that is the radius.
 
     Raises:
-        LabError: If a set holds no k + 1 features.
+        LabError: If a set has fewer than k + 1 features.
 
     References:
         Kynkäänniemi et al., Improved Precision and Recall Metric, 2019.
@@ -77,11 +77,11 @@ def fidelity(real: Tensor, fake: Tensor, k: int = 5) -> Fidelity:
 
 
 def nearest(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
-    """Return the image nearest to each of `x` by Euclidean distance of pixels, the same shape.
+    """Return the image nearest to each of `x` in Euclidean pixel distance, the same shape.
 
     Args:
         x: Images, shape (N, C, H, W).
-        batches: Where to look, a part of shape (B, C, H, W) at a time: no more is ever held.
+        batches: Images to search, shape (B, C, H, W) each, of which one is in memory at a time.
     """
     found, least = x.clone(), x.new_full((len(x),), math.inf, dtype=torch.float64)
     for batch in batches:
@@ -93,9 +93,9 @@ def nearest(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
 
 
 def rows_of_distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    """Yield the Euclidean distances of x (N, D) to all of y (M, D), some rows at a time.
+    """Yield the Euclidean distances of x (N, D) to all of y (M, D), in blocks of rows.
 
-    In double precision: a product of matrices takes differences of large squares.
+    In double precision, since they are differences of large squares.
     """
     y = y.double()
     for part in torch.split(x, ROWS):
@@ -103,10 +103,10 @@ def rows_of_distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
 
 
 def _reach(features: Tensor, k: int) -> Tensor:
-    """Return each one's distance to the k-th nearest other one, a hair's breadth more, shape (N,).
+    """Return each feature's distance to its k-th nearest other one, plus a margin, shape (N,).
 
-    The same two are as far apart in another product of matrices but for rounding.
+    The margin allows for rounding: another matrix product may give a slightly larger distance.
     """
-    # Itself is the nearest of all. `kthvalue` would take five times as long.
+    # The nearest is the feature itself. `kthvalue` would take five times as long.
     found = [d.topk(k + 1, 1, largest=False) for d in rows_of_distances(features, features)]
     return torch.cat([nearest.values[:, -1] for nearest in found]) * (1 + 1e-9)

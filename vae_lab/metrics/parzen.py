@@ -1,4 +1,4 @@
-"""Goodfellow's Parzen-window likelihood: for the historic table alone."""
+"""Parzen-window likelihood of Goodfellow et al., for comparison with the historic table only."""
 
 import math
 from typing import NamedTuple
@@ -13,18 +13,18 @@ __all__ = ["Parzen", "parzen", "parzen_log_prob"]
 
 
 class Parzen(NamedTuple):
-    """The width that was chosen, and log p(x) of each image under it, in nats, shape (N,)."""
+    """The chosen width, and log p(x) of each image in nats, shape (N,)."""
 
     sigma: float
     nats: Tensor
 
 
 def parzen(images: Tensor, validation: Tensor, samples: Tensor) -> Parzen:
-    """Measure images by a Gaussian around each sample, as wide as suits the validation images.
+    """Estimate log p(x) by a Gaussian around each sample, its width chosen on validation images.
 
     Args:
-        images: What to measure, shape (N, ...).
-        validation: What chooses among ten widths between 0.1 and 1, shape (V, ...).
+        images: Images to measure, shape (N, ...).
+        validation: Images that choose one of ten widths from 0.1 to 1, shape (V, ...).
         samples: Shape (S, ...).
 
     Raises:
@@ -33,7 +33,7 @@ def parzen(images: Tensor, validation: Tensor, samples: Tensor) -> Parzen:
     References:
         Goodfellow et al., Generative Adversarial Nets, 2014, table 1.
         https://arxiv.org/abs/1406.2661
-        Theis et al., A note on the evaluation of generative models, 2016: why not to trust it.
+        Theis et al., A note on the evaluation of generative models, 2016, on its failures.
         https://arxiv.org/abs/1511.01844
     """
     if not (len(samples) and len(validation)):
@@ -44,12 +44,12 @@ def parzen(images: Tensor, validation: Tensor, samples: Tensor) -> Parzen:
 
 
 def parzen_log_prob(x: Tensor, samples: Tensor, widths: Tensor) -> Tensor:
-    r"""Return the exact log-density of a mixture of Gaussians around samples, for each width.
+    r"""Return the log-density of a mixture of Gaussians around samples, for each width.
 
     .. math:: \log \frac{1}{S} \sum_s \mathcal{N}(x; x_s, \sigma^2 I)
 
     Args:
-        x: Where, shape (N, ...), of D numbers each.
+        x: Points, shape (N, ...), with D numbers each.
         samples: Shape (S, ...).
         widths: Standard deviations, shape (W,).
 

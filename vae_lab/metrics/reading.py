@@ -1,4 +1,4 @@
-"""What the codes of an InfoGAN mean: read off real images, and off its own."""
+"""Meaning of an InfoGAN's codes, predicted from real and from generated images."""
 
 import math
 from typing import Any
@@ -18,13 +18,13 @@ SAMPLES = 5000
 
 
 def code_errors(model: Any, images: Batch, known: Batch, what: str = "val") -> dict[str, Measure]:
-    """Measure each categorical code as a classifier; nothing where images have no class.
+    """Measure each categorical code as a classifier; nothing if images have no class.
 
     Args:
-        model: What fulfils `vae_lab.contracts.ReadsCodes`, in evaluation mode.
-        images: What to classify.
-        known: Other images, by whose labels each value of a code is given a class.
-        what: The split that those are of.
+        model: A `vae_lab.contracts.ReadsCodes` in evaluation mode.
+        images: Images to classify.
+        known: Other images, whose labels assign a class to each value of a code.
+        what: The split of `known`.
     """
     if not images.has_classes or not known.has_several_classes:
         return {}
@@ -41,13 +41,13 @@ def code_errors(model: Any, images: Batch, known: Batch, what: str = "val") -> d
 
 
 def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
-    """Measure what can be read off the model's own images, and what each number does to strokes.
+    """Measure how well codes are recovered from samples, and how continuous ones change strokes.
 
-    Images of several colours are taken for no handwriting, and nothing is said of their strokes.
+    Strokes are measured on grey images only.
 
     Args:
-        model: What fulfils `vae_lab.contracts.ReadsCodes`, in evaluation mode.
-        seed: Fixes the images; the caller's random stream is untouched.
+        model: A `vae_lab.contracts.ReadsCodes` in evaluation mode.
+        seed: Seed of the samples; the caller's random stream is untouched.
     """
     with seeded(seed), torch.inference_mode():
         z = model.draw_codes(SAMPLES)
@@ -67,12 +67,12 @@ def code_meanings(model: Any, seed: int) -> dict[str, Measure]:
 
 
 def _information(code: Any, said: Tensor, drawn: Tensor) -> Measure:
-    """Bound the nats that code and image share from below."""
+    """Return a lower bound on the mutual information of a code and the image, in nats."""
     note = f"lower bound on the mutual information with {SAMPLES} samples"
     if code.categorical:
         note += f", at most {code.entropy:.3f}"
         return Measure.mean(code.entropy + code.log_prob(said, drawn), "nats", note)
-    # The tightest Gaussian reading of one variance has that of the errors.
+    # The tightest bound by a Gaussian has the variance of the errors.
     variance = float((said - drawn).square().mean())
     nats = code.entropy - 0.5 * math.log(2 * math.pi * math.e * max(variance, 1e-12))
     return Measure(nats, "nats", f"{note}, by a Gaussian of the errors' variance")

@@ -1,4 +1,4 @@
-"""How like real images samples are, and how varied, in the features and classes of a judge."""
+"""Fidelity and diversity of samples in the features and classes of a judge."""
 
 import math
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ SUBSET = 1000
 
 
 class Drawn(NamedTuple):
-    """Samples (N, C, H, W), and what they are called."""
+    """Samples (N, C, H, W), and their name in notes."""
 
     images: Tensor
     name: str
@@ -33,20 +33,20 @@ def draw(model: Samples, n: int, seed: int) -> Drawn:
 
     Args:
         model: In evaluation mode.
-        n: How many.
-        seed: Fixes them; the caller's random stream is untouched.
+        n: Number of samples.
+        seed: Seed of the samples; the caller's random stream is untouched.
 
     Raises:
-        LabError: If a pixel is no finite number.
+        LabError: If a pixel is not finite.
     """
     with torch.inference_mode(), seeded(seed):
         images = torch.cat([model.sample(min(500, n - i)).cpu() for i in range(0, n, 500)])
     if not images.isfinite().all():
         raise LabError("The samples are not all finite numbers; the model has diverged.")
-    # A model with a likelihood could add its noise; one without draws images as they are.
+    # A model with a likelihood could also sample pixel noise; these are means without it.
     noisy = hasattr(model, "likelihood") or isinstance(model, Density)
     means = " (means given codes)" if noisy else ""
-    # The data's classes need not be as even.
+    # The data's classes may be distributed otherwise.
     evenly = isinstance(model, Conditional) and model.classes
     name = f"samples{means}{', classes drawn evenly' if evenly else ''}"
     return Drawn(images.float().mul(255).round().clamp(0, 255) / 255, name)
@@ -55,18 +55,18 @@ def draw(model: Samples, n: int, seed: int) -> Drawn:
 def likeness(
     judge: Encodes, samples: Drawn, real: Tensor, known: Tensor, seed: int, about: str
 ) -> dict[str, Measure]:
-    """Measure how far samples are from real images, and beside it how far other real images are.
+    """Measure distances of samples to real images, and of training images as a reference.
 
-    Those, `real_...`, are as many training images in the samples' place: no generator is to be
-    expected to do better. What needs more images than there are is left out.
+    The reference, `real_...`, has training images in the place of the samples; no generator can be
+    expected to do better. Metrics that need more images than there are are left out.
 
     Args:
-        judge: Gives the features, in evaluation mode.
-        samples: What the model drew, N images; no more than `known` are compared.
-        real: Images to compare them with, shape (M, C, H, W).
+        judge: Provides the features, in evaluation mode.
+        samples: N samples of the model, of which as many as `known` are compared.
+        real: Images to compare with, shape (M, C, H, W).
         known: Training images, shape (K, C, H, W), K at most N.
-        seed: Fixes the subsets of the kernel distance.
-        about: How the images are prepared and whose features compare them.
+        seed: Seed of the kernel distance's subsets.
+        about: Preparation of the images, and the judge, for the notes.
     """
     features = encode(judge, Batch.unlabelled(real))
 
@@ -85,7 +85,7 @@ def _compare(real: Tensor, fake: Tensor, seed: int, about: str) -> dict[str, Mea
     if count > real.shape[1]:
         value = frechet_distance(real, fake)
         found["frechet_distance"] = Measure(value, "squared distance", about)
-    # Subsets of all images would be the same one, with no spread between them.
+    # Subsets of all images would be equal, with no spread.
     if (size := min(SUBSET, count // 2)) > 1:
         values = kernel_distance(real, fake, size=size, seed=seed)
         note = f"mean of {len(values)} subsets of {size}, spread "
@@ -102,10 +102,10 @@ def restoration(model: Any, judge: Encodes, images: Batch, about: str) -> dict[s
     """Measure the error of reconstructions in a judge's features, the same for all models.
 
     Args:
-        model: What encodes and decodes, in evaluation mode.
-        judge: Gives the features, in evaluation mode.
-        images: What to restore.
-        about: How the images are prepared and whose features compare them.
+        model: A model that encodes and decodes, in evaluation mode.
+        judge: Provides the features, in evaluation mode.
+        images: Images to reconstruct.
+        about: Preparation of the images, and the judge, for the note.
     """
     errors = restoration_errors(model, images, judge.encode)
     note = f"sum over {judge.latent_dim} features, {about}"
@@ -113,13 +113,13 @@ def restoration(model: Any, judge: Encodes, images: Batch, about: str) -> dict[s
 
 
 def variety(judge: Classifies, samples: Drawn, real: Tensor, about: str) -> dict[str, Measure]:
-    """Count the classes that samples cover, and their entropy beside that of real images.
+    """Measure coverage and entropy of the samples' classes, with the entropy of real images.
 
     Args:
-        judge: Tells the classes apart, in evaluation mode.
-        samples: What the model drew.
-        real: Shape (M, C, H, W).
-        about: Who judges.
+        judge: The classifier, in evaluation mode.
+        samples: Samples of the model.
+        real: Real images, shape (M, C, H, W).
+        about: The judge, for the notes.
     """
     labels, classes = _classes(judge, samples.images)
     drawn, there = modes(labels, classes), modes(_classes(judge, real)[0], classes)
@@ -138,17 +138,17 @@ def _classes(judge: Classifies, images: Tensor) -> tuple[Tensor, int]:
 
 
 def agreement(model: Any, judge: Classifies, n: int, seed: int, about: str) -> dict[str, Measure]:
-    """Measure how often a classifier takes what a model draws of a class for that class.
+    """Measure how often a classifier agrees with the class that a sample was drawn for.
 
     Args:
-        model: What samples given a class, in evaluation mode.
+        model: A model that samples given a class, in evaluation mode.
         judge: The classifier, in evaluation mode, on the model's device.
-        n: How many images of each class.
-        seed: Fixes the codes; the caller's random stream is untouched.
-        about: Who judges.
+        n: Number of samples per class.
+        seed: Seed of the codes; the caller's random stream is untouched.
+        about: The judge, for the notes.
 
     Raises:
-        LabError: If there is nothing to judge, or the classifier knows fewer classes.
+        LabError: If `n` is below 1, or the classifier has fewer classes than the model.
     """
     if n < 1:
         raise LabError(f"A judge needs at least one image of each class, not {n}.")
@@ -174,10 +174,10 @@ def agreement(model: Any, judge: Classifies, n: int, seed: int, about: str) -> d
 
 
 def window(samples: Drawn, real: Tensor, validation: Tensor) -> dict[str, Measure]:
-    """Measure Goodfellow's Parzen-window likelihood.
+    """Measure the Parzen-window likelihood, see `parzen`.
 
     Args:
-        samples: What the model drew.
+        samples: Samples of the model.
         real: Images to measure, shape (M, C, H, W).
         validation: Images that choose the window's width, shape (V, C, H, W).
     """

@@ -1,4 +1,4 @@
-"""How handwriting looks: slant, stroke width and height of light strokes on dark ground."""
+"""Slant, stroke width and height of handwriting, light on dark."""
 
 import math
 
@@ -11,7 +11,7 @@ __all__ = ["correlations", "height", "slant", "stroke_width"]
 
 
 def slant(x: Tensor) -> Tensor:
-    r"""Shear of the strokes, by second moments: columns to the right for each row upwards.
+    r"""Shear of the strokes by second moments, in columns to the right per row upwards.
 
     .. math:: -\mu_{11} / \mu_{02}
 
@@ -19,17 +19,17 @@ def slant(x: Tensor) -> Tensor:
         x: Images in [0, 1], shape (N, C, H, W).
 
     Returns:
-        Shape (N,); 0 for an image without light, or of one row.
+        Shape (N,); 0 for a black image, or one of a single row.
     """
     across, down, ink = _centred(x)
     mixed, vertical = ((part * ink).sum((1, 2)) for part in (across * down, down.square()))
-    # Of a single row rounding leaves some height, and as much that is mixed.
+    # For a single row, rounding leaves moments that are not quite zero.
     tall = vertical > 1e-12 * ink.sum((1, 2))
     return torch.where(tall, -mixed / vertical, 0.0).to(x)
 
 
 def height(x: Tensor) -> Tensor:
-    r"""Height of an evenly lit bar with the same spread from top to bottom, in pixels.
+    r"""Height of a uniform bar with the same vertical variance, in pixels.
 
     .. math:: \sqrt{12 \mu_{02} / \mu_{00} + 1}
 
@@ -45,7 +45,7 @@ def height(x: Tensor) -> Tensor:
 
 
 def stroke_width(x: Tensor) -> Tensor:
-    r"""Area over half the length of the outline, in pixels: the width of a long stroke.
+    r"""Area divided by half the length of the outline, in pixels: the width of a long stroke.
 
     .. math:: 2 \sum x / \sum |\nabla x|
 
@@ -53,10 +53,10 @@ def stroke_width(x: Tensor) -> Tensor:
         x: Images in [0, 1], shape (N, C, H, W).
 
     Returns:
-        Shape (N,); 0 for an image without light.
+        Shape (N,); 0 for a black image.
     """
     ink = torch.nn.functional.pad(x.mean(1), (1, 1, 1, 1))
-    # Differences between neighbours, taken where both directions have one.
+    # Differences of neighbouring pixels, where both directions have one.
     across = ink[:, 1:, 1:] - ink[:, 1:, :-1]
     down = ink[:, 1:, 1:] - ink[:, :-1, 1:]
     outline = (across.square() + down.square()).sqrt().sum((1, 2))
@@ -64,18 +64,18 @@ def stroke_width(x: Tensor) -> Tensor:
 
 
 def correlations(code: Tensor, groups: Tensor, x: Tensor) -> dict[str, float]:
-    """Correlate a code with what the images of one group have each, over all groups.
+    """Correlate a code with slant, stroke width and height, within groups such as digits.
 
-    Both are centred within their group, such as a digit, so that a 1 being thin is no correlation;
-    of several kinds of groups within each in turn, as their combinations may outnumber the images.
+    Both are centred within their group, so that differences between digits do not count. Several
+    kinds of groups are centred in turn, as there may be more combinations than images.
 
     Args:
-        code: One number an image, shape (N,).
-        groups: The groups of each image, one of each kind, shape (N, kinds).
+        code: One number per image, shape (N,).
+        groups: The group of each image in each kind, shape (N, kinds).
         x: Images in [0, 1], shape (N, C, H, W).
 
     Returns:
-        Pearson's correlation with `slant`, `stroke_width` and `height`, 0 where one never varies.
+        Pearson's correlation with `slant`, `stroke_width` and `height`, 0 if one is constant.
     """
     found = {}
     for measure in (slant, stroke_width, height):
@@ -86,7 +86,7 @@ def correlations(code: Tensor, groups: Tensor, x: Tensor) -> dict[str, float]:
 
 
 def _within(values: Tensor, groups: Tensor) -> Tensor:
-    """Subtract from each value the mean of its groups, one kind (N, kinds) after the other."""
+    """Subtract the mean of each value's group, for each kind of groups (N, kinds) in turn."""
     for group in groups.long().unbind(1):
         counts = torch.bincount(group).clamp(min=1)
         values = values - (torch.bincount(group, values) / counts)[group]
@@ -94,7 +94,7 @@ def _within(values: Tensor, groups: Tensor) -> Tensor:
 
 
 def _centred(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each pixel's distance from the centre of light, to the right and down, and its light.
+    """Return each pixel's distances from the centre of mass, right and down, and its value.
 
     All of shape (N, H, W), in double precision.
     """

@@ -1,4 +1,4 @@
-"""Every metric that a model's capabilities allow, each with what must be known to compare it."""
+"""All metrics that a model's capabilities allow, each with its protocol."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,14 +45,14 @@ def measure(
     seed: int,
     progress: Callable[[int], object] = lambda count: None,
 ) -> dict[str, Measure]:
-    """Compute all metrics that `model` is able to answer for.
+    """Compute all metrics that the model's capabilities allow.
 
     Args:
-        model: Whatever fulfils some of the capabilities in `vae_lab.contracts`, in evaluation mode.
-        images: What to evaluate.
-        train: Loads the training images, for the metrics that learn something from them.
-        samples: Importance samples for each image; 0 leaves that metric out.
-        seed: Fixes the random numbers of each metric; the caller's random stream is untouched.
+        model: A model with some capabilities of `vae_lab.contracts`, in evaluation mode.
+        images: Images to evaluate.
+        train: Loads the training images, for metrics that learn from them.
+        samples: Importance samples per image; 0 leaves that metric out.
+        seed: Seed of each metric; the caller's random stream is untouched.
         progress: Called with the number of images whose importance sampling has finished.
 
     Raises:
@@ -72,8 +72,8 @@ def measure(
         if isinstance(model, Perceives):
             found["feature_error"] = perceived(model, images)
         found |= autoencoders.restorations(model, images, seed)
-    # A classifier has learned from its labels, and an encoder that is told the class has seen those
-    # of these very images: probes of their codes would ask again.
+    # A classifier was trained on labels, and an encoder given the class has seen the labels of
+    # these very images: probes of their codes would measure nothing new.
     if isinstance(model, Encodes) and not isinstance(model, Classifies | Conditional):
         found |= codes(model, images, train, seed)
     if isinstance(model, Encodes) and not isinstance(model, Bounds | Classifies):
@@ -83,12 +83,12 @@ def measure(
 
 
 def reconstructions(model: Any, images: Batch, train: Callable[[], Batch]) -> dict[str, Measure]:
-    """Measure the squared error, beside that of PCA where the code is a deterministic one."""
+    """Measure the squared error, and that of PCA if the code is deterministic."""
     errors, unit = restoration_errors(model, images), "squared error"
     found = {"squared_error": Measure.mean(errors, unit, "sum over pixels, not clipped")}
     if not isinstance(model, Bounds):
         reference = train().x.cpu()
-        # More components than pixels or images do not exist; fewer restore them exactly.
+        # There are no more components than pixels or images; that many restore images exactly.
         k = min(model.latent_dim, len(reference), reference[0].numel())
         restored = pca_reconstruction(reference, images.x, k)
         note = f"PCA with {k} components of {len(reference)} training images, not clipped"
@@ -107,8 +107,8 @@ def perceived(model: Any, images: Batch) -> Measure:
 def codes(
     model: Encodes, images: Batch, train: Callable[[], Batch], seed: int
 ) -> dict[str, Measure]:
-    """Measure how well codes tell classes apart; nothing where images have no class."""
-    # A train set is not loaded to say so.
+    """Measure how well codes separate classes; nothing if images have no class."""
+    # Checked before the training images are loaded.
     if not images.has_several_classes or not (known := train()).has_several_classes:
         return {}
     data = encode(model, known), known.y.cpu(), encode(model, images), images.y.cpu()
@@ -126,6 +126,6 @@ def codes(
 
 
 def _tied(train_codes: Tensor) -> bool:
-    """Tell whether most nearest codes are equal, so that their order would decide."""
+    """Return whether most nearest codes are equal, so that their order would decide."""
     some = train_codes[:1000]
     return len(torch.unique(some, dim=0)) * NEIGHBOURS < len(some)
