@@ -16,12 +16,14 @@ from vae_lab.callbacks import AtomicCheckpointIO
 from vae_lab.contracts import Batch, group_size
 from vae_lab.data import Digits
 from vae_lab.drawings import DRAWINGS
+from vae_lab.drawings.reach import is_normal
 from vae_lab.errors import LabError
 from vae_lab.models import CVAE, GAN, VAE, VAEGAN, Autoencoder, InfoGAN, KMeans, VAEDis
 from vae_lab.models.meter import Meter
 from vae_lab.nets import MLPEncoder, MLPGenerator
 from vae_lab.posteriors import GumbelSoftmax
 from vae_lab.priors import MixtureOfGaussians, Uniform
+from vae_lab.verbs.exploring.view import view
 
 SHAPE = (1, 8, 8)
 
@@ -265,3 +267,14 @@ def test_what_is_measured_outside_of_training_is_returned_and_logged_as_lightnin
     assert L.Trainer(**QUIET).test(VAE(data.shape, 2), data, verbose=False)[0].keys() >= {
         "test/elbo"
     }
+
+
+def test_names_that_own_models_give_their_parts_mean_nothing_to_a_page_of_codes():
+    plain, own = VAE(SHAPE, 3).eval(), VAE(SHAPE, 3).eval()
+    own.noise, own.place = torch.nn.Dropout(), torch.nn.Linear(2, 2)
+    for model in (plain, own):
+        torch.manual_seed(0)
+        page = view(model, Digits(), None)
+        assert page["drawn"] == 3
+        assert [control["name"] for control in page["controls"]] == ["z1", "z2", "z3"]
+        assert is_normal(model)

@@ -177,9 +177,16 @@ class Generates(Protocol):
 class Conditional(Protocol):
     """Makes images of a class, or of another condition, that it is given."""
 
+    condition: Any
+    """A `vae_lab.conditions.Condition`."""
+
     @property
     def classes(self) -> int | None:
         """How many classes the condition is one of; None if it is something else."""
+
+    @property
+    def moves_prior(self) -> bool:
+        """Whether p(z|y) depends on the condition."""
 
     def transfer(self, z: Tensor, y: Tensor, to: Tensor) -> Tensor:
         """Return the codes that are under conditions `to` what z (B, D) are under y."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vae_lab.contracts import Generates, ReadsCodes
+from vae_lab.contracts import Conditional, Generates, ReadsCodes
 from vae_lab.priors import StandardNormal
 
 __all__ = ["is_normal", "prior_codes", "visible"]
@@ -12,7 +12,7 @@ __all__ = ["is_normal", "prior_codes", "visible"]
 
 def is_normal(model: Any) -> bool:
     """Say whether codes are drawn from N(0, I), not from a learned prior or an InfoGAN's noise."""
-    moved = getattr(model, "place", None) is not None  # by the condition
+    moved = isinstance(model, Conditional) and model.moves_prior
     standard = isinstance(getattr(model, "prior", None), StandardNormal | None)
     return standard and not moved and not isinstance(model, ReadsCodes)
 

@@ -127,6 +127,11 @@ class CVAE(VAE):
         """The number of classes; None if the condition is not a class."""
         return self.condition.classes
 
+    @property
+    def moves_prior(self) -> bool:
+        """Whether there is a conditional prior."""
+        return self.place is not None
+
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if self.classes:
@@ -160,7 +165,7 @@ class CVAE(VAE):
         return super().sample(n, y)
 
     def transfer(self, z: Tensor, y: Tensor, to: Tensor) -> Tensor:
-        """Return the codes that keep, under conditions `to`, the place that z (B, D) have under y.
+        """Return the codes under conditions `to` that correspond to z (B, D) under y.
 
         Without a conditional prior these are the codes themselves.
         """

@@ -4,12 +4,17 @@ from typing import Any
 
 from vae_lab.contracts import ReadsCodes, group_size
 
-__all__ = ["described", "parts"]
+__all__ = ["described", "noise_size", "parts"]
 
 
 def parts(model: Any) -> dict[str, slice]:
     """Return where in a code vector each of an InfoGAN's codes lies; empty for other models."""
     return model.places if isinstance(model, ReadsCodes) else {}
+
+
+def noise_size(model: Any) -> int | None:
+    """Return the size of an InfoGAN's noise, which begins its code; None for other models."""
+    return min((place.start for place in parts(model).values()), default=None)
 
 
 def described(model: Any) -> dict[str, Any]:
@@ -18,7 +23,7 @@ def described(model: Any) -> dict[str, Any]:
         return {"probabilities_in_groups_of": size}
     if not parts(model):
         return {}
-    noise = {"from": 0, "size": model.noise, "range": [-1, 1]}
+    noise = {"from": 0, "size": noise_size(model), "range": [-1, 1]}
     return {"parts": {"noise": noise} | {name: _part(model, name) for name in parts(model)}}
 
 

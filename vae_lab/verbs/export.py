@@ -190,10 +190,10 @@ def _settings(data: Any) -> dict[str, Any]:
 
 def _prior(model: Any) -> str | None:
     """Name what codes are drawn from; those of an InfoGAN are described one by one."""
-    from vae_lab.contracts import DrawsCodes
+    from vae_lab.contracts import Conditional, DrawsCodes
     from vae_lab.verbs.code_parts import parts
 
-    if getattr(model, "place", None) is not None:
+    if isinstance(model, Conditional) and model.moves_prior:
         return "Moved"  # to another place under each condition
     if hasattr(model, "prior"):
         return type(model.prior).__name__

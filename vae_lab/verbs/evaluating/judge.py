@@ -97,9 +97,8 @@ def _check_samples(model: Any, user: str) -> None:
     from vae_lab.contracts import Conditional, Samples, require
 
     require(model, Samples, user)
-    condition = getattr(model, "condition", None)
     if isinstance(model, Conditional) and not model.classes:
         raise LabError(
             f"{user} needs a model of classes; this {type(model).__name__}'s condition is a "
-            f"{type(condition).__name__}."
+            f"{type(model.condition).__name__}."
         )

@@ -37,15 +37,15 @@ def sheets(model: Any, plane: dict[str, Any]) -> tuple[int, list["Tensor"]]:
     import torch
 
     channels, height, width = model.shape
-    classes = getattr(model, "classes", None) or 1
-    side = min(math.isqrt(SHEET_IMAGES // classes), SHEET_SIDE // max(height, width), 40)
+    classes = model.classes if isinstance(model, Conditional) else None
+    side = min(math.isqrt(SHEET_IMAGES // (classes or 1)), SHEET_SIDE // max(height, width), 40)
     side = max(side, 2)
     shares = (torch.arange(side) + 0.5) / side
     x, y = (lo + shares * (hi - lo) for lo, hi in zip(plane["low"], plane["high"], strict=True))
     z = torch.cartesian_prod(y.flip(0), x).flip(1)
     found = []
-    for k in range(classes):
-        given = torch.full((side,), k) if isinstance(model, Conditional) else None
+    for k in range(classes or 1):
+        given = torch.full((side,), k) if classes else None
         images = torch.stack([model.decode(row, given) for row in torch.split(z, side)])
         found.append(images.permute(2, 0, 3, 1, 4).reshape(channels, side * height, side * width))
     return side, found

@@ -16,7 +16,7 @@ from vae_lab.contracts import (
 from vae_lab.drawings.conditional import called
 from vae_lab.drawings.reach import is_normal, prior_codes, visible
 from vae_lab.errors import LabError
-from vae_lab.verbs.code_parts import parts
+from vae_lab.verbs.code_parts import noise_size, parts
 from vae_lab.words import counted
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
     classes = model.classes if isinstance(model, Conditional) else None
     samples = _samples(model, codes, classes)
     low, high = _limits(model, codes, samples)
-    name = f"{type(model).__name__} of {type(data).__name__}"
+    name, noise = f"{type(model).__name__} of {type(data).__name__}", noise_size(model)
     return {
         "title": f"{name}, {counted(model.latent_dim, 'dimension')}",
         "shape": list(model.shape),
@@ -90,7 +90,7 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
         "hint": _hint(model, codes),
         "samples": [_rounded(pool) for pool in samples],
         "sampling": _sampling(model),
-        "drawn": getattr(model, "noise", model.latent_dim),
+        "drawn": model.latent_dim if noise is None else noise,
         "plane": _plane(low, high, codes, not classes) if is_plane(model) else None,
         "controls": [] if is_plane(model) else _controls(model, low, high, codes),
     }
@@ -224,7 +224,8 @@ def _controls(
         starts = range(0, model.latent_dim, size)
         return [_choice(name.format(i), at, size) for i, at in enumerate(starts, 1)]
     named = [_named(model, name, place) for name, place in parts(model).items()]
-    order = list(range(getattr(model, "noise", visible(model))))
+    noise = noise_size(model)
+    order = list(range(visible(model) if noise is None else noise))
     if codes is not None:
         order = codes.z[:, order].var(0, correction=0).argsort(descending=True).tolist()
     bounds = [(low[d].item(), high[d].item()) for d in range(model.latent_dim)]
