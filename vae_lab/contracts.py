@@ -1,4 +1,4 @@
-"""What passes between the rooms of the house: a batch, and what a model is able to do."""
+"""The contracts between packages: a batch of images, and the capabilities of models."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,11 +37,11 @@ Shape = tuple[int, int, int]
 
 
 class Batch(NamedTuple):
-    """One step's images and what is known of them.
+    """Images with their labels or conditions.
 
     Attributes:
         x: Images in [0, 1], shape (B, C, H, W).
-        y: The condition, or the labels of probes and plots: class indices (B,), attributes
+        y: The condition, or the labels for probes and plots: class indices (B,), attributes
             (B, A) or images (B, C', H', W').
     """
 
@@ -50,33 +50,33 @@ class Batch(NamedTuple):
 
     @classmethod
     def unlabelled(cls, x: Tensor) -> "Batch":
-        """Return images of which nothing is known."""
+        """Return images without labels."""
         return cls(x, torch.zeros(len(x)))
 
     @property
     def has_classes(self) -> bool:
-        """Whether the labels are class indices, and neither attributes nor images."""
+        """Whether the labels are class indices, not attributes or images."""
         return self.y.ndim == 1 and not self.y.is_floating_point()
 
     @property
     def has_several_classes(self) -> bool:
-        """Whether there is more than one class; images without labels are all of the first."""
+        """Whether there is more than one class; unlabelled images are all of the first."""
         return self.has_classes and len(torch.unique(self.y)) > 1
 
 
 @runtime_checkable
 class Encodes(Protocol):
-    """Turns images into codes."""
+    """Encodes images."""
 
     latent_dim: int
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return one code an image (the posterior's mean), shape (B, latent_dim)."""
+        """Return one code per image, such as the posterior mean, shape (B, latent_dim)."""
 
 
 @runtime_checkable
 class Perceives(Protocol):
-    """Learns to restore images as features of its own see them, not pixel by pixel."""
+    """Measures reconstructions in features of its own instead of pixels."""
 
     def perceive(self, x: Tensor) -> Tensor:
         """Return the features of images (B, C, H, W), shape (B, ...)."""
@@ -84,20 +84,20 @@ class Perceives(Protocol):
 
 @runtime_checkable
 class Decodes(Protocol):
-    """Turns codes into images."""
+    """Decodes codes to images."""
 
     latent_dim: int
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean image of each code, shape (B, C, H, W), in [0, 1].
 
-        Those of a linear decoder may lie outside: clipped, it would no longer be linear.
+        A linear decoder's images are not clipped, and may lie outside.
         """
 
 
 @runtime_checkable
 class Samples(Protocol):
-    """Draws new images."""
+    """Samples new images."""
 
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw `n` images, shape (n, C, H, W), in [0, 1], from the global random stream."""
@@ -105,7 +105,7 @@ class Samples(Protocol):
 
 @runtime_checkable
 class DrawsCodes(Protocol):
-    """Decodes codes that come from no image."""
+    """Samples codes that do not come from an image."""
 
     latent_dim: int
 
@@ -115,33 +115,33 @@ class DrawsCodes(Protocol):
 
 @runtime_checkable
 class ReadsCodes(Protocol):
-    """Reads off an image some of the codes that such an image is made of."""
+    """Predicts, from an image, codes that it was generated from, like an InfoGAN."""
 
     codes: dict[str, Any]
-    """What is known of each, by name: one of `vae_lab.codes`."""
+    """The specification of each code, by name: one of `vae_lab.codes`."""
 
     places: dict[str, slice]
-    """Where each lies in what `draw_codes` draws."""
+    """The dimensions of each code in the vectors of `draw_codes`."""
 
     @property
     def category(self) -> str | None:
-        """The name of the first code that is a choice, if any is."""
+        """The name of the first categorical code, if there is one."""
 
     def read(self, x: Tensor) -> dict[str, Tensor]:
-        """Return what is said of each code of images (B, C, H, W): logits, or a mean (B, 1)."""
+        """Return the prediction of each code of images (B, C, H, W): logits, or a mean (B, 1)."""
 
 
 @runtime_checkable
 class Corrupts(Protocol):
-    """Learns to undo damage, unless it has no `corruption`, or None."""
+    """Restores corrupted images, if it has a `corruption` that is not None."""
 
     def corrupt(self, x: Tensor) -> Tensor:
-        """Return damaged images, shape (B, C, H, W), by the global random stream."""
+        """Return corrupted images, shape (B, C, H, W), from the global random stream."""
 
 
 @runtime_checkable
 class Bounds(Protocol):
-    """Bounds the log-likelihood of an image from below."""
+    """Has a lower bound on the log-likelihood of an image."""
 
     def log_weights(self, x: Tensor, samples: int, y: Tensor | None = None) -> Tensor:
         r"""Draw importance weights log p(x, z) - log q(z|x), in nats, shape (samples, B).
@@ -153,7 +153,7 @@ class Bounds(Protocol):
 
 @runtime_checkable
 class Diverges(Protocol):
-    """Knows how far each part of its posterior is from the prior."""
+    """Has a divergence of its posterior from the prior for each part of the code."""
 
     def divergences(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the divergences for images (B, C, H, W) in nats, shape (B, parts of the code)."""
@@ -161,13 +161,13 @@ class Diverges(Protocol):
 
 @runtime_checkable
 class Generates(Protocol):
-    """Knows the two densities that make an image: that of codes and that of an image given one."""
+    """Has the densities p(z) of codes and p(x|z) of images given codes."""
 
     def prior_given(self, y: Tensor | None = None) -> Any:
-        """Return p(z), or p(z|y) of B conditions: what has `log_prob` and `sample`."""
+        """Return p(z), or p(z|y) of B conditions, with `log_prob` and `sample`."""
 
     def output(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return what the decoder puts out for codes (B, D), of which `likelihood` draws images."""
+        """Return the decoder's output for codes (B, D), the parameters of `likelihood`."""
 
     def log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return log p(x|z) of images (B, C, H, W) for codes (n, B, D), in nats, shape (n, B)."""
@@ -175,42 +175,42 @@ class Generates(Protocol):
 
 @runtime_checkable
 class Conditional(Protocol):
-    """Makes images of a class, or of another condition, that it is given."""
+    """Generates images given a condition, such as a class."""
 
     condition: Any
     """A `vae_lab.conditions.Condition`."""
 
     @property
     def classes(self) -> int | None:
-        """How many classes the condition is one of; None if it is something else."""
+        """The number of classes; None if the condition is not a class."""
 
     @property
     def moves_prior(self) -> bool:
         """Whether p(z|y) depends on the condition."""
 
     def transfer(self, z: Tensor, y: Tensor, to: Tensor) -> Tensor:
-        """Return the codes that are under conditions `to` what z (B, D) are under y."""
+        """Return the codes under conditions `to` that correspond to z (B, D) under y."""
 
 
 @runtime_checkable
 class Classifies(Protocol):
-    """Tells the classes of images apart."""
+    """Classifies images."""
 
     def log_probs(self, x: Tensor) -> Tensor:
-        """Return log p(y|x) of every class y, shape (B, classes), in nats."""
+        """Return log p(y|x) of every class y in nats, shape (B, classes)."""
 
 
 @runtime_checkable
 class Clusters(Protocol):
-    """Tells groups of images apart, without having seen a label."""
+    """Clusters images without labels."""
 
     def cluster(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the number of each image's group, shape (B,)."""
+        """Return the cluster index of each image, shape (B,)."""
 
 
 @runtime_checkable
 class Density(Protocol):
-    """Knows the likelihood of an image exactly."""
+    """Has an exact likelihood of images."""
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return log p(x) of images (B, C, H, W), in nats, shape (B,)."""
@@ -218,7 +218,7 @@ class Density(Protocol):
 
 @runtime_checkable
 class Converges(Protocol):
-    """Was fitted by iterations that raise the likelihood, but for what a floor costs."""
+    """Was fitted by iterations that raise the likelihood, apart from variance floors."""
 
     @property
     def log_likelihoods(self) -> Tensor:
@@ -227,7 +227,7 @@ class Converges(Protocol):
 
 @runtime_checkable
 class Images(Protocol):
-    """A data set to measure and to draw on."""
+    """A data set for metrics and pictures."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -235,22 +235,22 @@ class Images(Protocol):
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """What classes or attributes are called; empty where images have none of them."""
+        """Names of the classes or attributes; empty if there are none."""
 
     def loader(self, name: str, n: int | None = None) -> Iterable[Batch]:
-        """Iterate over what `images` returns, a batch at a time."""
+        """Iterate over the images of `images` in batches."""
 
     def images(self, name: str, n: int | None = None) -> Batch:
         """Return the first `n` images of a split, binarised once, in a fixed order."""
 
     def protocol(self, name: str) -> dict[str, Any]:
-        """Say which images a number was measured on."""
+        """Return which images a number was measured on."""
 
     def from_files(self, files: Sequence[Path]) -> Tensor:
-        """Read other images and prepare them as these were, shape (N, C, H, W), in [0, 1]."""
+        """Read image files and prepare them like the data, shape (N, C, H, W), in [0, 1]."""
 
     def undrawn(self) -> "Images":
-        """Return the same images as they were before any pixel was drawn at random."""
+        """Return the same data without random binarisation."""
 
 
 _VERBS: dict[type, str] = {
@@ -270,7 +270,7 @@ _VERBS: dict[type, str] = {
 
 
 def require(model: Any, capability: type, user: str) -> None:
-    """Refuse, in one sentence that names both, a model that lacks what `user` needs.
+    """Refuse a model that lacks a capability that `user` needs.
 
     Raises:
         LabError: If `model` does not fulfil `capability`.
@@ -281,9 +281,9 @@ def require(model: Any, capability: type, user: str) -> None:
 
 
 def group_size(model: Any) -> int | None:
-    """Return the size of the one-hot groups that codes are made of; None of real numbers."""
+    """Return the size of the one-hot groups of codes; None for real-valued codes."""
     prior = getattr(model, "prior", None)
-    # A model with a prior may have clusters of real codes besides.
+    # A model with a prior may also cluster, and have real-valued codes.
     if prior is None and isinstance(model, Clusters) and isinstance(model, Encodes):
         return model.latent_dim
     size: int | None = getattr(prior, "classes", None)
