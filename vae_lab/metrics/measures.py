@@ -32,6 +32,7 @@ class Measure(NamedTuple):
         note: How it was computed, beyond the protocol of the whole evaluation.
         standard_error: Standard error of the mean, if the number is a mean over images.
         parts: Summands of the number, such as one per dimension of a code, if known.
+        images: The number of images that a share is of, if known.
     """
 
     value: float
@@ -39,6 +40,7 @@ class Measure(NamedTuple):
     note: str
     standard_error: float | None = None
     parts: tuple[float, ...] = ()
+    images: int | None = None
 
     @classmethod
     def mean(cls, values: Tensor, unit: str, note: str) -> "Measure":
@@ -54,11 +56,12 @@ class Measure(NamedTuple):
         """
         known = images > 1 and 0 < value < 1
         error = math.sqrt(value * (1 - value) / images) if known else None
-        return cls(value, "share", note, error)
+        return cls(value, "share", note, error, images=images)
 
     def entry(self) -> dict[str, Any]:
         """Return its entry of `metrics.json`, with parts if there are any."""
         found = self._asdict()
+        del found["images"]  # the note says it
         parts = found.pop("parts")
         return found | ({"parts": [round(part, 4) for part in parts]} if parts else {})
 

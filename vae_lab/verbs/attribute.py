@@ -66,15 +66,13 @@ def attribute(
 
     from vae_lab import pictures
     from vae_lab.contracts import Batch
-    from vae_lab.metrics.attributes import attribute_vector, moved
+    from vae_lab.metrics.attributes import attribute_vector
 
     above_zero(strength=strength)
     if steps < 3 or steps % 2 == 0:
         raise LabError(f"--steps is odd and at least 3, as many to either side; got {steps}.")
     at_least(1, n=n, limit=limit)
-    known = digest(checkpoint_of(run))
-    if judge not in (None, "inception") and digest(checkpoint_of(judge)) == known:
-        raise LabError(f"{judge} is the model itself, which judges no edits of its own.")
+    known = _digest(run, judge)
     model: Any = load_model(run)
     _check(model)
     # Grey where black and white was drawn: what is decoded are means.
@@ -82,10 +80,7 @@ def attribute(
     train, others = data.images("train", limit), data.images(split, limit)
     kind, jury = _kind(attribute, data, train, others, model, judge)
     vector = attribute_vector(model, train, kind.of(train))
-    strengths = [share * strength for share in (-1, -0.5, 0, 0.5, 1)]
-    # What has attributes as labels has no class to be kept.
-    keeper = jury.judge if jury and others.has_classes else None
-    found = moved(model, others, vector, kind, strengths, keeper)
+    found = _measure(model, others, vector, kind, strength, jury)
     about = data.protocol(split) | {
         "images": len(others.x),
         "trained_on": len(train.x),
@@ -99,6 +94,31 @@ def attribute(
     save(pictures.signed(drawn, origin(run), f"{split} images"), output)
     _print(f"{type(model).__name__}, {attribute}", found, about)
     print(numbers)
+
+
+def _digest(run: str, judge: str | None) -> str:
+    """Return the digest of a run's weights; refuse a judge that has the same ones."""
+    known = digest(checkpoint_of(run))
+    if judge not in (None, "inception") and digest(checkpoint_of(judge)) == known:
+        raise LabError(f"{judge} is the model itself, which judges no edits of its own.")
+    return known
+
+
+def _measure(
+    model: Any,
+    images: "Batch",
+    vector: "Tensor",
+    attribute: "Attribute",
+    strength: float,
+    jury: "Judge | None",
+) -> "dict[str, Measure]":
+    """Measure steps of none, half and all of the strength in both directions."""
+    from vae_lab.metrics.attributes import moved
+
+    strengths = [share * strength for share in (-1, -0.5, 0, 0.5, 1)]
+    # Images whose labels are attributes have no class to keep.
+    keeper = jury.judge if jury and images.has_classes else None
+    return moved(model, images, vector, attribute, strengths, keeper)
 
 
 def _draw(model: Any, shown: "Batch", vector: "Tensor", ways: "Tensor", name: str) -> "Tensor":
@@ -170,8 +190,7 @@ def _print(title: str, found: "dict[str, Measure]", about: dict[str, Any]) -> No
     table = Table("step", *kinds, "N", box=SIMPLE, title=title, caption=caption)
     for step in dict.fromkeys(name.partition("_")[2] for name in found):
         shares = [found[f"{kind}_{step}"] for kind in kinds]
-        n = shares[0].note.partition(" ")[0]
-        table.add_row(step.replace("_", " "), *map(_plus_minus, shares), n)
+        table.add_row(step.replace("_", " "), *map(_plus_minus, shares), str(shares[0].images))
     Terminal().print(table)
 
 
