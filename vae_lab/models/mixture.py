@@ -3,7 +3,7 @@
 import math
 import sys
 import warnings
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -133,6 +133,22 @@ class GaussianMixture(Classical):
 
     def _climb(self, z: "NDArray[np.float32]", log_noise: float) -> None:
         """Run EM on points (N, pca_dim); `log_noise` is added to each log-likelihood."""
+        em = self._fitted(z)
+        if not em.converged_:
+            print(
+                f"EM stopped at --model.iterations {self.iterations} before it converged; raise "
+                "it.",
+                file=sys.stderr,
+            )
+        covariances = torch.from_numpy(em.covariances_)
+        full = covariances if self.covariance == "full" else covariances.diag_embed()
+        self.weights.copy_(torch.from_numpy(em.weights_))
+        self.means.copy_(torch.from_numpy(em.means_))
+        self.scale_tril.copy_(torch.linalg.cholesky(full))
+        self._log([bound + log_noise for bound in em.lower_bounds_])
+
+    def _fitted(self, z: "NDArray[np.float32]") -> Any:
+        """Return scikit-learn's mixture, fitted to points (N, pca_dim)."""
         from sklearn import mixture
         from sklearn.exceptions import ConvergenceWarning
 
@@ -152,18 +168,7 @@ class GaussianMixture(Classical):
                 "A component collapsed on too few images; raise --model.floor or lower "
                 f"--model.components or --model.pca_dim. EM says: {error}"
             ) from error
-        if not em.converged_:
-            print(
-                f"EM stopped at --model.iterations {self.iterations} before it converged; raise "
-                "it.",
-                file=sys.stderr,
-            )
-        covariances = torch.from_numpy(em.covariances_)
-        full = covariances if self.covariance == "full" else covariances.diag_embed()
-        self.weights.copy_(torch.from_numpy(em.weights_))
-        self.means.copy_(torch.from_numpy(em.means_))
-        self.scale_tril.copy_(torch.linalg.cholesky(full))
-        self._log([bound + log_noise for bound in em.lower_bounds_])
+        return em
 
     def _log(self, curve: list[float]) -> None:
         """Store the log-likelihood of each iteration, and log it."""

@@ -20,6 +20,8 @@ from vae_lab.verbs.options import at_least
 
 # Annotations by these are quoted: were all postponed, jsonargparse would import these to read them.
 if TYPE_CHECKING:
+    import torch
+
     from vae_lab.contracts import Batch, Images
     from vae_lab.metrics.measures import Measure
 
@@ -113,15 +115,10 @@ def _measure(
     annealed: Callable[..., dict[str, "Measure"]] | None,
 ) -> tuple[dict[str, Any], dict[str, "Measure"]]:
     """Load a model and its images, and return the protocol and what was measured."""
-    import torch
-
-    from vae_lab.contracts import Bounds, Density, ReadsCodes
+    from vae_lab.contracts import ReadsCodes
     from vae_lab.metrics.annealed import check_annealing
-    from vae_lab.metrics.evidence import likelihood_kind
 
-    # A GPU's convolutions round to ten bits of mantissa unless told not to.
-    torch.backends.cudnn.allow_tf32 = False
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    device = _device()
     model = load_model(checkpoint).to(device)
     if annealed:
         check_annealing(model)
@@ -146,12 +143,18 @@ def _measure(
         "seed": seed,
         **_machinery(device),
         **jury,
+        **_likelihood(model, images, samples if "nll" in found else None),
     }
-    if "nll" in found and isinstance(model, Bounds):
-        protocol["importance_samples"] = samples
-    if isinstance(model, Bounds | Density):
-        protocol["likelihood"] = likelihood_kind(model, images)
     return protocol, found
+
+
+def _device() -> "torch.device":
+    """Return the accelerator, in full single precision, or the CPU if there is none."""
+    import torch
+
+    # A GPU's convolutions round to ten bits of mantissa unless told not to.
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def _machinery(device: object) -> dict[str, Any]:
@@ -164,6 +167,17 @@ def _machinery(device: object) -> dict[str, Any]:
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
+
+
+def _likelihood(model: Any, images: "Batch", samples: int | None) -> dict[str, Any]:
+    """Return what the model's likelihoods are of, and by how many samples they are estimated."""
+    from vae_lab.contracts import Bounds, Density
+    from vae_lab.metrics.evidence import likelihood_kind
+
+    drawn = {"importance_samples": samples} if samples and isinstance(model, Bounds) else {}
+    if not isinstance(model, Bounds | Density):
+        return drawn
+    return drawn | {"likelihood": likelihood_kind(model, images)}
 
 
 def _allowed(

@@ -129,20 +129,8 @@ def read(path: str | Path) -> Sweep:
             holds something unknown.
     """
     path = Path(path)
-    # Its trials would put a variable in once more, and go where nobody looks for them.
-    if str(expanded(path.stem)) != path.stem:
-        raise LabError(
-            f"{path} names the folder of its runs, and {path.stem!r} is none; rename it."
-        )
-    try:
-        given = read_yaml(path)
-    except FileNotFoundError as error:
-        raise missing(path, Path("experiments/sweeps")) from error
-    except OSError as error:
-        raise LabError(f"There is no sweep to read at {path}: {error.strerror}.") from error
-    given = given if isinstance(given, dict) else {}
-    metric = given.get("metric")
-    metric = metric if isinstance(metric, dict) else {}
+    given = _mapping(_loaded(path))
+    metric = _mapping(given.get("metric"))
     if not isinstance(parameters := given.get("parameters"), dict) or not parameters:
         raise LabError(f"{path} has no parameters, so there is nothing to sweep over.")
     if not isinstance(metric.get("name"), str):
@@ -161,6 +149,25 @@ def read(path: str | Path) -> Sweep:
         *_hyperband(path, given.get("early_terminate")),
         str(given.get("program", "lab")),
     )
+
+
+def _loaded(path: Path) -> object:
+    # Its trials would put a variable in once more, and go where nobody looks for them.
+    if str(expanded(path.stem)) != path.stem:
+        raise LabError(
+            f"{path} names the folder of its runs, and {path.stem!r} is none; rename it."
+        )
+    try:
+        return read_yaml(path)
+    except FileNotFoundError as error:
+        raise missing(path, Path("experiments/sweeps")) from error
+    except OSError as error:
+        raise LabError(f"There is no sweep to read at {path}: {error.strerror}.") from error
+
+
+def _mapping(value: object) -> dict[Any, Any]:
+    """Return a mapping as it is, and an empty one in the place of anything else."""
+    return value if isinstance(value, dict) else {}
 
 
 def _hyperband(path: Path, early: Any) -> tuple[int | None, int]:
