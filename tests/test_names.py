@@ -129,7 +129,7 @@ def test_letters_that_no_font_has_are_told_once(monkeypatch, capsys):
 
 def test_a_checkpoint_in_a_folder_whose_name_is_no_text_tells_its_epoch(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.ckpt")
-    torch.save({"epoch": 1, "state_dict": {"weight": torch.ones(3)}}, path)
+    torch.save({"pytorch-lightning_version": "2.6", "epoch": 1, "state_dict": {}}, path)
     assert checkpoints.epoch(path) == 2
 
 

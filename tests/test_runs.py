@@ -73,6 +73,20 @@ def test_model_and_data_come_back_from_run_experiment_and_checkpoint(tmp_path):
         assert data.batch_size == 5
 
 
+def test_settings_are_read_once_until_the_file_changes(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "vae" / "version_0", "best", epoch=3)
+    path, reads, read = run / "checkpoints" / "best.ckpt", [], checkpoints.read
+    monkeypatch.setattr(checkpoints, "read", lambda path: reads.append(path) or read(path))
+    for epochs, size in ((4, 3), (8, 5)):
+        checkpoints.settings_of(L.LightningModule, path)["size"] = "changed by whoever builds"
+        assert runs.load_model(run).hparams["size"] == size
+        assert runs.load_data(run).batch_size == 5
+        assert checkpoints.epoch(path) == epochs
+        torch.save(content(5, epoch=7), path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+    assert reads == [path, path]
+
+
 def test_best_is_preferred_unless_last_is_wanted(tmp_path):
     run = make_run(tmp_path / "vae" / "version_0", "best", "last")
     assert runs.checkpoint_of(run).name == "best.ckpt"

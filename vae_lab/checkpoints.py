@@ -7,6 +7,7 @@ from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
@@ -124,15 +125,24 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def epoch(path: Path) -> int:
-    """Return how many epochs were begun for a checkpoint that was read before."""
-    import torch
-
-    # Not mapped, for which torch would need a path that is Unicode.
-    saved = torch.load(path, map_location="cpu", weights_only=True)
+    """Return how many epochs were begun for a checkpoint."""
+    saved = _without_weights(path)
     if "loops" in saved:
         return int(saved["loops"]["fit_loop"]["epoch_progress"]["current"]["started"])
     # Of weights alone, from a callback's checkpoint, the number of the epoch that they were in.
     return int(saved["epoch"]) + 1
+
+
+def _without_weights(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's settings and counters, once for as long as the file stays the same."""
+    stat = os.stat(path) if os.path.exists(path) else None
+    return _read_once(path, stat and (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache
+def _read_once(path: Path, version: tuple[int, ...] | None) -> dict[str, Any]:
+    large = {"state_dict", "optimizer_states", "callbacks"}
+    return {key: value for key, value in read(path).items() if key not in large}
 
 
 def _root(error: BaseException) -> BaseException:
@@ -169,7 +179,7 @@ def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
     from lightning import LightningModule
 
     part = "model" if issubclass(kind, LightningModule) else "data"
-    saved = read(path)
+    saved = _without_weights(path)
     settings = saved.get(kind.CHECKPOINT_HYPER_PARAMS_KEY, {})
     # Without an instantiator Lightning would silently build `kind` itself.
     if not {"_class_path", "_instantiator"} <= settings.keys():
@@ -182,7 +192,7 @@ def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
         getattr(import_module(module), name)
     except (Exception, SystemExit) as error:  # a user's module may do anything
         raise LabError(_missing(path, f"a {module}.{name}", error)) from error
-    return dict(settings)
+    return deepcopy(dict(settings))  # who builds from settings changes them in place
 
 
 def _missing(path: Path, what: str, error: BaseException) -> str:
