@@ -1,7 +1,6 @@
-"""What critic and generator want of each other, as objects over pure functions of scores.
+"""Adversarial losses of critic and generator, and penalties on the critic's gradient.
 
-A critic's score of an image is any real number, higher for an image that it takes for real. All
-losses are one number an image.
+A critic's score is a real number, higher for images that look real. All losses are per image.
 """
 
 from abc import ABC, abstractmethod
@@ -31,23 +30,23 @@ Score = Callable[[Tensor], Tensor]
 
 
 class AdversarialLoss(ABC):
-    """What the critic minimises, given its scores, and what the generator does."""
+    """Base of all adversarial losses, as functions of the critic's scores."""
 
     @abstractmethod
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the critic's loss for as many scores of real and of generated images, (B,)."""
+        """Return the critic's loss for scores of real and of generated images, shape (B,) each."""
 
     @abstractmethod
     def generator(self, fake: Tensor) -> Tensor:
         """Return the generator's loss for scores of its images, shape (B,)."""
 
     def output(self, score: Tensor) -> Tensor:
-        """Return what a score says, for its curve: here the score itself."""
+        """Return the readable output that is logged for scores; here the scores themselves."""
         return score
 
 
 class Saturating(AdversarialLoss):
-    r"""The game of the first paper, which the generator loses where the critic is sure of itself.
+    r"""The minimax loss, whose generator has no gradient if the critic is certain.
 
     .. math::
         \ell_D = -\log \sigma(s(x)) - \log(1 - \sigma(s(\hat x))), \quad
@@ -55,7 +54,7 @@ class Saturating(AdversarialLoss):
 
     where s is the critic's score of an image, and the hat marks generated ones.
 
-    A critic that cannot tell the two apart says 0.5 of both and loses log 4.
+    A critic at chance outputs 0.5 for both, and its loss is log 4.
 
     References:
         Goodfellow et al., Generative Adversarial Nets, 2014. https://arxiv.org/abs/1406.2661
@@ -73,7 +72,7 @@ class Saturating(AdversarialLoss):
 
 
 class NonSaturating(Saturating):
-    r"""The first paper's critic, with a generator that keeps its gradient while it loses.
+    r"""The non-saturating loss, whose generator keeps its gradient if the critic is certain.
 
     .. math::
         \ell_D = -\log \sigma(s(x)) - \log(1 - \sigma(s(\hat x))), \quad
@@ -91,7 +90,7 @@ class NonSaturating(Saturating):
 
 
 class LeastSquares(AdversarialLoss):
-    r"""Squared distances of the scores from 1 for real images, and from 0 for generated ones.
+    r"""The least-squares loss, with target score 1 for real images and 0 for generated ones.
 
     .. math::
         \ell_D = \frac{1}{2} (s(x) - 1)^2 + \frac{1}{2} s(\hat x)^2, \quad
@@ -112,7 +111,7 @@ class LeastSquares(AdversarialLoss):
 
 
 class Hinge(AdversarialLoss):
-    r"""Scores beyond 1 for real images, and below -1 for others, cost the critic nothing.
+    r"""The hinge loss: scores above 1 for real and below -1 for generated images cost nothing.
 
     .. math::
         \ell_D = \max(0, 1 - s(x)) + \max(0, 1 + s(\hat x)), \quad \ell_G = -s(\hat x)
@@ -132,15 +131,15 @@ class Hinge(AdversarialLoss):
 
 
 class Wasserstein(AdversarialLoss):
-    r"""The difference of scores, which bounds a distance if the critic's slope is at most one.
+    r"""The Wasserstein loss, a bound on that distance if the critic is 1-Lipschitz.
 
     .. math:: \ell_D = s(\hat x) - s(x), \quad \ell_G = -s(\hat x)
 
     where s is the critic's score of an image, and the hat marks generated ones.
 
-    The slope is kept near one by `GradientPenalty`. Spectral normalisation bounds it too: by one
-    where all layers are linear, by somewhat more for each convolution, of which the kernel alone is
-    scaled, and not at all where batch norm follows. Without either, scores grow for ever.
+    `GradientPenalty` keeps the gradient norm near one. Spectral normalisation bounds it too: by one
+    for linear layers, by more for convolutions, of which only the kernel is scaled, and not at all
+    with batch norm. With neither, scores grow without limit.
 
     References:
         Arjovsky et al., Wasserstein GAN, 2017. https://arxiv.org/abs/1701.07875
@@ -156,10 +155,10 @@ class Wasserstein(AdversarialLoss):
 def gradient_norm(score: Score, x: Tensor) -> Tensor:
     r"""Norm of a score's gradient at each image, :math:`\|\nabla_x s(x)\|`, to be differentiated.
 
-    Half precision has too few digits for gradients of gradients: this is computed in single.
+    Computed in single precision, as half precision is too coarse for second derivatives.
 
     Args:
-        score: Judges each image by itself.
+        score: Maps images to scores, each independently.
         x: Images, shape (B, C, H, W).
 
     Returns:
@@ -168,15 +167,15 @@ def gradient_norm(score: Score, x: Tensor) -> Tensor:
     x = x.detach().requires_grad_()
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
-    # The norm has no gradient of its own where the gradient is zero.
+    # The norm is not differentiable at a zero gradient.
     return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
 
 
 class CriticPenalty(ABC):
-    """What a critic pays for its slope, which would let it win too easily.
+    """Base of penalties on the critic's gradient with respect to images.
 
     Args:
-        weight: Of the penalty beside the critic's loss.
+        weight: Weight of the penalty in the critic's loss.
 
     Raises:
         LabError: If the weight is not positive.
@@ -187,16 +186,16 @@ class CriticPenalty(ABC):
         self.weight = weight
 
     def differentiates_twice(self, model: object) -> bool:
-        """Tell whether it is made of gradients, as slopes are, which training differentiates."""
+        """Return whether it contains gradients, which training differentiates again."""
         return True
 
     @abstractmethod
     def __call__(self, score: Score, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the penalty, weight included, for real and generated images, shape (B,)."""
+        """Return the weighted penalty for real and generated images, shape (B,)."""
 
 
 class GradientPenalty(CriticPenalty):
-    r"""Keeps the critic's slope at one between real and generated images.
+    r"""Penalises gradient norms other than one between real and generated images.
 
     .. math:: \lambda (\|\nabla s(u x + (1 - u) \hat x)\| - 1)^2, \quad u \sim U(0, 1)
 
@@ -214,7 +213,7 @@ class GradientPenalty(CriticPenalty):
 
 
 class R1(CriticPenalty):
-    r"""Keeps the critic flat at real images.
+    r"""Penalises the critic's gradient at real images.
 
     .. math:: \frac{\gamma}{2} \|\nabla s(x)\|^2
 

@@ -1,4 +1,4 @@
-"""Codes that an InfoGAN's critic has to read off an image: each knows how to be drawn and read."""
+"""Specifications of an InfoGAN's codes: how each is sampled, and predicted from an image."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,14 +15,14 @@ __all__ = ["Categorical", "Code", "Continuous", "Normal", "Uniform"]
 
 
 class Code(ABC):
-    """One part of a generator's input, and how well it is told from what the critic says.
+    """Base of all codes: one part of a generator's input, with its prediction Q(c|x).
 
     Args:
-        weight: Of its information in both sides' losses.
-        name: What curves, pictures and metrics call it; by default c1, c2, ... by its place.
+        weight: Weight of its information term in both players' losses.
+        name: Its name in curves, pictures and metrics; by default c1, c2, ... in order.
 
     Raises:
-        LabError: If the weight is not positive or the name cannot be part of a curve's.
+        LabError: If the weight is not positive or the name cannot be part of a metric's.
     """
 
     size: int
@@ -39,7 +39,7 @@ class Code(ABC):
 
     @property
     def categorical(self) -> bool:
-        """Whether it is a choice, and no number."""
+        """Whether it is categorical, not continuous."""
         return self.extent is None
 
     def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
@@ -55,31 +55,31 @@ class Code(ABC):
 
     @abstractmethod
     def log_prob(self, said: Tensor, code: Tensor) -> Tensor:
-        """Return log Q(c|x) of codes (B, size) by what the critic says (B, outputs), in nats."""
+        """Return log Q(c|x) of codes (B, size), given predictions (B, outputs), in nats."""
 
     @abstractmethod
     def reading(self, said: Tensor, code: Tensor) -> dict[str, Tensor]:
-        """Return how well codes were read, by name, one number an image, shape (B,)."""
+        """Return the quality of the predictions by metric name, shape (B,) each."""
 
     @abstractmethod
     def sweep(self, steps: int) -> Tensor:
-        """Return values to draw one after the other, shape (steps or all there are, size)."""
+        """Return values for a traversal, shape (steps or all there are, size)."""
 
 
 class Categorical(Code):
-    r"""One of several values, all as likely; a one-hot part of the generator's input.
+    r"""A uniform categorical code, one-hot in the generator's input.
 
     .. math:: I(c; x) \ge H(c) + \mathbb{E} \log Q(c | x), \quad H(c) = \log K
 
-    The bound, in nats, is the curve `c1_information`.
+    The bound is logged as `c1_information`, in nats.
 
     Args:
-        values: K, how many values.
-        weight: Of its information in both sides' losses.
-        name: What curves, pictures and metrics call it; by default c1, c2, ... by its place.
+        values: K, the number of values.
+        weight: Weight of its information term in both players' losses.
+        name: Its name in curves, pictures and metrics; by default c1, c2, ... in order.
 
     Raises:
-        LabError: If there are fewer than two values, or see `Code`.
+        LabError: If there are fewer than two values; see also `Code`.
     """
 
     def __init__(self, values: int = 10, weight: float = 1.0, name: str | None = None) -> None:
@@ -104,11 +104,11 @@ class Categorical(Code):
 
 
 class Continuous(Code):
-    r"""A number, read as a Gaussian of variance one around what the critic says.
+    r"""A continuous code, predicted by a unit-variance Gaussian around the critic's output.
 
     .. math:: \log Q(c | x) = -\frac{1}{2} (c - \mu(x))^2 - \frac{1}{2} \log 2 \pi
 
-    A variance that is learned would reward a reading without limit for being sure.
+    With a learned variance, the loss of a certain prediction would have no lower limit.
     """
 
     size = outputs = 1
@@ -118,7 +118,7 @@ class Continuous(Code):
         return -0.5 * (self._error(said, code) + math.log(2 * math.pi))
 
     def reading(self, said: Tensor, code: Tensor) -> dict[str, Tensor]:
-        """Return the squared error of what the critic says."""
+        """Return the squared error of the prediction."""
         return {"squared_error": self._error(said, code)}
 
     def sweep(self, steps: int) -> Tensor:

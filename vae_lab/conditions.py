@@ -36,10 +36,10 @@ class Condition(nn.Module, ABC):
         shape: Channels, height and width of the images x that y is said of.
 
     Attributes:
-        features: How many numbers a decoder, or a prior, is told.
-        planes: How many channels y has, if it is an image, and else 0.
-        classes: How many classes y is one of; None if it is something else.
-        certain: Whether y leaves no doubt of some of the pixels.
+        features: Number of features of y that decoder and prior get.
+        planes: Number of channels of y if it is an image, else 0.
+        classes: Number of classes if y is a class, else None.
+        certain: Whether y determines some of the pixels.
     """
 
     features: int
@@ -54,37 +54,37 @@ class Condition(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, y: Tensor | None) -> Tensor:
-        """Return y as numbers, shape (B, features).
+        """Return y as features, shape (B, features).
 
         Raises:
-            LabError: If there is no y, or it is something else than was meant.
+            LabError: If there is no y, or it is of another kind.
         """
 
     @abstractmethod
     def example(self, n: int) -> Tensor:
-        """Return `n` conditions y that could be, for who wants their shape and type."""
+        """Return `n` possible conditions y, as examples of their shape and type."""
 
     def image(self, y: Tensor | None) -> Tensor | None:
         """Return y, shape (B, planes, H, W), if it is an image.
 
         Raises:
-            LabError: If it was meant to be one, and is not.
+            LabError: If it should be an image, and is not.
         """
         return None
 
     def shown(self, y: Tensor) -> Tensor | None:
-        """Return y as a picture, shape (B, C', H, W), if it is an image."""
+        """Return y for display, shape (B, C', H, W), if it is an image."""
         return self.image(y)
 
     def settle(self, output: Tensor, y: Tensor | None) -> Tensor:
-        """Return what a decoder put out, (..., B, C, H, W), with what y leaves no doubt of."""
+        """Return a decoder's output (..., B, C, H, W) with the pixels that y determines."""
         return output
 
     def check(self, likelihood: Likelihood) -> None:
-        """Refuse a likelihood that what y leaves no doubt of cannot be said in.
+        """Refuse a likelihood that cannot express known pixels.
 
         Raises:
-            LabError: If it is not of black and white pixels, and some of those are known.
+            LabError: If y determines some pixels, and the likelihood is not of binary pixels.
         """
 
 
@@ -93,7 +93,7 @@ class ClassCondition(Condition):
 
     Args:
         shape: Channels, height and width of an image.
-        classes: How many classes there are.
+        classes: Number of classes.
 
     Raises:
         LabError: If there are fewer than two.
@@ -126,7 +126,7 @@ class AttributeCondition(Condition):
 
     Args:
         shape: Channels, height and width of an image.
-        attributes: A, how many there are.
+        attributes: A, the number of attributes.
 
     Raises:
         LabError: If there are none.
@@ -151,10 +151,10 @@ class ImageCondition(Condition):
     """Another image, y of shape (B, channels, H, W).
 
     Args:
-        shape: Channels, height and width of an image x, whose height and width y has too.
+        shape: Channels, height and width of an image x; y has the same height and width.
         channels: Channels of y.
-        features: How many numbers an encoder of its own makes of y, for decoder and prior.
-        encoder: Network from y to these numbers.
+        features: Number of features of y, for decoder and prior.
+        encoder: Network from y to these features.
 
     Raises:
         LabError: If a size is not positive.
@@ -187,18 +187,18 @@ class ImageCondition(Condition):
 
 
 class PartialCondition(ImageCondition):
-    r"""A part of the image itself, to be completed, as data with `quadrants` show it.
+    r"""A part of the image itself, to be completed, as provided by data with `quadrants`.
 
-    y is the image, black where it is unknown, and as its last channel the mask of what is known.
-    Whatever the decoder puts out, known pixels come out as they are: the probability of black and
-    white ones is one, and the likelihood counts the unknown alone.
+    y is the image, black where it is unknown, with the mask of known pixels as the last channel.
+    Known pixels are kept whatever the decoder's output is: their probability is one, and the
+    likelihood is that of the unknown pixels alone.
 
     .. math:: \log p(x | z, y) = \sum_{i \text{ unknown}} \log p(x_i | z, y)
 
     Args:
         shape: Channels, height and width of an image.
-        features: How many numbers an encoder of its own makes of y, for decoder and prior.
-        encoder: Network from y to these numbers.
+        features: Number of features of y, for decoder and prior.
+        encoder: Network from y to these features.
 
     Raises:
         LabError: If a size is not positive.
@@ -219,7 +219,7 @@ class PartialCondition(ImageCondition):
         super().__init__(shape, shape[0] + 1, features, encoder)
 
     def shown(self, y: Tensor) -> Tensor:
-        """Return what is known, the rest of it grey."""
+        """Return the known pixels, the others grey."""
         seen, known = self._split(y)
         return torch.lerp(torch.full_like(seen, 0.5), seen, known)
 
@@ -232,12 +232,12 @@ class PartialCondition(ImageCondition):
 
     def settle(self, output: Tensor, y: Tensor | None) -> Tensor:
         seen, known = self._split(y)
-        # What was drawn black and white may come as the grey that it was drawn from.
+        # Binarised images may also be given as the grey ones that they were sampled from.
         certain = seen.logit().clamp(-CERTAIN, CERTAIN)
         return torch.where(known > 0.5, certain, at_least_single(output))
 
     def _split(self, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the image and the mask of what is known."""
+        """Return the image and the mask of known pixels."""
         seen, known = self.image(y).tensor_split([self.planes - 1], 1)
         return seen, known
 
@@ -248,12 +248,12 @@ def _unmet(need: str, y: Tensor | None) -> LabError:
 
 
 def check_classes(trainer: object, classes: int, setting: str) -> None:
-    """Refuse data of another number of classes; nobody would be trained for those left over.
+    """Refuse data with another number of classes, some of which would not be trained.
 
-    Loaders without a data module say nothing of classes, and pass.
+    Loaders without a data module have no number of classes, and are not checked.
 
     Raises:
-        LabError: If there are more, or fewer, or none.
+        LabError: If there are more or fewer classes, or none.
     """
     data = getattr(trainer, "datamodule", None)
     found = getattr(data, "num_classes", None)

@@ -1,4 +1,4 @@
-"""Corruptions: what a denoising autoencoder learns to undo."""
+"""Corruptions of images, which denoising autoencoders learn to remove."""
 
 from abc import ABC, abstractmethod
 
@@ -11,24 +11,24 @@ __all__ = ["Corruption", "GaussianNoise", "Masking", "SaltAndPepper"]
 
 
 class Corruption(ABC):
-    """Base of all corruptions: damage that is done to images (B, C, H, W), in [0, 1]."""
+    """Base of all corruptions of images (B, C, H, W) in [0, 1]."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
-        """Return a damaged copy of `x`, same shape, drawn from the global random stream."""
+        """Return a corrupted copy of `x`, same shape, from the global random stream."""
 
     def __str__(self) -> str:
-        """Name the damage and its extent, as in "Masking 0.3"."""
+        """Return the name and the level, as in "Masking 0.3"."""
         return " ".join([type(self).__name__, *(f"{level:g}" for level in vars(self).values())])
 
 
 class Masking(Corruption):
-    r"""Sets each value, of each channel of a pixel by itself, to 0 with probability `level`.
+    r"""Sets each value to 0 with probability `level`, channels independently.
 
     .. math:: \tilde x = m \odot x, \quad m_i \sim \mathrm{Bernoulli}(1 - \text{level})
 
     Args:
-        level: Share of the values that are lost, between 0 and 1.
+        level: Expected share of corrupted values, between 0 and 1.
 
     Raises:
         LabError: If `level` is outside [0, 1].
@@ -46,12 +46,12 @@ class Masking(Corruption):
 
 
 class SaltAndPepper(Corruption):
-    """Sets each value, with probability `level`, to 0 or 1 by a fair coin.
+    """Sets each value, with probability `level`, to 0 or 1 with equal probabilities.
 
-    The channels of a pixel are drawn one by one.
+    Channels are corrupted independently.
 
     Args:
-        level: Share of the values that are lost, between 0 and 1.
+        level: Expected share of corrupted values, between 0 and 1.
 
     Raises:
         LabError: If `level` is outside [0, 1].
@@ -65,7 +65,7 @@ class SaltAndPepper(Corruption):
         self.level = _share(level)
 
     def __call__(self, x: Tensor) -> Tensor:
-        # Below half the level a value turns 0, from there to the level 1.
+        # Below level / 2 a value becomes 0, from there to the level 1.
         u = torch.rand_like(x)
         return torch.where(u < self.level, (u >= self.level / 2).to(x), x)
 

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    r"""Divergence of a diagonal Gaussian from the standard normal, for each dimension.
+    r"""KL divergence of a diagonal Gaussian from the standard normal, for each dimension.
 
     .. math:: KL = \frac{1}{2} (\mu^2 + \sigma^2 - 1 - \log \sigma^2)
 
@@ -43,7 +43,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def categorical_kl(logits: Tensor) -> Tensor:
-    r"""Divergence of choices among classes from the uniform one.
+    r"""KL divergence of a categorical distribution from the uniform one.
 
     .. math:: KL = \log K + \sum_k \pi_k \log \pi_k
 
@@ -58,13 +58,13 @@ def categorical_kl(logits: Tensor) -> Tensor:
 
 
 def free_bits(kl: Tensor, minimum: float) -> Tensor:
-    r"""Divergence that no longer pushes a dimension below `minimum` nats.
+    r"""KL divergence with free bits: no gradient on dimensions below `minimum` nats.
 
     .. math:: \sum_j \max(\lambda, \mathbb{E}_x KL_j)
 
     Args:
         kl: Divergences of shape (B, D).
-        minimum: The nats granted to each dimension, on average over the batch.
+        minimum: Free nats per dimension, compared with the mean over the batch.
 
     Returns:
         The same sum for every image, shape (B,).
@@ -77,7 +77,7 @@ def free_bits(kl: Tensor, minimum: float) -> Tensor:
 
 
 def capacity(kl: Tensor, nats: float) -> Tensor:
-    r"""How far the divergence, on average over the batch, is from the nats it is to have.
+    r"""Distance of the mean KL divergence over the batch from a target in nats.
 
     .. math:: |\mathbb{E}_x KL - C|
 
@@ -96,23 +96,23 @@ def capacity(kl: Tensor, nats: float) -> Tensor:
 
 
 def total_correlation(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    r"""Dependence among the dimensions of codes, estimated within a batch.
+    r"""Total correlation of the dimensions of codes, estimated within a batch.
 
     .. math:: TC = \mathbb{E}_{q(z)} \Big[ \log q(z) - \sum_j \log q(z_j) \Big], \quad
         q(z) \approx \frac{1}{B} \sum_{b=1}^B q(z | x_b)
 
-    Chen et al. divide by B times the number N of all images. That moves the estimate by
-    (D - 1) log N and leaves its gradient as it is; without it the number goes to the total
-    correlation as the batch grows. Small batches say nats too much, where the code has many
-    dimensions, so that only numbers of equal batches compare.
+    Chen et al. divide by B times the number N of all images, which shifts the estimate by
+    (D - 1) log N and does not change the gradient; without it the estimate converges to the total
+    correlation as the batch grows. Small batches overestimate it by nats if the code has many
+    dimensions, so only estimates from equal batches are comparable.
 
     Args:
-        z: One code or more for each image, drawn from its posterior, shape (..., B, D).
+        z: Codes drawn from the posteriors, one or more per image, shape (..., B, D).
         mean: Means of the Gaussian posteriors, shape (B, D).
         log_variance: Their log-variances, shape (B, D).
 
     Returns:
-        The term of each code, shape (..., B); the total correlation is their mean.
+        The integrand for each code, shape (..., B); the total correlation is its mean.
 
     References:
         Chen et al., Isolating Sources of Disentanglement in VAEs, 2018.
@@ -143,12 +143,12 @@ def importance_bound(log_weights: Tensor) -> Tensor:
 
 
 def squared_distance(x: Tensor, other: Tensor) -> Tensor:
-    """Return the squared distances of x (B, ...), images or features, from others, shape (B,)."""
+    """Return the squared distances of x (B, ...), images or features, to others, shape (B,)."""
     return (at_least_single(x) - at_least_single(other)).square().flatten(1).sum(1)
 
 
 def bernoulli_kl(target: float, mean: Tensor) -> Tensor:
-    r"""Divergence of coins with the given means from one with the target's.
+    r"""KL divergence of Bernoulli distributions with mean rho from those with the given means.
 
     .. math:: KL = \rho \log \frac{\rho}{\hat\rho} + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho}
 
@@ -159,7 +159,7 @@ def bernoulli_kl(target: float, mean: Tensor) -> Tensor:
     Returns:
         The divergences, the same shape.
     """
-    # A sigmoid that rounds to 0 or 1 would cost infinitely much, with no gradient to leave it by.
+    # A sigmoid rounded to 0 or 1 would give an infinite loss without a gradient.
     mean = mean.clamp(1e-6, 1 - 1e-6)
     entropy = target * math.log(target) + (1 - target) * math.log1p(-target)
     return entropy - target * mean.log() - (1 - target) * torch.log1p(-mean)
@@ -181,7 +181,7 @@ def sigmoid_jacobian_norm(code: Tensor, weight: Tensor) -> Tensor:
         Rifai et al., Contractive Auto-Encoders, 2011.
         https://icml.cc/2011/papers/455_icmlpaper.pdf
     """
-    # Not as a product of matrices, which mixed precision would take in half.
+    # Not a matrix product, which mixed precision would compute in half precision.
     return ((code * (1 - code)).square() * weight.square().sum(1)).sum(1)
 
 
@@ -190,13 +190,12 @@ def hutchinson_norm(encode: Callable[[Tensor], Tensor], x: Tensor, probes: int =
 
     .. math:: \|J\|_F^2 = \mathbb{E}_v \|v^\top J\|^2, \quad v_i = \pm 1
 
-    It can be differentiated. Gradients are taken even where they are switched off, as in
-    validation.
+    It is differentiable. Gradients are computed even if they are switched off, as in validation.
 
     Args:
-        encode: Maps images (B, ...) to codes (B, D), each image by itself.
+        encode: Maps images (B, ...) to codes (B, D), each independently.
         x: Images, shape (B, ...).
-        probes: Random projections that are averaged, drawn from the global random stream.
+        probes: Number of random projections to average, from the global random stream.
 
     Returns:
         Shape (B,).
@@ -220,7 +219,7 @@ def keep_largest(code: Tensor, k: int) -> Tensor:
 
     Args:
         code: Codes, shape (B, D).
-        k: How many units stay, at most D.
+        k: Number of units to keep, at most D.
 
     References:
         Makhzani & Frey, k-Sparse Autoencoders, 2014. https://arxiv.org/abs/1312.5663

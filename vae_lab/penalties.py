@@ -1,4 +1,4 @@
-"""Penalties on an autoencoder's code, added to what it loses in restoring images."""
+"""Penalties on an autoencoder's code, added to its reconstruction loss."""
 
 from abc import ABC, abstractmethod
 from typing import Protocol
@@ -14,7 +14,7 @@ __all__ = ["Contraction", "KLSparsity", "L1Sparsity", "Penalised", "Penalty", "s
 
 
 class Penalised(Protocol):
-    """What a penalty needs to know of a model."""
+    """The parts of a model that penalties use."""
 
     @property
     def encoder(self) -> nn.Module:
@@ -22,7 +22,7 @@ class Penalised(Protocol):
 
     @property
     def activation(self) -> nn.Module:
-        """What the network's output passes through."""
+        """The code's activation."""
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes of images (B, C, H, W), shape (B, latent_dim)."""
@@ -35,7 +35,7 @@ class Penalty(ABC):
         weight: Weight of the penalty in the objective.
 
     Attributes:
-        of_probabilities: Whether it takes the units of the code for probabilities.
+        of_probabilities: Whether it needs a code in (0, 1), whose units are probabilities.
 
     Raises:
         LabError: If `weight` is negative or not finite.
@@ -51,8 +51,8 @@ class Penalty(ABC):
         """Return the weighted penalty of each image.
 
         Args:
-            model: The model that is penalised.
-            x: What its encoder saw, shape (B, C, H, W).
+            model: The penalised model.
+            x: The encoder's input, shape (B, C, H, W).
             code: The codes, shape (B, latent_dim).
 
         Returns:
@@ -61,26 +61,26 @@ class Penalty(ABC):
         return self.weight * self.measure(model, x, at_least_single(code))
 
     def check(self, model: Penalised) -> None:
-        """Refuse a model whose code this penalty does not understand.
+        """Refuse a model that this penalty does not fit.
 
         Raises:
-            LabError: If it takes units for probabilities that are none.
+            LabError: If it needs probabilities and the code's units are none.
         """
         if self.of_probabilities and not isinstance(model.activation, nn.Sigmoid):
             name = type(self).__name__
             raise LabError(f"{name} compares probabilities: give the model activation Sigmoid.")
 
     def differentiates_twice(self, model: Penalised) -> bool:
-        """Tell whether it is made of gradients, which training differentiates again."""
+        """Return whether it contains gradients, which training differentiates again."""
         return False
 
     @abstractmethod
     def measure(self, model: Penalised, x: Tensor, code: Tensor) -> Tensor:
-        """Return the penalty before it is weighted, shape (B,)."""
+        """Return the unweighted penalty, shape (B,)."""
 
 
 class L1Sparsity(Penalty):
-    r"""Absolute values of the code.
+    r"""L1 norm of the code.
 
     .. math:: \lambda \sum_j |h_j|
 
@@ -99,26 +99,26 @@ class L1Sparsity(Penalty):
 
 
 class KLSparsity(Penalty):
-    r"""Divergence of each unit's mean activation from a low target.
+    r"""KL divergence of each unit's mean activation from a low target.
 
     .. math:: \beta \sum_j \rho \log \frac{\rho}{\hat\rho_j}
         + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j}, \quad
         \hat\rho_j = \mathbb{E}_x h_j(x)
 
-    The mean is over the batch. The code has to lie between 0 and 1: give the autoencoder the
+    The mean is over the batch. The code must lie between 0 and 1: give the autoencoder the
     activation Sigmoid.
 
     Args:
-        target: The mean activation that units are held near, between 0 and 1.
+        target: Target of the mean activation, between 0 and 1.
         weight: Weight of the penalty in the objective.
 
     Raises:
-        LabError: If `target` is not between 0 and 1, `weight` is negative, or the code is not a
-            sigmoid's.
+        LabError: If `target` is not between 0 and 1, `weight` is negative, or the code has no
+            sigmoid activation.
 
     References:
         Ng, Sparse Autoencoder, CS294A lecture notes, 2011; after Lee et al., Sparse Deep Belief Net
-        Model for Visual Area V2, 2008, who square the difference of the means.
+        Model for Visual Area V2, 2008, with a squared difference of the means.
     """
 
     of_probabilities = True
@@ -139,12 +139,12 @@ class Contraction(Penalty):
 
     .. math:: \lambda \| \partial h / \partial x \|_F^2
 
-    One sigmoid layer is measured exactly; a deeper encoder by Hutchinson's unbiased estimate,
-    which differentiates twice and so takes about three times as long.
+    It is exact for one sigmoid layer. For deeper encoders it is Hutchinson's unbiased estimate,
+    which differentiates twice and takes about three times as long.
 
     Args:
         weight: Weight of the penalty in the objective.
-        probes: Random projections in Hutchinson's estimate for an image.
+        probes: Random projections per image in Hutchinson's estimate.
 
     Raises:
         LabError: If `weight` is negative or `probes` below 1.

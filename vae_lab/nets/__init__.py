@@ -1,4 +1,4 @@
-"""Plain networks, fitted to any image size, channel count and code size when they are made."""
+"""Plain networks, built for any image size, channel count and code size."""
 
 from vae_lab.nets.adversarial import ConvCritic, ConvGenerator, MLPCritic, MLPGenerator
 from vae_lab.nets.base import Decoder, Encoder, encoded, evaluating, normalises, tried

@@ -1,4 +1,4 @@
-"""Generators and critics of the kind that adversarial training is stable with."""
+"""Generators and critics for adversarial training."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class MLPGenerator(nn.Sequential, Decoder):
         features: Size of the input.
         shape: Channels, height and width of an image.
         hidden: Widths of the hidden layers, from the code outwards.
-        batch_norm: Whether every hidden layer but the first is normalised over the batch.
+        batch_norm: Use batch norm in every hidden layer but the first.
 
     Raises:
         LabError: If a width is not positive.
@@ -54,10 +54,10 @@ class MLPCritic(nn.Sequential, Encoder):
         shape: Channels, height and width of an image.
         features: Size of the output.
         hidden: Widths of the hidden layers, from the image inwards.
-        dropout: Share of the units of each hidden layer that are left out at a step.
+        dropout: Dropout rate of the hidden layers.
 
     Raises:
-        LabError: If a width is not positive or the dropout no share.
+        LabError: If a width is not positive or the dropout rate out of range.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class ConvCritic(nn.Sequential, Encoder):
         features: Size of the output.
         channels: Channels after each convolution; each halves the image.
         linear: Widths of linear layers between the convolutions and the output.
-        batch_norm: Whether every layer but the first is normalised over the batch; none may be
-            under a penalty on the critic's slope, which is that of each image by itself.
-        slope: Of the activation below zero.
+        batch_norm: Use batch norm in every layer but the first. Penalties on the critic's gradient,
+            which is that of each image by itself, do not allow it.
+        slope: Negative slope of the LeakyReLU activation.
 
     Raises:
         LabError: If the image is too small for so many convolutions, a width is not positive or
@@ -170,7 +170,7 @@ class ConvCritic(nn.Sequential, Encoder):
 
 
 def _initialise(layers: nn.Sequential, batch_norm: bool = True) -> None:
-    """Draw weights as small as Radford et al. do where normalisation makes up for their size."""
+    """Draw the small weights of Radford et al. where batch norm makes up for their size."""
     if not batch_norm:
         initialise(layers)
         return
@@ -187,6 +187,6 @@ def _layer(
     width: int = 0,
     slope: float = 0.2,
 ) -> list[nn.Module]:
-    """Return a layer, its normalisation over the batch, if any, and its activation."""
+    """Return a layer, its batch norm, if any, and its activation."""
     activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
     return [weighted, *([] if normal is None else [normal(width)]), activation]

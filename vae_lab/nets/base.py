@@ -1,4 +1,4 @@
-"""What a network is for; the command line offers a net only where it fits."""
+"""Base classes of networks; the command line offers a net only where it fits."""
 
 import math
 from abc import ABC, abstractmethod
@@ -39,26 +39,26 @@ class Decoder(nn.Module, ABC):
 
 
 def encoded(encoder: nn.Module, images: Tensor, features: int) -> Tensor:
-    """Return what an encoder makes of images (B, C, H, W), shape (B, features).
+    """Return an encoder's features of images (B, C, H, W), shape (B, features).
 
     Raises:
-        LabError: If it makes anything else of them: a user's own may return anything.
+        LabError: If the output, as a user's own encoder may have it, is anything else.
     """
     return _checked(encoder, encoder(images), images, (features,))
 
 
 def tried(net: Net, size: Shape | tuple[int], wanted: Shape | tuple[int]) -> Net:
-    """Return a network that was given one input, in evaluation mode.
+    """Return a network after a trial with one input, in evaluation mode.
 
-    Scores of the wrong shape would be taken for others, and images be spread over real ones.
+    An output of another shape could be broadcast silently.
 
     Args:
-        net: What a class made, maybe a user's own.
-        size: Of an input.
-        wanted: Size of what it is to make of one.
+        net: The network, possibly of a user's own class.
+        size: Size of an input.
+        wanted: Size of its output.
 
     Raises:
-        LabError: If it cannot take it, or makes anything else of it.
+        LabError: If it does not accept the input, or its output is anything else.
     """
     given = torch.zeros(1, *size)
     with torch.no_grad(), evaluating(net):
@@ -75,7 +75,7 @@ def tried(net: Net, size: Shape | tuple[int], wanted: Shape | tuple[int]) -> Net
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode, and put each part back into its own: some may rest."""
+    """Keep a model in evaluation mode, then restore the mode of each part."""
     trained = {part: part.training for part in model.modules()}
     model.eval()
     try:
@@ -90,9 +90,9 @@ def initialise(layers: Iterable[nn.Module]) -> None:
 
     .. math:: w \sim N(0, g^2 / n), \quad g^2 = 2, \text{ before a gate } 3, \text{ at the end } 1
 
-    where n is the number of inputs that an output sums up; biases start at zero. PyTorch's own
-    weights are smaller and let a signal fade from layer to layer: with them a deep autoencoder of
-    eight layers had a validation error of 9.9 after eight epochs on MNIST, with these 4.3.
+    where n is the number of inputs of an output; biases start at zero. With PyTorch's default
+    weights, which are smaller, signals fade from layer to layer: a deep autoencoder of eight layers
+    had a validation error of 9.9 after eight epochs on MNIST, with these weights 4.3.
 
     References:
         He et al., Delving Deep into Rectifiers, 2015. https://arxiv.org/abs/1502.01852
@@ -107,14 +107,14 @@ def initialise(layers: Iterable[nn.Module]) -> None:
 
 
 def normalises(net: nn.Module) -> bool:
-    """Tell whether some layer mixes the images of a batch to normalise them."""
+    """Return whether some layer is a batch norm."""
     return any(isinstance(part, _BatchNorm) for part in net.modules())
 
 
 def _inputs(layer: Weighted) -> float:
-    """Return how many inputs an output sums up."""
+    """Return the number of inputs of an output."""
     if isinstance(layer, nn.ConvTranspose2d):
-        # Its stride spreads the inputs over as many outputs.
+        # Its stride distributes the inputs over more outputs.
         return layer.weight[:, 0].numel() / math.prod(layer.stride)
     return layer.weight[0].numel()
 

@@ -24,7 +24,7 @@ def halvings(shape: Shape, times: int) -> list[Size]:
     """Return the heights and widths before, between and after `times` convolutions of stride 2.
 
     Raises:
-        LabError: If nothing would be left of the image.
+        LabError: If the image is too small.
     """
     _, height, width = shape
     if min(height, width) < 2**times:
@@ -36,14 +36,14 @@ def halvings(shape: Shape, times: int) -> list[Size]:
 
 
 def doubling(inner: int, outer: int, small: Size, large: Size) -> nn.ConvTranspose2d:
-    """Return what undoes a halving of sides: a transposed convolution from `small` to `large`."""
-    # Where a side was odd, halving lost a row that the padding gives back.
+    """Return a transposed convolution from size `small` to `large`, the inverse of a halving."""
+    # Halving an odd side drops a row, which output padding restores.
     lost = (large[0] - 2 * small[0], large[1] - 2 * small[1])
     return nn.ConvTranspose2d(inner, outer, 4, 2, 1, output_padding=lost)
 
 
 def halving(inner: int, outer: int, activation: str, pooling: Pooling) -> list[nn.Module]:
-    """Return a convolution and its activation, by which an image loses half of each side.
+    """Return a convolution and its activation that halve both sides of an image.
 
     Raises:
         LabError: If `activation` or `pooling` is unknown.
@@ -64,8 +64,8 @@ class ConvEncoder(nn.Sequential, Encoder):
         channels: Channels after each convolution; each halves the image.
         hidden: Width of the linear layer between the convolutions and the output.
         activation: Name of an activation in torch.nn.
-        pooling: What halves the image: the convolution's stride if `none`, else the largest or
-            the average of each two by two values.
+        pooling: `none` halves by the convolution's stride, the others by the maximum or the mean
+            of 2 x 2 values.
 
     Raises:
         LabError: If the image is too small for so many convolutions, a width is not positive or
@@ -92,7 +92,7 @@ class ConvEncoder(nn.Sequential, Encoder):
         super().__init__(*layers, nn.Linear(hidden, features))
 
         initialise(self)
-        # The layout CPU and GPU convolutions prefer; 7 % faster on two cores.
+        # The memory layout that convolutions prefer; 7 % faster on two cores.
         self.to(memory_format=torch.channels_last)
 
 

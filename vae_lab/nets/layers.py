@@ -1,4 +1,4 @@
-"""A chain of layers, cut in two: what an inner layer says, and what follows from it."""
+"""Run a chain of layers up to an inner layer, or from there on."""
 
 from itertools import islice
 
@@ -10,15 +10,15 @@ __all__ = ["check_layer", "from_layer", "to_layer"]
 
 
 def to_layer(chain: nn.Sequential, layer: int, x: Tensor) -> Tensor:
-    """Return what a layer, counted from 0, puts out for inputs x."""
+    """Return the output of a layer, counted from 0, for inputs x."""
     for part in islice(chain, layer + 1):
         x = part(x)
     return x
 
 
 def from_layer(chain: nn.Sequential, layer: int, features: Tensor) -> Tensor:
-    """Return what the chain puts out where a layer, counted from 0, put out `features`."""
-    # A copy, as the next layer may be an activation that overwrites what it gets.
+    """Return the chain's output, given the output `features` of a layer, counted from 0."""
+    # A copy, as the next layer may be an in-place activation.
     x = features.clone()
     for part in islice(chain, layer + 1, None):
         x = part(x)
@@ -26,10 +26,10 @@ def from_layer(chain: nn.Sequential, layer: int, features: Tensor) -> Tensor:
 
 
 def check_layer(chain: nn.Module, layer: int) -> nn.Sequential:
-    """Return a chain that has such a layer, which is not the last: its output is no feature.
+    """Return a network as a chain, checked to have the layer, which may not be the last.
 
     Raises:
-        LabError: If there is no such layer, or the network is no chain of layers.
+        LabError: If there is no such layer, or the network is not a chain of layers.
     """
     name = type(chain).__name__
     if not isinstance(chain, nn.Sequential):

@@ -15,10 +15,10 @@ __all__ = ["MLPDecoder", "MLPEncoder", "check_widths", "make_activation", "mlp"]
 
 
 def make_activation(name: str) -> nn.Module:
-    """Return the activation of torch.nn called `name`; Identity is none.
+    """Return the activation of torch.nn called `name`, such as Identity.
 
     Raises:
-        LabError: If torch.nn has none of that name, or it needs settings or changes shapes.
+        LabError: If torch.nn has none of that name, or it needs arguments or changes shapes.
     """
     try:
         room = nn if name == "Identity" else nn.modules.activation
@@ -31,7 +31,7 @@ def make_activation(name: str) -> nn.Module:
 
 
 def check_widths(*widths: int) -> None:
-    """Refuse a layer of nothing.
+    """Refuse empty layers.
 
     Raises:
         LabError: If a width is not positive.
@@ -41,7 +41,7 @@ def check_widths(*widths: int) -> None:
 
 
 def mlp(widths: Sequence[int], activation: str) -> list[nn.Module]:
-    r"""Return linear layers of the given widths, an activation after each but the last.
+    r"""Return linear layers of the given widths, with an activation after each but the last.
 
     With `GLU` the hidden layers are gated, :math:`(W x + b) \cdot \sigma(V x + c)`, as are those
     of Tomczak & Welling, VAE with a VampPrior, 2018. https://arxiv.org/abs/1705.07120
@@ -53,7 +53,7 @@ def mlp(widths: Sequence[int], activation: str) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(widths):
         if activation == "GLU":
-            # A gate takes two numbers for each that it lets through.
+            # A gate takes two inputs per output.
             layers += [nn.Linear(wide, 2 * narrow), nn.GLU()]
         else:
             layers += [nn.Linear(wide, narrow), make_activation(activation)]

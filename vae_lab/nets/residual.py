@@ -17,7 +17,7 @@ __all__ = ["ResidualDecoder", "ResidualEncoder"]
 
 
 class Residual(nn.Module):
-    r"""Adds to its input what two convolutions make of it, each after an activation.
+    r"""A pre-activation residual block of two convolutions.
 
     .. math:: x \mapsto S x + W_2 a(W_1 a(x))
 
@@ -27,8 +27,8 @@ class Residual(nn.Module):
         inner: Channels of the input.
         outer: Channels of the output.
         activation: Name of an activation in torch.nn.
-        down: Whether the output is half as high and wide, rounded up.
-        up: Height and width to which the output is enlarged, if it is.
+        down: Halve height and width, rounded up.
+        up: Height and width to enlarge the output to, if any.
 
     References:
         He et al., Identity Mappings in Deep Residual Networks, 2016.
@@ -41,7 +41,7 @@ class Residual(nn.Module):
         super().__init__()
 
         stride = 2 if down else 1
-        # Enlarged only after the convolution, which is four times cheaper.
+        # Enlarged after the convolution, which is four times cheaper.
         enlarge = [] if up is None else [nn.Upsample(up)]
         self.body = nn.Sequential(
             make_activation(activation),
@@ -80,9 +80,9 @@ def sizes_down(shape: Shape, times: int) -> list[Size]:
 
 
 def initialise_residuals(blocks: Iterable[nn.Module]) -> None:
-    r"""Draw the blocks' weights so that the signal keeps its size from the first to the last.
+    r"""Draw the blocks' weights so that the signal keeps its size.
 
-    Each of L bodies is scaled by :math:`L^{-1/2}`, since what they add adds up.
+    Each of L residual branches is scaled by :math:`L^{-1/2}`, since their outputs add up.
     """
     residuals = [block for block in blocks if isinstance(block, Residual)]
     for block in residuals:

@@ -12,12 +12,12 @@ __all__ = ["TiedDecoder"]
 
 
 class TiedDecoder(nn.Module):
-    r"""Decodes by an encoder's transposed weights, with biases of its own.
+    r"""Decodes with an encoder's transposed weights, and biases of its own.
 
     .. math:: z \mapsto W_1^\top a(W_2^\top z + c_2) + c_1
 
     Args:
-        encoder: The encoder, whose layers and activations are passed in reverse.
+        encoder: The encoder, whose layers and activations are applied in reverse.
         shape: Channels, height and width of an image.
 
     Raises:
@@ -33,7 +33,7 @@ class TiedDecoder(nn.Module):
             )
         if any(isinstance(layer, nn.GLU) for layer in encoder):
             raise LabError("Weights of gated layers cannot be tied: choose an activation but GLU.")
-        # In a list, PyTorch does not see the layers as the decoder's own.
+        # In a list, so that PyTorch does not register the layers as the decoder's.
         self._layers = list(encoder)[:0:-1]
         linears = [layer for layer in self._layers if isinstance(layer, nn.Linear)]
         if linears[-1].in_features != torch.Size(shape).numel():

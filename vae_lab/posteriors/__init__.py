@@ -1,6 +1,6 @@
-"""Approximate posteriors q(z|x), made from what an encoder puts out.
+"""Approximate posteriors q(z|x), parametrised by an encoder's output.
 
-A family says what the encoder has to put out, and turns it into the posterior of each image.
+A family defines the size of that output, and turns it into the posterior of each image.
 """
 
 from vae_lab.posteriors.base import Family, Posterior

@@ -1,4 +1,4 @@
-"""What a posterior has to be able to do, and what a family of them says before there is one."""
+"""The protocol of posteriors, and the base of their families."""
 
 from abc import ABC, abstractmethod
 from typing import Protocol
@@ -16,16 +16,16 @@ class Posterior(Protocol):
         """The mean code of each image, shape (B, D)."""
 
     def rsample(self, n: int) -> Tensor:
-        """Draw `n` codes for each image, differentiably, shape (n, B, D); maybe relaxed ones."""
+        """Draw `n` differentiable codes per image, shape (n, B, D), which may be relaxed ones."""
 
     def sample(self, n: int) -> Tensor:
-        """Draw `n` codes for each image, shape (n, B, D), from what `log_prob` describes."""
+        """Draw `n` codes per image, shape (n, B, D), from the distribution of `log_prob`."""
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return the log-density, or log-probability, of codes (..., B, D), shape (..., B)."""
 
     def detach(self) -> "Posterior":
-        """Return the same distribution, its parameters out of the gradient's reach."""
+        """Return the same distribution with detached parameters."""
 
 
 class Family(nn.Module, ABC):
@@ -35,10 +35,10 @@ class Family(nn.Module, ABC):
         latent_dim: Size of the code.
 
     Attributes:
-        features: How many features of an image it needs.
-        visible: How many of the code's first dimensions the decoder sees.
+        features: Number of features per image that it needs.
+        visible: Number of the code's first dimensions that the decoder gets.
         classes: Size of a one-hot group of the code; None if codes are real numbers.
-        about_mean: What a posterior's `mean` is, where it is not that of all its codes.
+        about_mean: What a posterior's `mean` is, if not the mean of the whole code.
     """
 
     classes: int | None = None
@@ -51,10 +51,10 @@ class Family(nn.Module, ABC):
         self.visible = latent_dim
 
     def seen(self, z: Tensor) -> Tensor:
-        """Return what the decoder sees of codes (..., D), shape (..., visible)."""
-        # A slice of everything would still cost its gradient a copy.
+        """Return the part of codes (..., D) that the decoder gets, shape (..., visible)."""
+        # A full slice would still cost a copy in the backward pass.
         return z if z.shape[-1] == self.visible else z[..., : self.visible]
 
     @abstractmethod
     def forward(self, features: Tensor, step: int) -> Posterior:
-        """Return the posteriors of images with features (B, features) at a training step."""
+        """Return the posteriors for features (B, features) at a training step."""

@@ -1,4 +1,4 @@
-"""Choices among classes, and the Gumbel-softmax that they are trained by."""
+"""Categorical posteriors, trained by the Gumbel-softmax."""
 
 import math
 from typing import NamedTuple
@@ -16,16 +16,16 @@ __all__ = ["Categorical", "GumbelSoftmax", "group_count"]
 
 
 class Categorical(NamedTuple):
-    r"""Independent choices among classes, as one-hot codes; relaxed ones to train by.
+    r"""Independent categorical distributions of one-hot codes, with relaxed samples for training.
 
     .. math:: \tilde z_g = \mathrm{softmax}((\log \pi_g(x) + \epsilon_g) / \tau), \quad
         \epsilon \sim \mathrm{Gumbel}(0, 1)
 
     Attributes:
         logits: Shape (B, groups, classes).
-        temperature: tau; towards 0 a relaxed code becomes one-hot.
-        straight_through: Whether relaxed codes are rounded to one-hot ones, whose gradient is
-            that of the relaxed.
+        temperature: tau; as it approaches 0, relaxed codes become one-hot.
+        straight_through: Whether relaxed codes are rounded to one-hot ones in the forward pass
+            only.
 
     References:
         Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
@@ -42,15 +42,15 @@ class Categorical(NamedTuple):
         return self.logits.softmax(-1).flatten(-2)
 
     def rsample(self, n: int) -> Tensor:
-        """Draw relaxed codes (n, B, groups * classes); `log_prob` does not describe them."""
+        """Draw relaxed codes (n, B, groups * classes), which `log_prob` is not for."""
         logits = self.logits.expand(n, *self.logits.shape)
         z: Tensor = gumbel_softmax(logits, self.temperature, self.straight_through)
         return z.flatten(-2)
 
     def sample(self, n: int) -> Tensor:
         """Draw one-hot codes, shape (n, B, groups * classes)."""
-        # The class of the largest Gumbel-disturbed logit is an exact draw; the rounding takes back
-        # what the straight-through arithmetic leaves of the relaxed code.
+        # The argmax of Gumbel-perturbed logits is an exact sample; rounding removes what the
+        # straight-through arithmetic leaves of the relaxed code.
         z: Tensor = gumbel_softmax(self.logits.expand(n, *self.logits.shape), hard=True)
         return z.detach().round().flatten(-2)
 
@@ -59,23 +59,23 @@ class Categorical(NamedTuple):
         return (z * self.logits.log_softmax(-1).flatten(-2)).sum(-1)
 
     def detach(self) -> "Categorical":
-        """Return the same distribution, its parameters out of the gradient's reach."""
+        """Return the same distribution with detached parameters."""
         return self._replace(logits=self.logits.detach())
 
 
 class GumbelSoftmax(Family):
-    r"""Choices among classes, relaxed in training at a temperature that falls with the steps.
+    r"""Categorical codes, relaxed in training at a temperature that falls with the steps.
 
     .. math:: \tau = \max(\tau_{min}, e^{-r t})
 
-    Outside of training codes are one-hot, so that likelihoods are those of the discrete model.
+    Outside training codes are one-hot, so that likelihoods are those of the discrete model.
 
     Args:
         latent_dim: Size of the code, of latent_dim / classes groups.
-        classes: Classes of each group.
-        tau_min: The lowest temperature.
-        rate: r, by which the temperature falls at each step.
-        straight_through: Whether the decoder sees one-hot codes in training too.
+        classes: Classes per group.
+        tau_min: Lowest temperature.
+        rate: r, the decay rate of the temperature per step.
+        straight_through: Give the decoder one-hot codes in training too.
 
     Raises:
         LabError: If the classes do not divide the code, or a number is out of range.
@@ -111,10 +111,10 @@ class GumbelSoftmax(Family):
 
 
 def group_count(latent_dim: int, classes: int) -> int:
-    """Return how many one-hot groups make a code.
+    """Return the number of one-hot groups of a code.
 
     Raises:
-        LabError: If the classes do not divide it, or are no choice.
+        LabError: If the classes do not divide it, or are fewer than two.
     """
     if classes < 2 or latent_dim % classes:
         raise LabError(

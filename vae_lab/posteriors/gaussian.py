@@ -1,4 +1,4 @@
-"""Gaussians with one variance a dimension."""
+"""Diagonal Gaussian posteriors."""
 
 import math
 from typing import NamedTuple
@@ -15,7 +15,7 @@ LOG_VARIANCE_BOUND = 10.0
 
 
 class DiagonalGaussian(NamedTuple):
-    r"""A Gaussian with one variance a dimension.
+    r"""A Gaussian with diagonal covariance.
 
     .. math:: q(z | x) = N(z; \mu(x), \mathrm{diag}\, \sigma^2(x))
 
@@ -49,16 +49,16 @@ class DiagonalGaussian(NamedTuple):
         return -0.5 * (square + self.log_variance + math.log(2 * math.pi)).sum(-1)
 
     def detach(self) -> "DiagonalGaussian":
-        """Return the same distribution, its parameters out of the gradient's reach."""
+        """Return the same distribution with detached parameters."""
         return DiagonalGaussian(self.mean.detach(), self.log_variance.detach())
 
 
 class Gaussian(Family):
-    r"""Gaussians whose means and variances, one a dimension, an encoder puts out.
+    r"""Diagonal Gaussians, with means and variances from the encoder.
 
     .. math:: q(z | x) = N(z; \mu(x), \mathrm{diag}\, \sigma^2(x))
 
-    The encoder's features (B, 2 D) are means and log-variances; these are cut off at ±10 nats.
+    The encoder's features (B, 2 D) are means and log-variances; the latter are clipped to ±10.
 
     References:
         Kingma & Welling, Auto-Encoding Variational Bayes, 2014. https://arxiv.org/abs/1312.6114

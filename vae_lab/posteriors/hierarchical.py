@@ -1,4 +1,4 @@
-"""Two layers of Gaussians."""
+"""Posteriors of two Gaussian layers."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,13 +18,13 @@ __all__ = ["BottomUp", "TwoLayers", "lower_size"]
 
 
 class TwoLayers(NamedTuple):
-    r"""A Gaussian code, and above it another that is given the first.
+    r"""A Gaussian layer, and an upper one given the lower.
 
     .. math:: q(h_1, h_2 | x) = q(h_1 | x)\, q(h_2 | h_1)
 
     Attributes:
         first: The lower layer.
-        second: Maps its codes (..., B, D1) to the layer above.
+        second: Maps its codes (..., B, D1) to the distribution of the upper layer.
     """
 
     first: DiagonalGaussian
@@ -32,7 +32,7 @@ class TwoLayers(NamedTuple):
 
     @property
     def mean(self) -> Tensor:
-        """Both layers' means, the upper one's given the lower's, shape (B, D1 + D2)."""
+        """Means of both layers, the upper one given the lower one's mean, shape (B, D1 + D2)."""
         return torch.cat([self.first.mean, self.second(self.first.mean).mean], -1)
 
     def rsample(self, n: int) -> Tensor:
@@ -51,16 +51,16 @@ class TwoLayers(NamedTuple):
         return self.first.log_prob(h1) + self.second(h1).log_prob(h2)
 
     def detach(self) -> "TwoLayers":
-        """Return the same distribution, its parameters out of the gradient's reach."""
+        """Return the same distribution with detached parameters."""
         return TwoLayers(self.first.detach(), partial(self.second, frozen=True))
 
 
 class BottomUp(Family):
-    r"""Two layers of Gaussians, the upper inferred from the lower; the decoder sees the lower.
+    r"""Two layers of Gaussians, the upper inferred from the lower, which the decoder gets.
 
     .. math:: q(h_1, h_2 | x) = q(h_1 | x)\, q(h_2 | h_1)
 
-    A code is (h_1, h_2). The prior that belongs to it is `TopDown`.
+    A code is (h_1, h_2). The matching prior is `TopDown`.
 
     Args:
         latent_dim: Size of the code, both layers together.
@@ -69,7 +69,7 @@ class BottomUp(Family):
         activation: Name of an activation in torch.nn.
 
     Raises:
-        LabError: If the upper layer leaves no room for the lower, a width is not positive or
+        LabError: If the upper layer is not smaller than the code, a width is not positive or
             `activation` is unknown.
 
     References:
@@ -96,17 +96,17 @@ class BottomUp(Family):
         return TwoLayers(DiagonalGaussian.from_features(features), self.above)
 
     def above(self, h1: Tensor, frozen: bool = False) -> DiagonalGaussian:
-        """Return q(h2|h1) for codes (..., D1), differentiable by them alone if `frozen`."""
+        """Return q(h2|h1) for codes (..., D1); if `frozen`, with gradients to the codes only."""
         weights = {name: weight.detach() for name, weight in self.net.named_parameters()}
         features = functional_call(self.net, weights, h1) if frozen else self.net(h1)
         return DiagonalGaussian.from_features(features)
 
 
 def lower_size(latent_dim: int, top: int) -> int:
-    """Return how much of a code of two layers is the lower one's.
+    """Return the size of the lower layer of a code.
 
     Raises:
-        LabError: If one of them has nothing.
+        LabError: If a layer is empty.
     """
     if not 0 < top < latent_dim:
         raise LabError(

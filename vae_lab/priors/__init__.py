@@ -1,4 +1,4 @@
-"""Priors p(z): what codes look like before any image was seen."""
+"""Priors p(z) of codes."""
 
 from vae_lab.priors.base import CodeDensity, Prior
 from vae_lab.priors.hierarchical import TopDown

@@ -1,4 +1,4 @@
-"""What a prior is: something that gives a density of codes once it has what that depends on."""
+"""Bases of priors, and of the densities of codes that they return."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +13,7 @@ __all__ = ["CodeDensity", "Prior"]
 
 
 class CodeDensity(ABC):
-    """A density of codes to evaluate, to draw from, and to be divergent from."""
+    """A density of codes, with samples and KL divergences."""
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
@@ -23,11 +23,11 @@ class CodeDensity(ABC):
     def sample(self, n: int) -> Tensor:
         """Draw codes of shape (n, D) from the global random stream.
 
-        A density that depends on B conditions draws of each in turn: n is a multiple of B.
+        A density given B conditions samples from each in turn; n is a multiple of B.
         """
 
     def back(self, z: Tensor) -> Tensor:
-        """Return what codes (..., B, D) are where no condition moves the density: here the same."""
+        """Return the codes of the unconditional density for codes (..., B, D); here the same."""
         return z
 
     def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
@@ -35,15 +35,15 @@ class CodeDensity(ABC):
 
         .. math:: KL = \frac{1}{n} \sum_{i=1}^n \log q(z_i | x) - \log p(z_i)
 
-        A density that knows it in closed form has no need of the codes.
+        A density with a closed form does not use the codes.
 
         Args:
             posterior: The posteriors of B images.
             z: Codes drawn from them, shape (n, B, D).
 
         Returns:
-            One column for each part of the code that diverges by itself, shape (B, D), or
-            one in all, shape (B, 1).
+            One column per independent part of the code, shape (B, D), or a single one,
+            shape (B, 1).
         """
         return (posterior.log_prob(z) - self.log_prob(z)).mean(0).unsqueeze(1)
 
@@ -57,8 +57,8 @@ class Prior(nn.Module, ABC):
 
     Attributes:
         classes: Size of a one-hot group of the code; None if codes are real numbers.
-        closed_form: The families of posteriors whose divergence it knows, for each part of the
-            code.
+        closed_form: The families of posteriors with a closed-form divergence for each part of
+            the code.
     """
 
     classes: int | None = None
@@ -71,13 +71,13 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def given(self, infer: Callable[[Tensor], Posterior]) -> CodeDensity:
-        """Return the density of codes under the posteriors q(z|x) that `infer` finds."""
+        """Return the density of codes; `infer` computes posteriors, if it depends on them."""
 
     def check(self, family: Family) -> None:
-        """Refuse a family of posteriors whose codes this prior does not know.
+        """Refuse a family of posteriors that does not fit.
 
         Raises:
-            LabError: If codes of one are one-hot and of the other not, or in other classes.
+            LabError: If only one has one-hot codes, or their numbers of classes differ.
         """
         if family.classes != self.classes:
             kinds = [_kind(part.classes) for part in (family, self)]

@@ -17,21 +17,21 @@ __all__ = ["TopDown"]
 
 
 class TopDown(Prior, CodeDensity):
-    r"""Two layers of Gaussians, the lower made from the upper.
+    r"""Two layers of Gaussians, the lower given the upper.
 
     .. math:: p(h_1, h_2) = N(h_2; 0, I)\, p(h_1 | h_2)
 
-    A code is (h_1, h_2). The posterior that belongs to it is `BottomUp`.
+    A code is (h_1, h_2). The matching posterior is `BottomUp`.
 
     Args:
         latent_dim: Size of the code, both layers together.
-        shape: Not looked at.
+        shape: Not used.
         top: Size of the upper layer.
         hidden: Widths of the hidden layers from the upper to the lower.
         activation: Name of an activation in torch.nn.
 
     Raises:
-        LabError: If the upper layer leaves no room for the lower, a width is not positive or
+        LabError: If the upper layer is not smaller than the code, a width is not positive or
             `activation` is unknown.
 
     References:

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians: free ones, and the average posterior of learned images."""
+"""Mixtures of Gaussians: with free parameters, and the VampPrior."""
 
 import math
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Mixture(CodeDensity):
     def log_prob(self, z: Tensor) -> Tensor:
         mean, log_variance = map(doubled, self.parts)
         precision = (-log_variance).exp()
-        # The square multiplied out is a matrix product and no tensor of size (..., K, D); its
+        # The expanded square is a matrix product instead of a tensor of size (..., K, D); its
         # terms cancel, which takes the digits of double precision.
         wide = doubled(z)
         slopes = torch.cat([-0.5 * precision, precision * mean], 1)
@@ -54,12 +54,12 @@ class MixtureOfGaussians(Prior):
 
     .. math:: p(z) = \sum_k w_k\, N(z; \mu_k, \mathrm{diag}\, \sigma_k^2), \quad \sum_k w_k = 1
 
-    Weights and variances begin equal, means at draws from N(0, I).
+    Initially weights and variances are equal, and means are drawn from N(0, I).
 
     Args:
         latent_dim: Size of the code.
-        shape: Not looked at.
-        components: K, how many Gaussians.
+        shape: Not used.
+        components: K, the number of Gaussians.
 
     Raises:
         LabError: If there are no components.
@@ -73,7 +73,7 @@ class MixtureOfGaussians(Prior):
 
         at_least(1, components=components)
         self.logits = nn.Parameter(torch.zeros(components))
-        # Apart from the start: equal components would get equal gradients, and stay so.
+        # Different from the start: equal components would have equal gradients.
         self.means = nn.Parameter(torch.randn(components, latent_dim))
         self.log_variances = nn.Parameter(torch.zeros(components, latent_dim))
 
@@ -87,16 +87,15 @@ class VampPrior(Prior):
 
     .. math:: p(z) = \frac{1}{K} \sum_k q(z | u_k), \quad u_k = \mathrm{sigmoid}(v_k)
 
-    The paper cuts u_k off at 0 and 1, where no gradient moves a pixel again; a sigmoid keeps
-    every one alive.
+    The paper clips u_k to [0, 1], after which a pixel has no gradient; a sigmoid avoids that.
 
     Args:
         latent_dim: Size of the code.
         shape: Channels, height and width of a pseudo-input.
-        pseudo_inputs: K, how many pseudo-inputs.
+        pseudo_inputs: K, the number of pseudo-inputs.
 
     Raises:
-        LabError: If there are no pseudo-inputs, or the posterior is no `Gaussian`.
+        LabError: If there are no pseudo-inputs, or the posterior is not a `Gaussian`.
 
     References:
         Tomczak & Welling, VAE with a VampPrior, 2018. https://arxiv.org/abs/1705.07120
@@ -117,6 +116,6 @@ class VampPrior(Prior):
 
     def given(self, infer: Callable[[Tensor], Posterior]) -> Mixture:
         posterior = infer(self.logits.sigmoid())
-        assert isinstance(posterior, DiagonalGaussian)  # as `check` made sure
+        assert isinstance(posterior, DiagonalGaussian)  # checked by `check`
         weights = posterior.mean.new_full((len(self.logits),), -math.log(len(self.logits)))
         return Mixture(weights, posterior)

@@ -1,4 +1,4 @@
-"""Priors with nothing to learn."""
+"""Priors without parameters."""
 
 import math
 from collections.abc import Callable
@@ -48,14 +48,14 @@ class StandardNormal(Prior, CodeDensity):
 
 
 class Uniform(Prior, CodeDensity):
-    r"""Every class of every group as likely as the others; codes are one-hot groups.
+    r"""The uniform distribution of codes made of one-hot groups.
 
     .. math:: p(z) = C^{-G}, \quad \text{for } G \text{ groups of } C \text{ classes}
 
     Args:
         latent_dim: Size of the code, of latent_dim / classes groups.
-        shape: Not looked at.
-        classes: C, classes of each group, as many as the posterior's.
+        shape: Not used.
+        classes: C, the number of classes per group, equal to the posterior's.
 
     Raises:
         LabError: If the classes do not divide the code.
