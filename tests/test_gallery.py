@@ -68,14 +68,17 @@ def test_numbers_of_two_judges_are_told_apart_and_none_is_asked_for(lab, two):
     assert f"`lab evaluate {two[1]} --judge JUDGE`" in Path("gallery.md").read_text()
 
 
-def test_runs_of_one_name_in_two_folders_have_a_row_each(lab, two):
-    elsewhere = Path("elsewhere/VAE/version_0")
+def test_runs_of_one_name_in_two_folders_have_a_row_each(lab, two, monkeypatch):
+    said, elsewhere = [], Path("elsewhere/VAE/version_0")
     shutil.copytree(two[0], elsewhere)
     measured(two[0], frechet_distance=3.0)
     lab("gallery", two[0], two[1], "--n=2")
     height = Image.open("gallery.png").height
     lab("gallery", two[0], elsewhere, "--n=2")
     assert Image.open("gallery.png").height == height
+    monkeypatch.setattr(pictures, "signed", lambda picture, *text: said.extend(text) or picture)
+    lab("gallery", two[0], elsewhere, "--n=2")
+    assert said[:2] == [f"VAE: {two[0]}, epoch 2", f"VAE: {elsewhere}, epoch 2"]
     page = Path("gallery.md").read_text()
     assert f"| VAE | {two[0]} | 3 |" in page
     assert f"| VAE | {elsewhere} |" in page

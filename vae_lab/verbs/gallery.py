@@ -99,7 +99,7 @@ def gallery(
     data = each(runs, lambda run: load_data(run).undrawn())
     check_images(runs, data, split)
     rows = [
-        _Row(name, run, origin(word), *able)
+        _Row(name, run, origin(word, name), *able)
         for name, run, word, able in zip(
             names_of(runs), found, runs, each(runs, _loaded), strict=True
         )

@@ -94,7 +94,7 @@ def invert(
     for run, name, source, (known, model) in zip(runs, names, sources, models, strict=True):
         targets, about = _targets(model, source, images, data, split, y)
         found[name] = _find(model, f"{type(model).__name__} {known}", targets, how, seed)
-        below.append((origin(run), about, f"seed {seed}"))
+        below.append((origin(run, name), about, f"seed {seed}"))
     _write(codes, found)
     save(_picture(found, below), output)
     _say(codes, found)

@@ -76,10 +76,10 @@ def picture(
         return signed(DRAWINGS[drawing](model, batch, names, **options), origin(run), *about)
 
 
-def origin(run: str | Path) -> str:
-    """Say which weights are drawn."""
+def origin(run: str | Path, name: str | None = None) -> str:
+    """Return which weights are drawn: the epoch of a run, whose name may be one among several."""
     epoch = checkpoints.epoch(runs.checkpoint_of(run))
-    return f"{runs.names_of([run])[0]}, epoch {epoch}"
+    return f"{name or runs.names_of([run])[0]}, epoch {epoch}"
 
 
 def _class_names(run: str | Path, drawing: str) -> tuple[str, ...]:
