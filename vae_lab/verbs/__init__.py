@@ -1,4 +1,4 @@
-"""What can be asked of a finished run: plain functions whose signatures are the command line."""
+"""The verbs for finished runs: plain functions whose signatures are the command line."""
 
 __all__ = ["VERBS"]
 

@@ -1,4 +1,4 @@
-"""`lab attribute`: images with more and with less of an attribute, and how often that succeeds."""
+"""`lab attribute`: images with more and less of an attribute, and the rate of success."""
 
 import json
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,34 +32,32 @@ def attribute(
     numbers: str = "attribute.json",
     output: str = "attribute.png",
 ) -> None:
-    """Move images' codes along an attribute's vector, and measure how often the attribute follows.
+    """Move images' codes along an attribute's vector, and measure how often the attribute changes.
 
-    The vector leads from the mean code of training images without the attribute to that of those
-    with it. Success is judged on images that nothing was learned from. Decoding alone moves some of
-    them, as it thickens strokes: the table tells how many at a step of 0, and as `gained` what the
-    vector adds to that.
+    The vector is the mean code of training images with the attribute minus that of images without.
+    Success is measured on held-out images. Decoding alone changes some of them, as it thickens
+    strokes: the table has their share at a step of 0, and as `gained` what the vector adds.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        attribute: `thickness`, `slant` or `width` of strokes, measured on the images, with the
-            attribute being the upper third and without it the lower one; or the name of one of the
-            data's own attributes, such as CelebA's Smiling.
-        strength: How far to go to either side, in lengths of the vector.
-        steps: Images a row, an odd number: the middle one is moved by nothing.
-        n: How many images to draw.
-        split: Where the images come from that are moved and drawn; `val` while strength, attribute
-            or judge may still be changed by the result.
-        limit: Learn from the first so many training images, and judge so many of the others; by
-            default all.
-        judge: A classifier's run folder or checkpoint, which says whether an image keeps its class;
-            of the data's own attributes, any other run that encodes, or `inception`: a classifier
-            of the attribute is trained on its features.
+        attribute: `thickness`, `slant` or `width` of strokes, measured on the images, of which the
+            upper third has the attribute and the lower third not; or the name of one of the data's
+            attributes, such as CelebA's Smiling.
+        strength: Largest step in both directions, in lengths of the vector.
+        steps: Images per row, an odd number: the middle one is not moved.
+        n: Number of images to draw.
+        split: Split of the images to move and draw; use `val` as long as the result may change
+            strength, attribute or judge.
+        limit: Number of training images to learn from, and of images to measure; by default all.
+        judge: Run folder or checkpoint of a classifier that tells whether an image keeps its class.
+            For the data's attributes, any run that encodes, or `inception`: a classifier of the
+            attribute is trained on its features.
         numbers: JSON file for the shares and their protocol.
         output: PNG to write.
 
     Raises:
-        LabError: If the run cannot be loaded, its model does not both encode and decode, there is
-            no such attribute, a judge is missing or the model itself, or an option is out of its
+        LabError: If the run cannot be loaded, its model cannot both encode and decode, there is no
+            such attribute, the judge is missing or is the model itself, or an option is out of
             range.
     """
     import torch
@@ -75,7 +73,7 @@ def attribute(
     known = _digest(run, judge)
     model: Any = load_model(run)
     _check(model)
-    # Grey where black and white was drawn: what is decoded are means.
+    # Grey instead of sampled binary images, as decoded images are means.
     data = load_data(run).undrawn()
     train, others = data.images("train", limit), data.images(split, limit)
     kind, jury = _kind(attribute, data, train, others, model, judge)
@@ -122,7 +120,7 @@ def _measure(
 
 
 def _draw(model: Any, shown: "Batch", vector: "Tensor", ways: "Tensor", name: str) -> "Tensor":
-    """Draw images beside their codes moved by so many lengths of the vector, decoded."""
+    """Draw images, and their codes moved by multiples of the vector, decoded."""
     from vae_lab import pictures
     from vae_lab.metrics.inversion import decoded
     from vae_lab.metrics.measures import encode
@@ -134,7 +132,7 @@ def _draw(model: Any, shown: "Batch", vector: "Tensor", ways: "Tensor", name: st
 
 
 def _check(model: Any) -> None:
-    """Refuse a model whose images have no codes that can be moved."""
+    """Refuse a model that has no encoder or whose codes cannot be moved."""
     from vae_lab.contracts import Decodes, Encodes, require
     from vae_lab.metrics.inversion import check_invertible
 
@@ -150,7 +148,7 @@ def _check(model: Any) -> None:
 def _kind(
     name: str, data: "Images", train: "Batch", others: "Batch", model: Any, judge: str | None
 ) -> "tuple[Attribute, Judge | None]":
-    """Return what tells who has an attribute, and the judge."""
+    """Return the attribute, and the judge."""
     from vae_lab.judges import load_judge
     from vae_lab.metrics.attributes import STROKES, Labelled, Stroke
 
@@ -171,13 +169,13 @@ def _kind(
 
 
 def _write(found: "dict[str, Measure]", about: dict[str, Any], path: str) -> None:
-    """Write the shares down with their protocol."""
+    """Write the shares with their protocol."""
     metrics = {name: share.entry() for name, share in found.items()}
     write_text(path, json.dumps({"protocol": about, "metrics": metrics}, indent=2) + "\n")
 
 
 def _print(title: str, found: "dict[str, Measure]", about: dict[str, Any]) -> None:
-    """Print a row of shares for each step."""
+    """Print one row of shares per step."""
     from rich.box import SIMPLE
     from rich.table import Table
 

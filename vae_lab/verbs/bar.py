@@ -10,10 +10,10 @@ __all__ = ["bar"]
 
 
 def bar(total: int, **options: Any) -> "tqdm[Any]":
-    """Return a progress bar, which prints one line a minute where there is no terminal.
+    """Return a progress bar, which prints one line per minute without a terminal.
 
     Args:
-        total: How much there is to do; at 0 nothing is shown.
+        total: Amount of work; with 0 nothing is shown.
         **options: Further arguments of tqdm.
     """
     from tqdm import tqdm

@@ -1,4 +1,4 @@
-"""How a model's code is made up, for programs that supply codes from outside."""
+"""The parts of a model's code, for programs that supply codes."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["described", "noise_size", "parts"]
 
 
 def parts(model: Any) -> dict[str, slice]:
-    """Return where in a code vector each of an InfoGAN's codes lies; empty for other models."""
+    """Return the dimensions of each of an InfoGAN's codes; empty for other models."""
     return model.places if isinstance(model, ReadsCodes) else {}
 
 
@@ -18,7 +18,7 @@ def noise_size(model: Any) -> int | None:
 
 
 def described(model: Any) -> dict[str, Any]:
-    """Describe a code's one-hot groups or parts; empty where all its numbers are alike."""
+    """Describe a code's one-hot groups or parts; empty if it has none."""
     if size := group_size(model):
         return {"probabilities_in_groups_of": size}
     if not parts(model):
@@ -28,7 +28,7 @@ def described(model: Any) -> dict[str, Any]:
 
 
 def _part(model: Any, name: str) -> dict[str, Any]:
-    """Describe one of an InfoGAN's codes; of a normal one, the range of most of its values."""
+    """Describe one of an InfoGAN's codes; for a normal one, the range of most values."""
     place, limit = parts(model)[name], model.codes[name].extent
     kind = {"one_hot": True} if limit is None else {"range": [-limit, limit]}
     return {"from": place.start, "size": place.stop - place.start, **kind}

@@ -33,10 +33,10 @@ def sample(
     Args:
         runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
             these.
-        n: How many images, by default 64; with `--y all`, how many of each class, by default 10.
-        y: The class to draw, by its name or number; `all` draws one row for each class, or for each
-            value of the first six attributes, with the same noise down a column.
-        seed: The same seed draws the same images.
+        n: Number of images, by default 64; with `--y all`, number per class, by default 10.
+        y: Name or number of the class to draw; `all` draws one row per class, or per value of the
+            first six attributes, with the same noise in each column.
+        seed: Seed of the images.
         output: PNG to write.
     """
     from vae_lab.pictures import WIDTH, beside
@@ -55,16 +55,16 @@ def sample(
 
 
 def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
-    """Draw the styles of images under every class, or the first six attributes from low to high.
+    """Draw images with their style under every class, or with the first six attributes varied.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        n: How many images.
-        split: Where the images come from.
+        n: Number of images.
+        split: Split of the images.
         output: PNG to write.
     """
     at_least(1, n=n)
-    # How far an attribute goes is known from many images.
+    # The range of an attribute is estimated from many images.
     save(picture("transfer,attribute_walks", run, (split, max(n, 1000)), n=n), output)
 
 
@@ -76,14 +76,14 @@ def complete(
     seed: int = 0,
     output: str = "complete.png",
 ) -> None:
-    """Draw images, the part of each that a model is given, and how it completes that part.
+    """Draw images, the part of each that is given to the model, and its completions.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        n: How many images.
-        draws: How many completions of each.
-        split: Where the images come from.
-        seed: The same seed draws the same images.
+        n: Number of images.
+        draws: Number of completions per image.
+        split: Split of the images.
+        seed: Seed of the images.
         output: PNG to write.
     """
     at_least(1, n=n, draws=draws)
@@ -93,12 +93,12 @@ def complete(
 def reconstruct(
     run: str, n: int = 20, split: Split = "val", output: str = "reconstruct.png"
 ) -> None:
-    """Draw images over what is left of them after encoding and decoding.
+    """Draw images above their reconstructions.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        n: How many images.
-        split: Where the images come from.
+        n: Number of images.
+        split: Split of the images.
         output: PNG to write.
     """
     at_least(1, n=n)
@@ -108,13 +108,13 @@ def reconstruct(
 def denoise(
     run: str, n: int = 20, split: Split = "val", seed: int = 0, output: str = "denoise.png"
 ) -> None:
-    """Draw images, the same corrupted as in training, and what a denoising model restores.
+    """Draw images, corrupted as in training, and restored by a denoising model.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        n: How many images.
-        split: Where the images come from.
-        seed: The same seed corrupts them alike.
+        n: Number of images.
+        split: Split of the images.
+        seed: Seed of the corruption.
         output: PNG to write.
     """
     at_least(1, n=n)
@@ -122,7 +122,7 @@ def denoise(
 
 
 def filters(runs: list[str], output: str = "filters.png") -> None:
-    """Draw what the first layer of each encoder looks for, runs below one another.
+    """Draw the first-layer filters of each encoder, runs below one another.
 
     Args:
         runs: Run folders, experiment folders (all their versions), a folder of experiments,
@@ -153,18 +153,18 @@ def traverse(
 ) -> None:
     """Draw an image's code moved along one latent dimension at a time, runs side by side.
 
-    Without an encoder, draw what the model's own codes do.
+    Without an encoder, the model's own codes are varied.
 
     Args:
         runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
             these.
-        image: Number of the validation image to start from; without an encoder, the seed of the
-            code to start from.
-        span: How far to move to either side of zero; by default 3 under a standard normal prior,
-            2 without an encoder, else from the 1st to the 99th percentile of the codes. An
-            InfoGAN's codes have a range and a number of their own.
-        steps: Images in a row.
-        rows: How many dimensions to draw, those that vary most among images.
+        image: Index of the validation image to start from; without an encoder, the seed of the
+            initial code.
+        span: Largest distance from zero; by default 3 for a standard normal prior, 2 without an
+            encoder, else the 1st to 99th percentiles of the codes. An InfoGAN's codes have their
+            own range and number of steps.
+        steps: Images per row.
+        rows: Number of dimensions to draw, those with the largest variance over images.
         output: PNG to write.
     """
     from vae_lab.pictures import beside, captioned
@@ -187,15 +187,15 @@ def interpolate(
     split: Split = "val",
     output: str = "interpolate.png",
 ) -> None:
-    """Draw straight walks between the codes of two images.
+    """Draw linear interpolations between the codes of two images.
 
     Without an encoder, the codes are found by gradients through the decoder.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        pairs: How many walks.
-        steps: Images in a walk.
-        split: Where the images come from.
+        pairs: Number of interpolations.
+        steps: Images per interpolation.
+        split: Split of the images.
         output: PNG to write.
     """
     at_least(1, pairs=pairs, steps=steps)
@@ -205,7 +205,7 @@ def interpolate(
 
 
 def manifold(run: str, side: int = 20, output: str = "manifold.png") -> None:
-    """Draw the whole plane of a two-dimensional code.
+    """Draw decoded images over the plane of a two-dimensional code.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.

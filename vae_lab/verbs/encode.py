@@ -1,4 +1,4 @@
-"""`lab encode`: codes of a data set, in a file for other programs."""
+"""`lab encode`: write the codes of a data set to a file."""
 
 from typing import Any, Literal
 
@@ -19,8 +19,8 @@ def encode(
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        split: Which images to encode.
-        limit: Encode only the first so many images; by default all.
+        split: Split of the images.
+        limit: Number of images to encode, the first ones; by default all.
         output: File to write.
     """
     import numpy as np

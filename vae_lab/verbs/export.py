@@ -24,12 +24,12 @@ Format = Literal["onnx", "pt2"]
 def export(run: str, format: Format = "onnx", output: str = "exported") -> None:
     """Write encoder and decoder as ONNX, or as programs of torch.export.
 
-    Each takes batches of any size. `model.json` beside them says what goes in and comes out.
+    Both take batches of any size. `model.json` describes their inputs and outputs.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
         format: `onnx` for any runtime, `pt2` for torch.export.load.
-        output: Folder to write them to.
+        output: Folder to write to.
     """
     from vae_lab import runs
     from vae_lab.contracts import Decodes, Encodes
@@ -50,7 +50,7 @@ def export(run: str, format: Format = "onnx", output: str = "exported") -> None:
 
 @contextmanager
 def _together(folder: Path) -> Iterator[Path]:
-    """Fill a folder with files once all are made: what stops before leaves no parts of two runs."""
+    """Write files to a folder only when all exist, so that it never mixes two exports."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(".part", ".", folder) as made:
@@ -65,11 +65,11 @@ def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str
     """Write a model's `encode` or `decode` to a folder, and describe it.
 
     Raises:
-        LabError: If a package is missing, or ONNX lacks what the part computes.
+        LabError: If a package is missing, or ONNX does not support an operation.
     """
     import torch
 
-    # A batch of one would be taken for a constant.
+    # A batch size of one would be exported as a constant.
     first = torch.rand(2, *model.shape) if name == "encode" else torch.randn(2, model.latent_dim)
     inputs = {"x" if name == "encode" else "z": first, **_condition(model)}
     part = _part(model, name)
@@ -105,7 +105,7 @@ def _part(model: Any, name: str) -> "nn.Module":
 
 
 def _condition(model: Any) -> dict[str, "Tensor"]:
-    """Return a condition y for two images, where the model is given one."""
+    """Return a condition y for two images, if the model takes one."""
     condition = getattr(model, "condition", None)
     return {} if condition is None else {"y": condition.example(2)}
 
@@ -159,7 +159,7 @@ def _describe(tensor: "Tensor", name: str, model: Any) -> dict[str, Any]:
 
 
 def _range(tensor: "Tensor", model: Any) -> dict[str, list[int]]:
-    """Return the range of an image's or a class's values; attributes may be any numbers."""
+    """Return the range of an image's or a class's values; attributes have none."""
     if tensor.ndim == 4:
         return {"range": [0, 1]}
     return {} if tensor.is_floating_point() else {"range": [0, model.classes - 1]}
@@ -189,12 +189,12 @@ def _settings(data: Any) -> dict[str, Any]:
 
 
 def _prior(model: Any) -> str | None:
-    """Name what codes are drawn from; those of an InfoGAN are described one by one."""
+    """Name the distribution of codes; an InfoGAN's are described one by one instead."""
     from vae_lab.contracts import Conditional, DrawsCodes
     from vae_lab.verbs.code_parts import parts
 
     if isinstance(model, Conditional) and model.moves_prior:
-        return "Moved"  # to another place under each condition
+        return "Moved"  # shifted and scaled by the condition
     if hasattr(model, "prior"):
         return type(model.prior).__name__
     return "StandardNormal" if isinstance(model, DrawsCodes) and not parts(model) else None

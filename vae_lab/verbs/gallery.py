@@ -1,4 +1,4 @@
-"""`lab gallery`: models of the same images in one figure, and how they score in one table."""
+"""`lab gallery`: models of the same images in one figure, with a table of their scores."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -67,26 +67,26 @@ def gallery(
     table: str = "gallery.md",
     output: str = "gallery.png",
 ) -> None:
-    """Draw images, what each run restores of them and what it draws itself, and tabulate scores.
+    """Draw images with the reconstructions and samples of each run, and tabulate scores.
 
-    The numbers are those of `lab evaluate RUN --judge JUDGE` on the test images: what samples are
-    like, the squared error of reconstructions in pixels and in the judge's features, and the time
-    that training took. Each is of the one run that is drawn; how far it spreads over seeds,
-    `lab results` writes into RESULTS.md, and `lab compare RUNS --over seed_everything` prints.
+    The scores are those of `lab evaluate RUN --judge JUDGE` on the test images: metrics of samples,
+    squared errors of reconstructions in pixels and in the judge's features; and the training time.
+    They are of the single run that is drawn; for their spread over seeds see RESULTS.md or `lab
+    compare RUNS --over seed_everything`.
 
     Args:
         runs: Run folders or checkpoints, of the same images, in the order of the rows; of
             experiments' folders, the newest runs.
-        n: How many images, and how many samples of each run.
-        split: Where the images come from.
-        seed: The same seed draws the same samples.
-        table: Markdown file for the numbers.
+        n: Number of images, and of samples per run.
+        split: Split of the images.
+        seed: Seed of the samples.
+        table: Markdown file for the scores.
         output: PNG to write.
 
     Raises:
-        LabError: If a run cannot be loaded, can neither restore nor draw images, is of other
-            images than the first or is given twice, or if its numbers are of other weights than
-            it has now.
+        LabError: If a run cannot be loaded, can neither reconstruct nor sample, has other images
+            than the first or is given twice, or if its scores are of other weights than it has
+            now.
     """
     from vae_lab.pictures import save_png, signed
 
@@ -95,7 +95,7 @@ def gallery(
     check_once(run.path for run in found)
     for word, run in zip(runs, found, strict=True):
         _check_numbers(word, run)
-    # Grey where black and white was drawn: what is drawn and restored are means.
+    # Grey instead of sampled binary images, as reconstructions and samples are means.
     data = each(runs, lambda run: load_data(run).undrawn())
     check_images(runs, data, split)
     rows = [
@@ -131,7 +131,7 @@ def _loaded(run: str) -> tuple[Any, set[str]]:
 
 
 def _picture(rows: Sequence[_Row], images: "Batch", seed: int) -> "Tensor":
-    """Draw images above each run's reconstructions and samples, and below which weights drew."""
+    """Draw images, each run's reconstructions and samples, and a line naming its weights."""
     import torch
 
     from vae_lab import pictures
@@ -158,7 +158,7 @@ def _labels(rows: Sequence[_Row]) -> list[str]:
 
 
 def _check_numbers(word: str, run: Run) -> None:
-    """Refuse numbers that were measured on other weights than are drawn."""
+    """Refuse scores that were measured on other weights than those drawn."""
     known = run.evaluation["protocol"].get("test", {}).get("checkpoint_sha256")
     if known not in (None, digest(checkpoint_of(word))):
         raise LabError(
@@ -168,7 +168,7 @@ def _check_numbers(word: str, run: Run) -> None:
 
 
 def _tabulate(rows: Sequence[_Row], path: str) -> None:
-    """Write the table and its notes down, and print them."""
+    """Write and print the table and its notes."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -181,7 +181,7 @@ def _tabulate(rows: Sequence[_Row], path: str) -> None:
     text = [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *marked)]
     # A blank line between notes makes each a paragraph.
     write_text(path, "\n".join([*text, "", "\n\n".join(notes), ""]))
-    # A column a run: a terminal is too narrow for a column a metric.
+    # One column per run: a terminal is too narrow for one per metric.
     (_, *names), *lines = zip(
         heads, *_cells(rows, list(columns.values()), "[bold]{}[/]"), strict=True
     )
@@ -192,7 +192,7 @@ def _tabulate(rows: Sequence[_Row], path: str) -> None:
 
 
 def _columns(rows: Sequence[_Row]) -> dict[str, Column]:
-    """Return what was measured of any run."""
+    """Return the metrics that any run has."""
     known = {column.key: column for column in columns_of([row.run for row in rows])}
     return {key: known[f"test/{key}"] for key in _METRICS if f"test/{key}" in known}
 
@@ -208,7 +208,7 @@ def _cells(rows: Sequence[_Row], columns: Sequence[Column], bold: str) -> Iterat
 
 
 def _notes(rows: Sequence[_Row], columns: dict[str, Column]) -> Iterator[str]:
-    """Say what the numbers rest on, and which of them are missing or cannot be compared."""
+    """Yield notes: protocols, missing scores, and those that are not comparable."""
     keys, alike = ("data", "images", "binarize", "seed", "judge"), defaultdict(list)
     for row in rows:
         if about := row.test_protocol:

@@ -1,4 +1,4 @@
-"""`lab invert`: the code behind an image, found by gradients through a decoder."""
+"""`lab invert`: codes of images, found by gradients through a decoder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,14 +23,14 @@ _ERRORS = ("own", "inverse", "encoder")
 
 
 class _Found(NamedTuple):
-    """What was found of one run.
+    """The inversions of one run.
 
     Attributes:
         who: The model's class and the digest of its weights.
-        targets: The images that were asked for.
-        codes: Of them, by who found these: `inverse`, and where there is one `encoder`.
-        made: What the run decodes those codes to.
-        errors: Squared errors of the own samples, and of the targets by who found the codes.
+        targets: The images to invert.
+        codes: Their codes, from the `inverse` and, if there is one, from the `encoder`.
+        made: The decoded codes.
+        errors: Squared errors of the model's `own` samples, and of the targets for each of `codes`.
     """
 
     who: str
@@ -53,31 +53,31 @@ def invert(
     codes: str = "inverse.npz",
     output: str = "invert.png",
 ) -> None:
-    """Find codes of images by gradients through decoders, beside what encoders say.
+    """Find codes of images by gradients through decoders, and compare them with encoders' codes.
 
-    As many samples of each model itself are inverted too: of those an exact code exists. The table
-    has a row a run: the squared errors of its own samples, of the images, and of the images by its
-    encoder, if it has one.
+    As many samples of each model are inverted too, as these have an exact code. The table has one
+    row per run: the squared errors of its own samples, of the images, and of the images with its
+    encoder's codes, if it has one.
 
     Args:
         runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
             these.
-        images: Files to invert, prepared as the runs prepare their own, but never drawn at random.
-        data: How many of the runs' own images to invert, by default 20.
-        split: Where the runs' own images come from.
-        y: The class to decode under, by its name or number; by default that of each image.
+        images: Files to invert, prepared like the runs' data, but without random binarisation.
+        data: Number of the runs' own images to invert, by default 20.
+        split: Split of the runs' own images.
+        y: Name or number of the class to decode under; by default that of each image.
         steps: Steps of Adam.
-        restarts: Codes to start from for each image; the best end is kept.
-        penalty: Weight of -log p(z) beside the squared error.
-        seed: Fixes starts and samples.
-        codes: File to write `codes` (N, D), `squared_error` (N,) and `labels` to; where there is
-            an encoder, `encoder_codes` and `encoder_squared_error` too. Of several runs, each name
-            begins with its run's: `vaegan_mnist/version_0/codes`.
+        restarts: Initial codes per image; the best result is kept.
+        penalty: Weight of -log p(z), added to the squared error.
+        seed: Seed of the starts and of the samples.
+        codes: File for `codes` (N, D), `squared_error` (N,) and `labels`; with an encoder also
+            `encoder_codes` and `encoder_squared_error`. With several runs, names are prefixed by
+            the run's: `vaegan_mnist/version_0/codes`.
         output: PNG to write.
 
     Raises:
-        LabError: If a run or a file cannot be read, is given twice, is of other images than the
-            first, its codes cannot be found by gradients, or an option is out of its range.
+        LabError: If a run or a file cannot be read, a run is given twice or has other images than
+            the first, its codes cannot be found by gradients, or an option is out of range.
     """
     from vae_lab.metrics.inversion import Search
 
@@ -87,7 +87,7 @@ def invert(
     names = names_of(runs)
     sources = each(runs, load_data)
     if len(runs) > 1:
-        # Where one drew black and white, as likelihoods want, all meet the grey images.
+        # Grey images for all runs, even if some were trained on sampled binary ones.
         sources = [source.undrawn() for source in sources]
         check_images(runs, sources, split)
     models, found, below = each(runs, _invertible), {}, []
@@ -103,7 +103,7 @@ def invert(
 
 
 def _invertible(run: str) -> tuple[str, Any]:
-    """Load a model, with its weights' digest; refuse one whose codes gradients cannot find."""
+    """Load a model with its weights' digest; refuse one that cannot be inverted."""
     from vae_lab.files import digest
     from vae_lab.metrics.inversion import check_invertible
 
@@ -113,13 +113,13 @@ def _invertible(run: str) -> tuple[str, Any]:
 
 
 def _find(model: Any, who: str, targets: "Batch", how: "Search", seed: int) -> _Found:
-    """Find the codes of images, and of as many samples of the model's own."""
+    """Find the codes of images, and of as many samples of the model."""
     from vae_lab.contracts import Batch, Encodes
     from vae_lab.metrics.codes import squared_error_per_image
     from vae_lab.metrics.inversion import decoded, draw_codes, errors
     from vae_lab.metrics.measures import encode
 
-    # Other starts than the search's: from there it would find nothing but what it began with.
+    # Another seed than the search's, whose starts would otherwise be the solutions.
     own = Batch(decoded(model, draw_codes(model, targets, seed + 1), targets.y), targets.y)
     own_codes, inverse = _search(model, [own, targets], how, seed)
     codes = {"inverse": inverse}
@@ -138,7 +138,7 @@ def _targets(
     split: Split,
     y: str | None,
 ) -> "tuple[Batch, str]":
-    """Return what to invert, with the conditions to decode under, and what it is called."""
+    """Return the images to invert with their conditions, and a description."""
     from vae_lab.contracts import Batch, Conditional
     from vae_lab.drawings.conditional import given_class
 
@@ -163,7 +163,7 @@ def _targets(
 
 
 def _search(model: Any, sets: "list[Batch]", how: "Search", seed: int) -> "list[Tensor]":
-    """Invert sets of images one after the other, under one bar."""
+    """Invert sets of images one after the other, with one progress bar."""
     from vae_lab.metrics.inversion import invert
 
     total = how.steps * sum(len(images.x) for images in sets)
@@ -172,7 +172,7 @@ def _search(model: Any, sets: "list[Batch]", how: "Search", seed: int) -> "list[
 
 
 def _write(path: str, found: Mapping[str, _Found]) -> None:
-    """Write all codes and their errors, those of several runs under the runs' names."""
+    """Write all codes and errors, those of several runs prefixed by their names."""
     import numpy as np
 
     from vae_lab.files import atomic
@@ -210,7 +210,7 @@ def _picture(found: Mapping[str, _Found], of: Sequence[Sequence[str]]) -> "Tenso
 
 
 def _print(found: Mapping[str, _Found], protocol: str) -> None:
-    """Print a row a run: the squared errors of its own samples, and of the images."""
+    """Print one row per run: the squared errors of its own samples, and of the images."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -224,13 +224,13 @@ def _print(found: Mapping[str, _Found], protocol: str) -> None:
     for name, one in found.items():
         share = f"{(one.errors['own'] < 1).double().mean():.2f}"
         cells = [_spread(one.errors[key]) if key in one.errors else "" for key in _ERRORS]
-        # Three short lines, as a terminal of 80 columns is narrow.
+        # Three short lines, to fit a terminal of 80 columns.
         table.add_row("\n".join([*name.rsplit("/", 1), one.who]), cells[0], share, *cells[1:])
     Terminal().print(table)
 
 
 def _spread(errors: "Tensor") -> str:
-    """Write the median of some errors, and below it their mean."""
+    """Format the median of errors, and below it their mean."""
     from vae_lab.metrics.measures import Measure
 
     mean = Measure.mean(errors, "", "")

@@ -1,4 +1,4 @@
-"""`lab neighbours`: samples beside the training images that they may be copies of."""
+"""`lab neighbours`: samples with the training images that they may copy."""
 
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import origin, save
@@ -13,17 +13,17 @@ def neighbours(
     seed: int = 0,
     output: str = "neighbours.png",
 ) -> None:
-    """Draw samples over the training images nearest to them, by distance of pixels.
+    """Draw samples above the nearest training images in Euclidean pixel distance.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        n: How many samples.
-        y: The class to draw, by its name or number.
-        seed: The same seed draws the same samples, as in `lab sample`.
+        n: Number of samples.
+        y: Name or number of the class to draw.
+        seed: Seed of the samples, the same as in `lab sample`.
         output: PNG to write.
 
     Raises:
-        LabError: If the run cannot be loaded, its model draws no such samples or n is 0.
+        LabError: If the run cannot be loaded, its model cannot draw such samples or n is 0.
     """
     import torch
 
@@ -37,8 +37,8 @@ def neighbours(
     at_least(1, n=n)
     model = runs.load_model(run)
     DRAWINGS["samples"].check(model, "`lab neighbours`")
-    assert isinstance(model, Samples)  # as was checked
-    # Grey where black and white was drawn: samples are means.
+    assert isinstance(model, Samples)  # checked above
+    # Grey instead of sampled binary images, as samples are means.
     data = runs.load_data(run).undrawn()
     label, about, train = None, ["train images"], data.loader("train")
     if y is not None:

@@ -1,4 +1,4 @@
-"""Checks of verbs' options, which name the option that is refused."""
+"""Checks of verbs' options; errors name the option."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,25 +10,25 @@ __all__ = ["above_zero", "at_least", "ends_in"]
 
 
 def at_least(least: int, **options: int | None) -> None:
-    """Refuse an option that is too small; None is one that was not given.
+    """Refuse an option that is too small; None means not given.
 
     Raises:
-        LabError: If one is.
+        LabError: If one is too small.
     """
     arguments.at_least(least, **_given(options))
 
 
 def above_zero(**options: float | None) -> None:
-    """Refuse an option that is no finite number above 0; None is one that was not given.
+    """Refuse an option that is not a finite number above 0; None means not given.
 
     Raises:
-        LabError: If one is.
+        LabError: If one is not.
     """
     arguments.above_zero(**_given(options))
 
 
 def ends_in(ending: str, **outputs: str | None) -> None:
-    """Refuse a file whose suffix is of another kind: programs open files by their suffix.
+    """Refuse a file with another suffix, as programs open files by their suffix.
 
     Raises:
         LabError: If one has another suffix.

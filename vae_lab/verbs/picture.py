@@ -1,4 +1,4 @@
-"""From a run to a picture on disk: what the drawing verbs share."""
+"""From a run to a picture on disk: shared code of the drawing verbs."""
 
 import sys
 from collections import Counter
@@ -33,18 +33,18 @@ Made = TypeVar("Made")
 def picture(
     drawing: str, run: str | Path, images: tuple[Split, int] | None = None, **options: Any
 ) -> "Tensor":
-    """Load a model and the images that a drawing needs, draw, and write below of what.
+    """Load a model and the images that a drawing needs, draw, and sign the picture.
 
     Args:
-        drawing: Name of one of `vae_lab.drawings.DRAWINGS`, or several with commas
-            between: the first that the model is able to.
+        drawing: Name in `vae_lab.drawings.DRAWINGS`, or several separated by commas, of which the
+            first that the model supports is drawn.
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        images: Split and count of the images it is drawn from, if any.
-        **options: What the drawing can be told.
+        images: Split and number of the images that it is drawn from, if any.
+        **options: Options of the drawing.
 
     Raises:
-        LabError: If there is no such run, the model cannot do what the drawing needs, or the
-            images are too few for it.
+        LabError: If there is no such run, the model does not support the drawing, or there are too
+            few images for it.
     """
     import torch
 
@@ -54,11 +54,11 @@ def picture(
 
     model = runs.load_model(run)
     drawing = _possible(drawing.split(","), model)
-    # Of more images than these it only looks how far codes or attributes go.
+    # Further images are only used to estimate the range of codes or attributes.
     asked = 0 if images is None else options.get("n", 2 * options.get("pairs", 0))
     needed = DRAWINGS[drawing].images
     if images is None and DRAWINGS[drawing].looks(model):
-        # Their codes say where to look, in the place of a prior; or their attributes how far.
+        # For the range of their codes, instead of a prior, or of their attributes.
         images = ("val", 2000)
     if images is None:
         names, batch = _class_names(run, drawing), Batch.unlabelled(torch.empty(0))
@@ -83,7 +83,7 @@ def origin(run: str | Path, name: str | None = None) -> str:
 
 
 def _class_names(run: str | Path, drawing: str) -> tuple[str, ...]:
-    """Return the names that a drawing writes, unless the run's data are gone."""
+    """Return the class names for a drawing, if it has any and the run's data still exist."""
     from vae_lab.drawings import DRAWINGS
 
     with suppress(LabError):
@@ -92,7 +92,7 @@ def _class_names(run: str | Path, drawing: str) -> tuple[str, ...]:
 
 
 def each(runs: Sequence[str], do: Callable[[str], Made]) -> list[Made]:
-    """Do something of each run; where they are several, an error says of which it is."""
+    """Call `do` for each run; if there are several, an error names its run."""
     done = []
     for run in runs:
         try:
@@ -105,10 +105,10 @@ def each(runs: Sequence[str], do: Callable[[str], Made]) -> list[Made]:
 
 
 def check_once(paths: Iterable[Path]) -> None:
-    """Refuse what is given twice: it would be shown once.
+    """Refuse a path that is given twice, which would be shown once.
 
     Raises:
-        LabError: If it is.
+        LabError: If one is.
     """
     counts = Counter(path.resolve() for path in paths)
     if twice := [path for path, count in counts.items() if count > 1]:
@@ -116,14 +116,14 @@ def check_once(paths: Iterable[Path]) -> None:
 
 
 def say_if_fewer(batch: "Batch", asked: int, split: str) -> None:
-    """Say that fewer images are drawn than were asked for, as there are no more."""
+    """Print that there are fewer images than were asked for."""
     if (found := len(batch.x)) < asked:
         wanted = f"{asked:,} {split} images were asked for"
         print(f"{wanted}; there are no more than {found:,}.", file=sys.stderr)
 
 
 def _possible(drawings: Sequence[str], model: Any) -> str:
-    """Return the first drawing that the model is able to, or refuse it as the first one does."""
+    """Return the first drawing that the model supports; if none, raise the first one's error."""
     from vae_lab.drawings import DRAWINGS
 
     for drawing in drawings:
@@ -135,7 +135,7 @@ def _possible(drawings: Sequence[str], model: Any) -> str:
 
 
 def save(picture: "Tensor", output: str) -> None:
-    """Write a picture (3, H, W), and say where it lies."""
+    """Write a picture (3, H, W), and print its path."""
     from vae_lab.pictures import save_png
 
     save_png(picture, Path(output))
@@ -143,7 +143,7 @@ def save(picture: "Tensor", output: str) -> None:
 
 
 def check_images(runs: Sequence[str], data: "Sequence[Images]", split: str) -> None:
-    """Refuse runs of other images than those of the first."""
+    """Refuse runs whose images differ from those of the first."""
     trained_on = ("limit", "limit_seed", "shift")
     about = [{k: v for k, v in d.protocol(split).items() if k not in trained_on} for d in data]
     for word, other in zip(runs, about, strict=True):

@@ -1,4 +1,4 @@
-"""Codes of a trained model in the plane."""
+"""`lab scatter`: codes of trained models in the plane."""
 
 from typing import Any, Literal
 
@@ -19,16 +19,16 @@ def scatter(
 ) -> None:
     """Draw codes in the plane, those of several runs side by side.
 
-    Side by side they show whether codes still tell the class, which they need not where a model is
-    given it: a linear probe is trained on half of the codes and tested on the others.
+    Side by side they show whether codes still encode the class, which is unnecessary if the model
+    is given it: a linear probe is trained on half of the codes and tested on the others.
 
     Args:
         runs: Run folders or checkpoints; of experiments' folders, the newest runs; or patterns of
             these.
         prior: Draw each run's prior beside its aggregate posterior instead, runs below one another.
-        projection: How codes of more than two dimensions are projected; beside a prior, by `pca`.
-        n: How many images.
-        split: Where the images come from.
+        projection: Projection of codes of more than two dimensions; beside a prior always `pca`.
+        n: Number of images.
+        split: Split of the images.
         output: PNG to write.
     """
     from vae_lab.pictures import beside, stacked

@@ -1,4 +1,4 @@
-"""`lab evaluate`: every number that a model allows, each with its protocol."""
+"""`lab evaluate`: all metrics that a model supports, each with its protocol."""
 
 import json
 import math
@@ -45,35 +45,34 @@ def evaluate(
     parzen: bool = False,
     samples: int = 10_000,
 ) -> None:
-    """Measure all that a model allows; print it and write it to the run's metrics.json.
+    """Measure all metrics that a model supports; print them and write them to metrics.json.
 
-    A model that bounds a likelihood gets its ELBO, the divergence of each dimension of its code
-    where they diverge one by one, its importance-sampled log-likelihood and its active units; one
-    that encodes, a classification of its codes; one that encodes and decodes,
-    its squared error; a classifier, its error; one that samples, what a judge makes of samples.
-    What was measured before is kept, unless it is measured anew or came from another checkpoint
-    or from other images of the same split.
+    A model with a likelihood bound gets its ELBO, its divergence, by dimension if that is known,
+    its importance-sampled log-likelihood and active units; a model that encodes, probes of its
+    codes; one that also decodes, its squared error; a classifier, its error; a model that samples,
+    a judge's metrics of its samples. Earlier results are kept unless they are measured again, or
+    are of another checkpoint or of other images of the same split.
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        split: Which images to evaluate; `val` for whatever may still be changed by the result.
-        importance_samples: Posterior samples for each image's log-likelihood; 0 leaves it out.
-        seed: Fixes all random numbers.
-        limit: Evaluate only that many images, for a quick look; nothing is written.
-        ais: Estimate the log-likelihood by annealed importance sampling too, which owes nothing
-            to the encoder, and bound its error by bidirectional Monte Carlo.
-        ais_images: Anneal the first so many images, and as many drawn from the model.
-        ais_chains: Chains for each image.
+        split: Split to evaluate; use `val` as long as the result may change the model.
+        importance_samples: Posterior samples per image for the log-likelihood; 0 leaves it out.
+        seed: Seed of all random numbers.
+        limit: Number of images for a quick look; nothing is written.
+        ais: Also estimate the log-likelihood by annealed importance sampling, which does not depend
+            on the encoder, and bound its error by bidirectional Monte Carlo.
+        ais_images: Number of images to anneal, the first ones, and of samples of the model.
+        ais_chains: Chains per image.
         ais_temperatures: Steps of each chain from prior to posterior.
-        judge: A classifier's run folder or checkpoint, or `inception`. Its features compare samples
-            with the images; a classifier also counts the classes among the samples, and how many
-            of those drawn of a class it takes for that class.
+        judge: A classifier's run folder or checkpoint, or `inception`. Samples and images are
+            compared in its features; a classifier also measures the classes of the samples, and
+            how many samples drawn for a class it assigns to that class.
         parzen: Estimate the log-density as Goodfellow et al. (2014) did, for the historic table.
-        samples: How many images are drawn for `judge` and `parzen`.
+        samples: Number of samples for `judge` and `parzen`.
 
     Raises:
-        LabError: If an argument is out of range, the run cannot be loaded, the model can do
-            nothing that is measured here, or a result is not a finite number.
+        LabError: If an argument is out of range, the run cannot be loaded, the model supports no
+            metric, or a result is not a finite number.
     """
     at_least(0, importance_samples=importance_samples, seed=seed)
     at_least(1, limit=limit, samples=samples, ais_images=ais_images, ais_chains=ais_chains)
