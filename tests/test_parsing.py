@@ -236,10 +236,10 @@ def test_only_a_list_that_must_be_given_is_called_required(lab, capfd, verb, req
 @pytest.mark.parametrize(
     ("verb", "said"),
     [
-        ("results", "by default all that are not on record. (type: str"),
-        ("compare", "The best number of each metric is bold, where all"),
+        ("results", "by default all without recorded numbers. (type: str"),
+        ("compare", "The best number of each metric is bold if all"),
         ("compare", "runs Run folders, experiment folders (all their versions)"),
-        ("invert", "Files to invert, prepared as the runs prepare their own"),
+        ("invert", "Files to invert, prepared like the runs' data"),
     ],
 )
 def test_the_help_of_a_verb_says_all_that_its_function_does(lab, capfd, verb, said):

@@ -1,4 +1,4 @@
-"""`lab compare`: runs side by side, in the terminal or on one page."""
+"""`lab compare`: compare runs in the terminal or on one page."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -35,26 +35,26 @@ def compare(
 ) -> None:
     """Tabulate runs: the settings that differ, their validation metrics and their scores.
 
-    The best number of each metric is bold, where all were measured on the same images. A metric
-    that was followed in training has its best value, at any epoch, and its last. Scores of weights
-    that the evaluated checkpoint no longer holds are left out.
+    The best number of each metric is bold if all were measured on the same images. Metrics of
+    training have the best value over epochs, and the last. Scores are left out if the evaluated
+    checkpoint has other weights by now.
 
     Args:
         runs: Run folders, experiment folders (all their versions), a folder of experiments such
             as a sweep's, or patterns of those, `**` for any depth.
-        html: Also write one self-contained page to this file: sortable tables, parallel
-            coordinates, curves, and pictures at the same step.
-        metric: What to sort by, such as val/elbo, best first; by default the first metric, other
+        html: File for a self-contained page with sortable tables, parallel coordinates, curves,
+            and pictures at the same step.
+        metric: Metric to sort by, such as val/elbo, best first; by default the first metric, other
             than a loss, that all runs have and that was measured on the same images.
-        best: Keep only so many runs, the best by that metric; with `over` so many rows.
-        over: Settings such as seed_everything or data.limit_seed, with commas between. Runs that
+        best: Number of runs to keep, the best by that metric; with `over`, number of rows.
+        over: Settings such as seed_everything or data.limit_seed, separated by commas. Runs that
             differ in nothing else share a row: mean ± standard deviation over the runs.
-        curves: Also draw the ELBO of training and validation, or every run's loss where one has no
-            ELBO, against images seen: a panel a run, in the order given, in this PNG.
+        curves: PNG for the ELBO of training and validation against images seen, or for the loss if
+            a run has no ELBO: one panel per run, in the order given.
 
     Raises:
-        LabError: If there is no such run, metric, setting or curve, no metric says which runs are
-            best, every run has a damaged file, or a file cannot be written.
+        LabError: If there is no such run, metric, setting or curve, no metric ranks the runs, every
+            run has a damaged file, or a file cannot be written.
     """
     ends_in(".html", html=html)
     ends_in(".png", curves=curves)
@@ -68,7 +68,7 @@ def compare(
         found = _best(comparison, best, found, apart)
         comparison = Comparison(found, metric or comparison.sorted_by)
     groups = None if apart is None else Groups(comparison, apart)
-    # All made before any is written: a refusal leaves no file behind.
+    # All are made before any is written, so that an error leaves no file behind.
     writes: list[Callable[[], None]] = []
     if html is not None:
         writes.append(partial(write_text, html, page(comparison, groups)))
@@ -78,16 +78,16 @@ def compare(
         writes.append(partial(save_png, _curves(comparison, found), curves))
     for write in writes:
         write()
-    # Last, as whoever reads it may go away at any line.
+    # Last, as the reader of a pipe may close it at any line.
     _print(groups or comparison)
     for path in filter(None, (html, curves)):
         print(path)
 
 
 def _sound(found: Sequence[Run]) -> Iterator[Run]:
-    """Leave out the runs of which a file is damaged, and say so.
+    """Leave out runs with a damaged file, and print which.
 
-    Also say which runs lack their settings, and which scores are of weights since replaced.
+    Also print which runs have no settings, and which scores are of replaced weights.
     """
     for run in found:
         try:
@@ -101,7 +101,7 @@ def _sound(found: Sequence[Run]) -> Iterator[Run]:
 
 
 def _leave_outdated(run: Run) -> None:
-    """Drop the scores of weights that a run no longer has, and say so."""
+    """Drop the scores of weights that a run no longer has, and print which."""
     for split, checkpoint in drop_outdated(run):
         print(
             f"lab compare: {run.path} is shown without its {split} scores: they are of other "
@@ -115,7 +115,7 @@ def _best(
 ) -> list[Run]:
     """Return the runs of the `n` best rows, in the order given.
 
-    Of a row all runs stay: the mean of the luckier ones would be another number.
+    All runs of a row are kept, as the mean of the best ones would be biased.
     """
     at_least(1, best=n)
     key = comparison.sorted_by
@@ -135,11 +135,11 @@ def _best(
 
 
 def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
-    """Draw the bound or the loss, a panel a run."""
+    """Draw the bound or the loss, one panel per run."""
     from vae_lab.pictures import Panel, panels
 
     drawn, axis = curves_of(order)
-    # A loss is in whatever unit its own model has.
+    # The unit of a loss depends on the model.
     name, unit = ("elbo", ", nats") if all(drawn.get("val/elbo", [[]])) else ("loss", "")
     kinds = {"train": f"train/{name}", "validation": f"val/{name}"}
     runs = []
@@ -154,7 +154,7 @@ def _curves(comparison: Comparison, order: Sequence[Run]) -> "Tensor":
 
 
 def _title(comparison: Comparison, run: Run) -> str:
-    """Say by what a run differs, or its name where that would be long."""
+    """Return the settings by which a run differs, or its name if they would be long."""
     i = comparison.runs.index(run)
     differs = ", ".join(f"{key} {texts[i]}" for key, texts in comparison.settings.items())
     return differs if 0 < len(differs) <= 40 else comparison.names[i]
@@ -195,7 +195,7 @@ def _metrics(comparison: Comparison | Groups) -> Iterator[_Cells]:
 
 
 def _broken(key: str) -> str:
-    """Break a name into lines about as short as the numbers below it."""
+    """Break a name into lines about as wide as the numbers below it."""
     return key.replace("/", "/\n").replace("_", "_\n").replace(" ", "\n")
 
 

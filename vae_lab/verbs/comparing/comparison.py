@@ -1,4 +1,4 @@
-"""What differs between runs and how they score: the numbers behind `lab compare`."""
+"""Differences and scores of runs: the numbers of `lab compare`."""
 
 import math
 import re
@@ -14,33 +14,33 @@ from vae_lab.verbs.comparing.settings import differences, flatten, protocol, uni
 
 __all__ = ["Column", "Comparison", "direction", "order"]
 
-# Numbers of different images cannot be ranked: what tells those apart in an evaluation's protocol,
-# and for curves all settings of the data, a user's own too, but those of the training images.
+# Numbers of different images cannot be ranked. They are identified by these entries of an
+# evaluation's protocol, and for curves by all settings of the data but those of training images.
 _MEASURED_ON = (
     *("data", "split", "images", "shape", "binarize", "split_seed", "quadrants"),
     *("resize", "pad", "own", "listing"),
 )
 _LEARNED_BY = ("batch_size", "eval_batch_size", "shift", "limit", "limit_seed")
 
-# What tells apart, in a callback's settings, by whom and by which samples a curve was measured.
+# Settings of callbacks that identify the judge and the samples of a curve.
 _JUDGED_BY = (".judge", ".samples", ".seed")
 
-# How many samples a note counts: no more are compared than there are images to learn from.
+# The number of samples in a note, at most that of the training images.
 _COUNTED = re.compile(r"\d+ samples")
 
-# Logarithms of a probability, or of a density, which are of one kind of pixels or of another.
+# Log-probabilities or log-densities, which depend on the kind of pixels.
 _LIKELIHOODS = ("elbo", "reconstruction", "nll", "mc_nll", "ais_nll", "log_density")
 
-# Estimates, which by more draws are tighter or of something else: the note of each counts them.
+# Estimates that depend on the number of draws, which is part of the note.
 _ESTIMATES = ("nll", "mc_nll", "ais_nll", "parzen_log_density")
 
-# What a note tells beside that: a Parzen window's width, which validation images choose.
+# The width of a Parzen window in a note, which is chosen by validation images.
 _CHOSEN = re.compile(r"sigma [\d.]+ ")
 
-# Numbers that are not the model's doing: of what it is given to restore, and of baselines.
+# Numbers that do not depend on the model: of its inputs, and of baselines.
 _GIVEN = ("corrupted", "pca_", "real_")
 
-# Losses of adversarial players, and errors in their features, rank no run: each has its own.
+# Adversarial losses and errors in a critic's features do not rank runs, which differ in them.
 _PLAYED = ("critic_loss", "generator_loss", "feature_error")
 
 _LOWER = ("loss", "nll", "error", "mse", "distance", "fid", "frechet", "bits", "perplexity")
@@ -51,7 +51,7 @@ _HIGHER = (
 
 
 def direction(key: str) -> int:
-    """Return 1 if a metric is better when higher, -1 if when lower, 0 if neither is known.
+    """Return 1 if a higher metric is better, -1 if a lower one is, 0 if unknown.
 
     Examples:
         >>> direction("val/elbo"), direction("test/nll"), direction("val/kl")
@@ -73,10 +73,10 @@ class Column:
     """One metric of every run.
 
     Attributes:
-        key: Name of the metric, with `(best)` or `(last)` for one that was followed in training.
-        values: One number a run, None where the run has none.
+        key: Name of the metric, with `(best)` or `(last)` for metrics of training.
+        values: One number per run, None if the run has none.
         direction: See `direction`.
-        comparable: Whether all the numbers were measured alike, on the same images.
+        comparable: Whether all numbers were measured alike, on the same images.
     """
 
     key: str
@@ -86,13 +86,13 @@ class Column:
 
     @property
     def ranks(self) -> bool:
-        """Whether the metric says which runs are better."""
-        # A loss is what its own run minimises, which need not be what the others do.
+        """Whether the metric ranks the runs."""
+        # Runs may minimise different losses.
         return bool(self.direction) and self.comparable and "loss" not in self.key
 
     @property
     def best(self) -> float | None:
-        """The best number, if the runs can be told apart by it."""
+        """The best number, if the metric ranks the runs."""
         known = self._finite
         if not self.ranks or len(set(known)) < 2:
             return None
@@ -100,7 +100,7 @@ class Column:
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The numbers to five digits or so, with as many decimals in the whole column."""
+        """The numbers to about five digits, with the same number of decimals in the column."""
         largest = max(map(abs, self._finite), default=0.0)
         if all(v == int(v) for v in self._finite):
             form = ".0f"
@@ -116,19 +116,19 @@ class Column:
 
 
 class Comparison:
-    """Runs side by side, in the order of the metric that they are sorted by.
+    """A table of runs, sorted by a metric.
 
     Attributes:
         runs: The runs, best first.
         names: A unique name of each.
         sorted_by: The metric that orders them, if they share one.
-        settings: For each setting that differs, one text a run, empty where it does not apply.
-        columns: The metrics, scores of an evaluation first.
+        settings: For each setting that differs, one text per run, empty if it does not apply.
+        columns: The metrics, scores of evaluations first.
 
     Args:
         runs: The runs to compare.
-        metric: What to sort by, or the start of its name; by default the first that all runs have
-            and that ranks them.
+        metric: Metric to sort by, or the start of its name; by default the first that all runs
+            have and that ranks them.
 
     Raises:
         LabError: If a file of a run is damaged, or no metric is called `metric`.
@@ -146,7 +146,7 @@ class Comparison:
 
 
 def columns_of(runs: Sequence[Run]) -> Iterator[Column]:
-    """Yield what is known of any run, its values in the order of the runs."""
+    """Yield the metrics that any run has, with values in the order of the runs."""
     scores = [run.scores for run in runs]
     for key in union(scores):
         subjects = [_subject(run, key) for run in runs]
@@ -165,8 +165,8 @@ def columns_of(runs: Sequence[Run]) -> Iterator[Column]:
 
 
 def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
-    """Return what the curve of a metric was measured on, by the settings of its run."""
-    # Only of a folder of files does the root say which images those are.
+    """Return the settings that identify the images of a curve."""
+    # The root identifies the images only for a folder of files.
     besides = _LEARNED_BY if "data.folder" in known else (*_LEARNED_BY, "root")
     apart = {f"data.{name}" for name in besides}
     data = {k: v for k, v in known.items() if f"{k}.".startswith("data.") and k not in apart}
@@ -182,7 +182,7 @@ def _followed_on(known: Mapping[str, str], key: str) -> list[str | None]:
 
 
 def _damage(known: Mapping[str, str], key: str) -> list[str | None]:
-    """Return the settings of the corruption: errors of stronger damage are larger."""
+    """Return the settings of the corruption, as errors grow with it."""
     if not key.endswith("/restored_squared_error"):
         return []
     return [f"{k} {v}" for k, v in known.items() if f"{k}.".startswith("model.corruption.")]
@@ -196,7 +196,7 @@ def _column(
 
 
 def _subject(run: Run, key: str) -> list[str | None]:
-    """Return what the metric of an evaluation was measured on."""
+    """Return the entries that identify the images of an evaluation's metric."""
     known = protocol(run, key.partition("/")[0])
     found = [known.get(name) for name in _MEASURED_ON]
     if _name(key) in JUDGED:
@@ -207,7 +207,7 @@ def _subject(run: Run, key: str) -> list[str | None]:
 
 
 def _estimated(run: Run, key: str) -> str | None:
-    """Return how a metric was estimated, if it was: what is exact compares with every estimate."""
+    """Return how a metric was estimated; None if it is exact, comparable with any estimate."""
     if _name(key) not in _ESTIMATES or key not in run.scores:
         return None
     note = _note(run, key)
@@ -215,7 +215,7 @@ def _estimated(run: Run, key: str) -> str | None:
 
 
 def _note(run: Run, key: str) -> str:
-    """Return how a metric of an evaluation says that it was measured, but for the images."""
+    """Return the note of an evaluation's metric, without the images."""
     entry = run.evaluation["metrics"].get(key, {})
     return str(entry.get("protocol")).partition("; data ")[0]
 
@@ -225,7 +225,7 @@ def _number(text: str) -> float:
 
 
 def _name(key: str) -> str:
-    """Return a metric's name, which says nothing of the split nor of nats told in bits."""
+    """Return a metric's name without the split and the unit."""
     return key.partition("/")[2].removesuffix("_bits_per_dim")
 
 
@@ -234,7 +234,7 @@ def _best(values: Sequence[float], way: int) -> float | None:
 
 
 def order(column: Column | None, runs: int) -> list[int]:
-    """Return the places of the runs in a column, best first, or as they are without one."""
+    """Return the indices of the runs, best first by a column, or unchanged without one."""
     if column is None:
         return list(range(runs))
 

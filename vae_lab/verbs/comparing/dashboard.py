@@ -1,4 +1,4 @@
-"""`lab dashboard`: what `lab compare` shows, as a workspace of Weights & Biases."""
+"""`lab dashboard`: the content of `lab compare` as a workspace of Weights & Biases."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["dashboard", "workspace"]
 def dashboard(
     wandb: bool = False, runs: str = "runs", project: str = "vae_lab", entity: str | None = None
 ) -> None:
-    """Save a view of runs with W&B, where they were logged by `lab fit --wandb online`.
+    """Save a view of runs in W&B, for runs logged by `lab fit --wandb online`.
 
     It has a chart of all runs for each curve, pictures step by step, the settings that differ, and
     parallel coordinates. Scores of `lab evaluate` are not sent to W&B; `lab compare` shows them.
 
     Args:
-        wandb: Save it with Weights & Biases, the only choice so far.
-        runs: Local runs, a folder of them or a pattern, that say which curves and pictures to show.
+        wandb: Save it in Weights & Biases, the only choice so far.
+        runs: Local runs, a folder of them or a pattern, which determine the curves and pictures.
         project: The project that the runs were logged to.
-        entity: The user or team whose project it is; by default the key's own.
+        entity: The user or team of the project; by default the key's own.
 
     Raises:
         LabError: If there are no runs, the package or the key is missing, or W&B cannot be reached.
@@ -47,7 +47,7 @@ def dashboard(
 
 
 def _save(runs: Sequence[Run], project: str, entity: str | None) -> str:
-    """Save a workspace and return where it is to be seen."""
+    """Save a workspace and return its address."""
     import wandb
 
     if not wandb.login(prompt=False, verify=False):
@@ -55,7 +55,7 @@ def _save(runs: Sequence[Run], project: str, entity: str | None) -> str:
     try:
         owner = entity or wandb.Api(timeout=20).default_entity or ""
         url: str = workspace(runs, owner, project).save().url
-    # What fails is a call of requests, of W&B or of its GraphQL client, each with its own errors.
+    # Requests, W&B and its GraphQL client have errors of their own.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise LabError(f"W&B did not take the workspace: {reason}") from error
@@ -63,7 +63,7 @@ def _save(runs: Sequence[Run], project: str, entity: str | None) -> str:
 
 
 def workspace(runs: Sequence[Run], entity: str, project: str) -> Workspace:
-    """Describe a view of runs; nothing is sent.
+    """Return a view of runs, without sending it.
 
     Args:
         runs: The runs, which W&B knows by their experiment and version.
@@ -110,7 +110,7 @@ def _sections(runs: Sequence[Run]) -> Iterator[Section]:
 
 
 def _pictures(kind: str) -> Any:
-    """Show runs below each other and steps beside each other."""
+    """Show runs below one another and steps side by side."""
     from wandb_workspaces.reports.v2 import MediaBrowser
 
     keys = [f"pictures/{kind}"]
@@ -120,7 +120,7 @@ def _pictures(kind: str) -> Any:
 
 
 def _varied(runs: Sequence[Run]) -> Iterator[ParallelCoordinatesPlotColumn]:
-    """Yield the settings of models and data that differ, as W&B has them of `Record`."""
+    """Yield the settings of models and data that differ, named as `Record` logs them."""
     from wandb_workspaces.reports.v2 import Config
 
     tables = [dict(_logged(run)) for run in runs]

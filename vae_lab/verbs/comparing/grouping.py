@@ -1,4 +1,4 @@
-"""Runs that differ by seeds alone, taken together: the numbers behind `lab compare --over`."""
+"""Groups of runs that differ by seeds alone: the numbers of `lab compare --over`."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,8 +20,8 @@ class Spread(Column):
     """One metric's mean over each group of runs.
 
     Attributes:
-        deviations: Standard deviation of each group, over one less than its runs; None of one run.
-        counts: For each group, how many runs have the metric, if not all of them.
+        deviations: Sample standard deviation of each group; None for a single run.
+        counts: For each group, the number of runs with the metric, if not all have it.
     """
 
     deviations: tuple[float | None, ...] = ()
@@ -29,7 +29,7 @@ class Spread(Column):
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """Mean ± standard deviation, to two digits of the latter."""
+        """Mean ± standard deviation, to two significant digits of the latter."""
         cells = zip(self.values, self.deviations, self.counts, strict=True)
         return tuple(
             plus_minus(mean, spread) + (f" (n = {n})" if n else "") for mean, spread, n in cells
@@ -37,19 +37,19 @@ class Spread(Column):
 
 
 class Groups:
-    """Runs that differ in nothing but the settings `over`, in one row.
+    """Rows of runs that differ only in the settings `over`.
 
     Attributes:
-        runs: Those of each group, with those that repeat another one.
-        names: Of each group, the experiments of its runs.
-        sorted_by: The metric by the mean of which the groups are ordered, if there is one.
-        settings: How many runs each group has, those apart that repeat another one, and the
-            settings that tell groups apart.
+        runs: The runs of each group, including repetitions of the same run.
+        names: For each group, the experiments of its runs.
+        sorted_by: The metric whose mean orders the groups, if there is one.
+        settings: The number of runs in each group, repetitions counted separately, and the settings
+            that differ between groups.
         columns: The metrics.
 
     Args:
         comparison: The runs.
-        over: Settings that may differ within a group, by their dotted names or the ends of those.
+        over: Settings that may differ within a group, as dotted names or ends of those.
     """
 
     def __init__(self, comparison: Comparison, over: Sequence[str]) -> None:
@@ -68,10 +68,10 @@ class Groups:
 
 
 def check_over(over: Sequence[str], runs: Sequence[Run]) -> None:
-    """Refuse to take runs together over what is a setting of none.
+    """Refuse names that are no setting of any run.
 
     Raises:
-        LabError: If one of `over` is.
+        LabError: If one of `over` is none.
     """
     known = {key for run in runs for key in settings(run)}
     for name in over:
@@ -83,7 +83,7 @@ def check_over(over: Sequence[str], runs: Sequence[Run]) -> None:
 
 
 def _grouped(runs: Sequence[Run], over: Sequence[str]) -> list[list[int]]:
-    """Return the places of runs that differ in nothing else, group by group."""
+    """Return the indices of the runs of each group."""
     known = [
         (settings(run, over) | {"stopped": str(stopped(run))}, protocols(run, over)) for run in runs
     ]
@@ -103,9 +103,9 @@ def _count(runs: int, repeated: int) -> str:
 
 
 def _distinct(runs: Sequence[Run], group: Sequence[int]) -> list[int]:
-    """Return a group without runs that repeat another one, seed and all, which have no spread.
+    """Return a group without repetitions, runs with equal settings and seed, which have no spread.
 
-    The newest of each stays, of those that were evaluated if any was.
+    The newest repetition is kept, of those that were evaluated if any was.
     """
 
     def worth(i: int) -> tuple[bool, str, str]:
@@ -121,7 +121,7 @@ Known = tuple[dict[str, str], dict[str, dict[str, str]]]
 
 
 def _alike(one: Known, other: Known) -> bool:
-    """Tell whether two runs differ in nothing; one that was not evaluated is like the others."""
+    """Return whether two runs are repetitions; one without evaluation matches any other."""
     both = one[1].keys() & other[1].keys()
     return one[0] == other[0] and all(one[1][split] == other[1][split] for split in both)
 
@@ -140,20 +140,20 @@ def _spread(column: Column, groups: Sequence[Sequence[int]]) -> Spread:
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Return the standard deviation over one less than their number; None of a single value."""
+    """Return the sample standard deviation; None for a single value."""
     if len(values) < 2:
         return None
-    # Python 3.11 has no way to handle infinity there.
+    # Python 3.11 cannot handle infinity here.
     return stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def plus_minus(mean: float | None, spread: float | None) -> str:
-    """Write a number and how far it spreads, to two digits of the latter."""
+    """Format a number and its spread, to two significant digits of the latter."""
     if mean is None:
         return ""
     if spread is None or not math.isfinite(spread):
         return f"{mean:.5g}"
-    # Of the rounded spread: 0.0996 is 0.10.
+    # Digits of the rounded spread: 0.0996 is 0.10.
     digits = max(0, 1 - math.floor(math.log10(float(f"{spread:.1e}")))) if spread else 4
     return f"{mean:.{digits}f} ± {spread:.{digits}f}"
 

@@ -1,1 +1,1 @@
-"""`lab explore`: a page that draws what codes stand for."""
+"""`lab explore`: a page that decodes codes live."""

@@ -1,4 +1,4 @@
-"""Images of a plane, decoded beforehand, for a page that cannot decode."""
+"""Images of a code plane, decoded beforehand, for a page that cannot decode."""
 
 import base64
 import io
@@ -17,22 +17,22 @@ SHEET_IMAGES, SHEET_SIDE = 4096, 2048
 
 
 def atlas(model: Any, plane: dict[str, Any]) -> dict[str, Any]:
-    """Return what the page needs of `sheets`: their side, and each as the address of a PNG."""
+    """Return `sheets` for the page: their side, and each as the data URL of a PNG."""
     side, found = sheets(model, plane)
     coded = [base64.b64encode(_png(sheet)).decode() for sheet in found]
     return {"side": side, "sheets": [f"data:image/png;base64,{png}" for png in coded]}
 
 
 def sheets(model: Any, plane: dict[str, Any]) -> tuple[int, list["Tensor"]]:
-    """Decode the plane beforehand: the images of the middles of its cells.
+    """Decode the centres of the cells of a grid over the plane.
 
     Args:
         model: A model of two-dimensional codes.
-        plane: Its limits, as `view` tells them.
+        plane: Its limits, as in `view`.
 
     Returns:
-        How many cells a side, and for each class a sheet (C, side * H, side * W) in [0, 1], of
-        which the lower left image is that of the lowest codes.
+        Cells per side, and for each class a sheet (C, side * H, side * W) in [0, 1], whose lower
+        left image is that of the lowest codes.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A page that draws what a decoder makes of codes, live and without a server."""
+"""`lab explore`: a page that decodes codes live, without a server."""
 
 import base64
 import gzip
@@ -38,18 +38,18 @@ def explore(
 
     Args:
         run: Run folder or checkpoint; of an experiment's folder, the newest run.
-        split: Which images' codes are shown.
+        split: Split of the images whose codes are shown.
         output: Folder to write; its index.html opens by double click and needs no network.
-        serve: Show the folder to this machine's browsers, until Ctrl-C.
+        serve: Serve the folder to browsers of this machine, until Ctrl-C.
         port: Port to serve at; by default any free one.
 
     Raises:
-        LabError: If the model has no codes to choose, `output` is called a page, or nothing can
-            be shown at the port.
+        LabError: If the model has no codes to choose, `output` is named like a page, or the port
+            cannot be used.
     """
     if Path(output).suffix.lower() == ".html":
         raise LabError(f"--output is a folder, in which index.html is the page; got {output!r}.")
-    # A port that is taken is told before anything is written.
+    # A port in use is reported before anything is written.
     with listening(Path(output), port) if serve else nullcontext() as server:
         _write(run, split, Path(output))
         print(Path(output) / "index.html")
@@ -74,14 +74,14 @@ def _write(run: str, split: Literal["val", "test"], folder: Path) -> None:
         scripts = _live(model)
         if not scripts:
             about["atlas"] = atlas(model, about["plane"])
-    # The page last: where it stands, what it needs stands beside it.
+    # The page last, so that what it needs exists before it.
     for name, text in scripts.items():
         write_text(folder / name, text)
     write_text(folder / "index.html", _page(about))
 
 
 def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | None":
-    """Return the codes of images, or None without an encoder or such images."""
+    """Return the codes of images, or None without an encoder or images."""
     from vae_lab.contracts import Encodes
     from vae_lab.verbs.exploring.view import codes_of
 
@@ -95,7 +95,7 @@ def _codes(model: Any, data: Any, split: Literal["val", "test"]) -> "Codes | Non
 
 
 def _live(model: Any) -> dict[str, str]:
-    """Return the scripts that decode in the browser; none where the runtime cannot be had."""
+    """Return the scripts that decode in the browser; none if the runtime is unavailable."""
     from vae_lab.verbs.exploring.onnx_runtime import runtime
     from vae_lab.verbs.exploring.view import is_plane
     from vae_lab.verbs.export import export_part
@@ -117,7 +117,7 @@ def _live(model: Any) -> dict[str, str]:
 
 
 def _scripts(decoder: bytes, runtime: "Runtime") -> dict[str, str]:
-    # A page opened from disk may run scripts beside it, but neither read files nor import modules.
+    # A page opened from disk may run scripts, but neither read files nor import modules.
     packed = {"script": runtime.script, "wasm": runtime.wasm, "decoder": decoder}
     coded = {name: _base64(gzip.compress(part, mtime=0)) for name, part in packed.items()}
     return {

@@ -1,4 +1,4 @@
-"""The program by which a browser computes what an ONNX file describes."""
+"""ONNX Runtime Web, which runs ONNX files in a browser."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ __all__ = ["Runtime", "folder", "runtime"]
 
 VERSION = "1.30.0"
 URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
-# As the registry itself states it: the SHA-512 of the whole archive, in base 64.
+# The registry's own checksum: the SHA-512 of the whole archive, in base 64.
 INTEGRITY = (
     "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 )
@@ -32,7 +32,7 @@ class Runtime(NamedTuple):
 
     Attributes:
         script: The module that a page imports.
-        wasm: What that module runs.
+        wasm: The WebAssembly that the module runs.
     """
 
     script: bytes
@@ -43,7 +43,7 @@ def runtime() -> Runtime:
     """Return ONNX Runtime Web from the user's cache, fetching it there the first time.
 
     Raises:
-        LabError: If it can neither be found nor had, or if what came is not what was published.
+        LabError: If it can neither be found nor downloaded, or its checksum differs.
     """
     paths = [folder() / name for name in (SCRIPT, WASM)]
     if not all(path.is_file() for path in paths):
@@ -56,12 +56,12 @@ def runtime() -> Runtime:
 
 
 def folder() -> Path:
-    """Return where in the user's cache it lies, or will."""
+    """Return its folder in the user's cache."""
     return user_cache() / f"onnxruntime-web-{VERSION}"
 
 
 def _download(target: Path) -> None:
-    """Leave the two files in a folder, and nothing else."""
+    """Download the two files, and nothing else, to a folder."""
     archive = target / "archive.tgz"
     try:
         with urlopen(URL, timeout=_PATIENCE) as answer, archive.open("wb") as file:

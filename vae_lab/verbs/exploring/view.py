@@ -1,4 +1,4 @@
-"""What the page of `lab explore` has to know of a model."""
+"""The data about a model that the page of `lab explore` needs."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Codes", "check", "codes_of", "is_plane", "view"]
 
 SLIDERS = 24
-"""Dimensions that are moved by hand; nobody looks for more on a page."""
+"""Largest number of sliders on a page."""
 
 DRAWS = 200
-"""Codes to step through by a button, of each class."""
+"""Samples per class to step through by a button."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Codes:
     Attributes:
         z: The codes, shape (N, D).
         labels: Their class indices, shape (N,), if they have classes.
-        names: What the classes are called.
-        split: Where the images come from.
+        names: Names of the classes.
+        split: Split of the images.
     """
 
     z: "Tensor"
@@ -51,10 +51,10 @@ class Codes:
 
 
 def check(model: Any) -> None:
-    """Refuse a model that a page cannot steer.
+    """Refuse a model that a page cannot control.
 
     Raises:
-        LabError: If it decodes no codes, or on a condition that is no class.
+        LabError: If it cannot decode codes, or needs a condition that is not a class.
     """
     from vae_lab.drawings.conditional import needs_classes
 
@@ -64,7 +64,7 @@ def check(model: Any) -> None:
 
 
 def codes_of(model: Any, images: "Batch", names: tuple[str, ...], split: str = "val") -> Codes:
-    """Return the codes of images of a split, whose classes have these names.
+    """Return the codes of a split's images, with the given class names.
 
     Raises:
         LabError: If a code is not finite.
@@ -76,7 +76,7 @@ def codes_of(model: Any, images: "Batch", names: tuple[str, ...], split: str = "
 
 
 def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
-    """Return what the page is told: sizes, classes, controls and codes to begin with."""
+    """Return the page's data: sizes, classes, controls and initial codes."""
     classes = model.classes if isinstance(model, Conditional) else None
     samples = _samples(model, codes, classes)
     low, high = _limits(model, codes, samples)
@@ -97,12 +97,12 @@ def view(model: Any, data: Any, codes: Codes | None) -> dict[str, Any]:
 
 
 def is_plane(model: Any) -> bool:
-    """Say whether codes are points of the plane."""
+    """Return whether codes have two dimensions."""
     return bool(model.latent_dim == 2 and not group_size(model) and not parts(model))
 
 
 def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tensor"]:
-    """Return codes (DRAWS, D) that images can be drawn of, for each class or for all alike."""
+    """Return codes (DRAWS, D) to sample images from, for each class or for all."""
     import torch
 
     from vae_lab.randomness import reseed
@@ -121,9 +121,9 @@ def _samples(model: Any, codes: Codes | None, classes: int | None) -> list["Tens
 
 
 def _places(model: Any, classes: int) -> dict[str, list[list[float]]]:
-    """Return mean and scale of each class's prior, by those of the first class.
+    """Return mean and scale of each class's prior, relative to those of the first class.
 
-    `transfer` moves and stretches each dimension by itself: where 0 and 1 go tells all of it.
+    `transfer` shifts and scales each dimension, so the images of 0 and 1 determine it.
     """
     import torch
 
@@ -134,7 +134,7 @@ def _places(model: Any, classes: int) -> dict[str, list[list[float]]]:
 
 
 def _sampling(model: Any) -> str:
-    """Say what a new draw changes; an InfoGAN's codes stay, so that one sees what they mean."""
+    """Return what a new sample changes: of an InfoGAN only the noise, else the whole code."""
     if parts(model):
         return "new noise"
     if isinstance(model, Generates | DrawsCodes):
@@ -143,7 +143,7 @@ def _sampling(model: Any) -> str:
 
 
 def _hint(model: Any, codes: Codes | None) -> str:
-    """Say how a code is chosen, and what is shown of others."""
+    """Return a text on how to choose a code, and on what else is shown."""
     if is_plane(model):
         given = " under this class, its own dark" if isinstance(model, Conditional) else ""
         dots = (
@@ -162,9 +162,9 @@ def _hint(model: Any, codes: Codes | None) -> str:
 
 
 def _limits(model: Any, codes: Codes | None, samples: list["Tensor"]) -> tuple["Tensor", "Tensor"]:
-    """Return how far each dimension is moved: three sigma of a normal, or as far as codes go.
+    """Return the range of each dimension: three sigma of a normal, or the range of the codes.
 
-    A plane shows both those of images and those drawn; a few outliers would make the rest small.
+    A plane shows codes of images and samples, apart from a few outliers.
     """
     import torch
 
@@ -180,9 +180,9 @@ def _limits(model: Any, codes: Codes | None, samples: list["Tensor"]) -> tuple["
 
 
 def _plane(low: "Tensor", high: "Tensor", codes: Codes | None, named: bool) -> dict[str, Any]:
-    """Describe a square of the plane, its axes to one scale, with the codes that lie there.
+    """Describe a square of the plane, with equal axes, and the codes in it.
 
-    Names of classes come with the places to write them at.
+    Class names come with the positions of their labels.
     """
     from vae_lab.pictures.names import MOST, medians, shortened
     from vae_lab.pictures.plane import palette
@@ -207,7 +207,7 @@ def _plane(low: "Tensor", high: "Tensor", codes: Codes | None, named: bool) -> d
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return some round numbers of an axis."""
+    """Return round numbers for the ticks of an axis."""
     from matplotlib.ticker import MaxNLocator
 
     first, second, *rest = map(float, MaxNLocator(6).tick_values(low, high))
@@ -218,7 +218,7 @@ def _ticks(low: float, high: float) -> list[float]:
 def _controls(
     model: Any, low: "Tensor", high: "Tensor", codes: Codes | None
 ) -> list[dict[str, Any]]:
-    """Describe a choice for each one-hot group, or a slider for each dimension that matters."""
+    """Describe one choice per one-hot group, or sliders of the most varied dimensions."""
     if size := group_size(model):
         name = "cluster" if isinstance(model, Clusters) else "group {}"
         starts = range(0, model.latent_dim, size)
@@ -251,5 +251,5 @@ def _slider(name: str, at: int, low: float, high: float) -> dict[str, Any]:
 
 
 def _rounded(codes: "Tensor") -> list[list[float]]:
-    """Return codes with the digits that a picture shows."""
+    """Return codes rounded to three decimals."""
     return [[round(v, 3) for v in code] for code in codes.tolist()]

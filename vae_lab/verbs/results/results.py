@@ -1,4 +1,4 @@
-"""`lab results`: the published table and its figures, re-made from the experiments."""
+"""`lab results`: re-make the published table and its figures from the experiments."""
 
 import os
 from pathlib import Path
@@ -28,30 +28,29 @@ def results(
     figures: str | None = None,
     index: str = "experiments/results",
 ) -> None:
-    """Train and evaluate what the published table lacks, and write the table and its figures.
+    """Train and evaluate missing rows of the published table, and write it and its figures.
 
-    A run counts for a row if its settings are the row's as they are today, whoever made it, and
-    its evaluation if it is of the run's own weights; the commit stands beside each number. What
-    was measured stays on record beside the index and counts after the run is gone. Killed
-    trainings go on from their last checkpoint at the next call, and what fails is written down as
-    failed.
+    A run belongs to a row if its settings are the row's current ones, whoever made it; its
+    evaluation must be of the run's current weights. The commit is printed with each number.
+    Measured numbers are kept beside the index, and count after the run is deleted. Killed trainings
+    are resumed at the next call, and failures are listed.
 
     Args:
-        names: Rows of the table, or groups of them, to train here even if their numbers are on
-            record, and with them what they need; by default all that are not on record.
-        quick: Train a few epochs on the embedded digits instead, in a folder and on pages of their
-            own, and compare nothing with published numbers.
-        page_only: Train and evaluate nothing; write the pages of what is there.
-        workers: How many train at once, one thread each; by default one a core.
+        names: Rows or groups of rows to train, with the rows that they need, even if their numbers
+            are recorded; by default all without recorded numbers.
+        quick: Train a few epochs on the embedded digits instead, in a separate folder with separate
+            pages, without comparison with published numbers.
+        page_only: Write the pages only, without training and evaluation.
+        workers: Number of trainings at once, one thread each; by default one per core.
         root: Folder of the runs; by default runs/results, or runs/quick.
-        output: The table's page; by default RESULTS.md, with `quick` among the runs.
-        figures: The figures' page; by default docs/figures.md, with `quick` among the runs. The
-            pictures go to a folder of its name beside it.
-        index: Folder that says what the rows and figures are.
+        output: File of the table; by default RESULTS.md, with `quick` among the runs.
+        figures: File of the figures' page; by default docs/figures.md, with `quick` among the runs.
+            Pictures go to a folder of that name beside it.
+        index: Folder that defines the rows and figures.
 
     Raises:
-        LabError: If the index is wrong, there is no such row, a page cannot be written, or, once
-            all else is done, a training or an evaluation failed.
+        LabError: If the index is invalid, there is no such row, a page cannot be written, or, after
+            everything else, a training or an evaluation failed.
     """
     table = read(index)
     chosen = table.chosen(names)
@@ -71,7 +70,7 @@ def results(
     try:
         queue.run(workers)
     finally:
-        # Also after Ctrl-C: what was finished until then is kept.
+        # Also after Ctrl-C, to keep what is finished.
         _write(pages[0], page(shelf, titles[0], quick, os.path.relpath(pages[1], pages[0].parent)))
         keep(shelf)
     folder = pages[1].with_suffix("")
@@ -82,20 +81,20 @@ def results(
 
 
 def _check(path: Path, title: str) -> None:
-    """Refuse to write over a page of another kind: digits say nothing of real data."""
+    """Refuse to overwrite a file that is not such a page."""
     found = None
     try:
         found = path.read_text(encoding="utf-8").partition("\n")[0]
     except FileNotFoundError:
         return
-    except (OSError, UnicodeDecodeError):  # a folder, or no text
+    except (OSError, UnicodeDecodeError):  # a folder, or not text
         pass
     if found != title:
         raise LabError(f"{path} is no page called {title!r}: name another file.")
 
 
 def _check_place(folder: Path) -> None:
-    """Refuse a folder that takes no page, before hours of training are to be written there."""
+    """Refuse a folder that is not writable, before hours of training."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()

@@ -1,4 +1,4 @@
-"""A sweep's file in W&B's format: what is varied, and the command that trains one trial."""
+"""A sweep file in W&B's format: the parameters, and the command that trains one trial."""
 
 import math
 import os
@@ -34,19 +34,19 @@ GOALS = ("minimize", "maximize")
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep's file says.
+    """The content of a sweep file.
 
     Attributes:
         path: The file.
         method: How parameters are chosen: grid, random or bayes.
-        metric: What is sought the best of, a curve of `metrics.csv`.
+        metric: The metric to optimise, a curve of `metrics.csv`.
         goal: minimize or maximize.
         command: The words of a trial's command, with W&B's macros.
-        parameters: What each parameter may be.
-        run_cap: How many trials there are, if the file says so.
-        min_iter: Validations before a hopeless trial may be given up; None if none ever is.
+        parameters: The description of each parameter.
+        run_cap: Number of trials, if given.
+        min_iter: Validations before a trial may be stopped early; None disables it.
         eta: After `min_iter` validations, and each `eta` times as many, the best 1 / eta go on.
-        program: What the command calls.
+        program: The program of the command.
     """
 
     path: Path
@@ -67,10 +67,10 @@ class Sweep:
 
     @property
     def space(self) -> "dict[str, BaseDistribution]":
-        """What the others are drawn from.
+        """The distributions of the varied parameters.
 
         Raises:
-            LabError: If a parameter is not described as W&B would have it.
+            LabError: If the description of a parameter is not in W&B's format.
         """
         varied = {k: p for k, p in self.parameters.items() if "value" not in p}
         return {name: distribution(name, given) for name, given in varied.items()}
@@ -80,7 +80,7 @@ class Sweep:
         """Every combination of a grid, the last parameter varying fastest.
 
         Raises:
-            LabError: If a parameter has no end of values, or there are more than 1000 points.
+            LabError: If a parameter has infinitely many values, or there are more than 1000 points.
         """
         axes = {name: values(name, d) for name, d in self.space.items()}
         if math.prod(map(len, axes.values())) > GRID:
@@ -100,14 +100,14 @@ class Sweep:
         chosen = (f"--config={v}" for v in varied.get("values", [varied.get("value", "")]))
         named = followed((*self.command, *chosen))
         paths = {v: Path(v).expanduser() for option, v in named if option in ("-c", "--config")}
-        # Settings may stand in a file's place, and a trial says best what is not there.
+        # `--config` also takes settings; a missing file is reported by the trial.
         return {value: digest(path) for value, path in paths.items() if os.path.isfile(path)}
 
     def words(self, params: Mapping[str, Any]) -> list[str]:
         """Return the command of one trial, as W&B's agent would run it.
 
         Raises:
-            LabError: If the command holds a macro that is not known here.
+            LabError: If the command has an unknown macro.
         """
         chosen = {k: params.get(k, given.get("value")) for k, given in self.parameters.items()}
         macros = {
@@ -122,11 +122,11 @@ class Sweep:
 
 
 def read(path: str | Path) -> Sweep:
-    """Read a sweep's file.
+    """Read a sweep file.
 
     Raises:
-        LabError: If there is none, its name is not that of a folder, or it lacks something or
-            holds something unknown.
+        LabError: If there is none, its name cannot be that of a folder, or its content is
+            incomplete or invalid.
     """
     path = Path(path)
     given = _mapping(_loaded(path))
@@ -152,7 +152,7 @@ def read(path: str | Path) -> Sweep:
 
 
 def _loaded(path: Path) -> object:
-    # Its trials would put a variable in once more, and go where nobody looks for them.
+    # Trials would expand variables in the name again, and write to another folder.
     if str(expanded(path.stem)) != path.stem:
         raise LabError(
             f"{path} names the folder of its runs, and {path.stem!r} is none; rename it."
@@ -166,7 +166,7 @@ def _loaded(path: Path) -> object:
 
 
 def _mapping(value: object) -> dict[Any, Any]:
-    """Return a mapping as it is, and an empty one in the place of anything else."""
+    """Return a mapping, or an empty one if the value is anything else."""
     return value if isinstance(value, dict) else {}
 
 

@@ -1,4 +1,4 @@
-"""`lab sweep`: many trainings of one file, without an account, on this machine or on a cluster."""
+"""`lab sweep`: train a W&B sweep file without W&B, on this machine or on a cluster."""
 
 import sys
 from importlib.util import find_spec
@@ -23,26 +23,26 @@ def sweep(
     runs: str = "runs",
     launcher: Literal["slurm", "local"] | None = None,
 ) -> None:
-    """Train what a W&B sweep file describes, several runs at a time, without W&B.
+    """Train the trials of a W&B sweep file, several at a time, without W&B.
 
-    A trial's number is the best of its metric's curve. Runs go to `runs/<sweep>/trial_<n>`; what a
-    trial prints goes to `logs` beside them, and plots of all trials to `sweep.html`. The same
-    command goes on with what was interrupted.
+    A trial's score is the best value of its metric's curve. Runs go to `runs/<sweep>/trial_<n>`,
+    their output to `logs` beside them, and plots of all trials to `sweep.html`. The same command
+    resumes an interrupted sweep.
 
     Args:
-        file: The file, which `wandb sweep` reads as well.
-        trials: How many trials there are to be, those of before included; by default all of a
-            grid, else the file's `run_cap`.
-        workers: How many train at once, one thread each.
-        storage: Where trials are kept: a file, by default `sweep.journal` among the runs, or the
+        file: The file, in the format of `wandb sweep`.
+        trials: Total number of trials, including earlier ones; by default all of a grid, else the
+            file's `run_cap`.
+        workers: Number of trials to train at once, one thread each.
+        storage: Storage of the trials: a file, by default `sweep.journal` among the runs, or the
             URL of an SQL database.
         runs: Folder of all runs.
-        launcher: What runs the workers: by default this process; `slurm` makes each a job, and
-            `local` tries such jobs out on this machine.
+        launcher: Where workers run: by default in this process; with `slurm` each is a job, and
+            `local` tries such jobs on this machine.
 
     Raises:
-        LabError: If the file is no sweep, a package is missing, a trial fails, the metric is none
-            that a trial writes, or there is no cluster.
+        LabError: If the file is not a sweep, a package is missing, a trial fails, no trial logs the
+            metric, or there is no cluster.
     """
     wanted = read(file)
     trials = wanted.run_cap if trials is None else trials
@@ -76,7 +76,7 @@ def _run(queue: Trials, workers: int) -> None:
 
 
 def _launch(cluster: str, queue: Trials, words: list[str], workers: int) -> None:
-    # What a job runs is what a user would type on its machine.
+    # A job runs the command that a user would type on its machine.
     command = [sys.executable, "-m", "vae_lab", "sweep", *words]
     jobs = submit(cluster, queue.sweep.name, command, workers, queue.folder / "jobs")
     names = " ".join(job.job_id for job in jobs)
