@@ -26,8 +26,8 @@ Part = TypeVar("Part", "LightningModule", "LightningDataModule")
 def load(kind: type[Part], path: Path, **replaced: Any) -> Part:
     """Build the model or the data module of a checkpoint, on the CPU.
 
-    The file is read with `weights_only=True`, so that no pickle in it runs code, and its checksums
-    are compared. The class that it names is imported, as one that a configuration names.
+    The file is read with `weights_only=True`, so that no code in it is run, and its checksums are
+    verified. The class that it names is imported, like one in a configuration.
 
     Args:
         kind: LightningModule for the model, LightningDataModule for the data.
@@ -35,14 +35,15 @@ def load(kind: type[Part], path: Path, **replaced: Any) -> Part:
         **replaced: Arguments that replace the saved ones.
 
     Raises:
-        LabError: If the file is unreadable, damaged, foreign, unsafe or of a class unknown here.
+        LabError: If the file is unreadable, damaged, foreign or unsafe, or its class cannot be
+            imported.
     """
     import torch
 
     settings = settings_of(kind, path)
     class_path = settings["_class_path"]
     try:
-        # A model may need gradients while it is built, even where the caller switched them off.
+        # A model may need gradients while it is built, even if the caller switched them off.
         with as_noted(settings), torch.inference_mode(False), torch.enable_grad():
             return kind.load_from_checkpoint(
                 path, map_location="cpu", weights_only=True, **replaced
@@ -57,7 +58,7 @@ def load(kind: type[Part], path: Path, **replaced: Any) -> Part:
 def load_data(path: Path) -> "LightningDataModule":
     """Build the data module of a checkpoint.
 
-    Images that are no longer at the saved path, as on another machine, are sought in $VAE_LAB_DATA.
+    Images that do not exist at the saved path, as on another machine, are read from $VAE_LAB_DATA.
 
     Args:
         path: The checkpoint.
@@ -75,21 +76,21 @@ def load_data(path: Path) -> "LightningDataModule":
 
 
 def anew(model: "LightningModule") -> "LightningModule":
-    """Build a model of the same class and settings, its weights drawn anew."""
+    """Build a model with the same class and settings, and new random weights."""
     from lightning.pytorch.cli import instantiate_module
 
     settings = dict(model.hparams)
     with as_noted(settings):
         del settings["_instantiator"]
-        # A copy: settings of classes in a list are replaced there by the objects made of them.
+        # A copy, as classes in a list are replaced in place by their objects.
         return instantiate_module(type(model), deepcopy(settings))
 
 
 @contextmanager
 def as_noted(settings: dict[str, Any]) -> Iterator[None]:
-    """Make what is built save these settings as its hyperparameters, as LightningCLI does.
+    """Save these settings as hyperparameters of objects built within, like LightningCLI.
 
-    It would otherwise save the objects made of them, which no checkpoint may hold.
+    They would otherwise save the objects built from them, which a checkpoint cannot hold.
     """
     from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 
@@ -98,13 +99,13 @@ def as_noted(settings: dict[str, Any]) -> Iterator[None]:
 
 
 def folder_of(checkpoint: Path) -> Path:
-    """Return the run folder of a checkpoint; of one that lies in none, the folder around it."""
+    """Return the run folder of a checkpoint, or else the folder that contains it."""
     folder = checkpoint.absolute().parent
     return folder.parent if folder.name == "checkpoints" else folder
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU, without running code from it, its checksums compared.
+    """Read a checkpoint to the CPU, without running code, and verify its checksums.
 
     Raises:
         LabError: If the file is unreadable, damaged, foreign or unsafe.
@@ -117,7 +118,7 @@ def read(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         message = f"{path} is refused: it holds objects besides weights and plain settings."
         raise LabError(message) from error
-    except RuntimeError:  # some other zip file
+    except RuntimeError:  # another zip file
         checkpoint = None
     if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
         raise LabError(f"{path} was not written by vae_lab.")
@@ -125,11 +126,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def epoch(path: Path) -> int:
-    """Return how many epochs were begun for a checkpoint."""
+    """Return the number of epochs that a checkpoint has begun."""
     saved = _without_weights(path)
     if "loops" in saved:
         return int(saved["loops"]["fit_loop"]["epoch_progress"]["current"]["started"])
-    # Of weights alone, from a callback's checkpoint, the number of the epoch that they were in.
+    # A checkpoint of weights alone, from a callback, has the index of its epoch.
     return int(saved["epoch"]) + 1
 
 
@@ -146,13 +147,13 @@ def _read_once(path: Path, version: tuple[int, ...] | None) -> dict[str, Any]:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return what first went wrong; jsonargparse wraps it in many lines."""
+    """Return the original error, which jsonargparse wraps in many lines."""
     cause = error.__cause__ or error.__context__
     return error if cause is None else _root(cause)
 
 
 def _check_bytes(path: Path) -> None:
-    """Compare each part with its checksum, which torch does not."""
+    """Verify the checksum of each part, which torch does not."""
     try:
         with zipfile.ZipFile(path) as parts:
             damaged = parts.testzip() is not None
@@ -165,16 +166,16 @@ def _check_bytes(path: Path) -> None:
 
 
 def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
-    """Read which class Lightning is to build, import it, and return its arguments with it.
+    """Import the class of a checkpoint's model or data, and return its settings.
 
-    Lightning builds only what was imported before, and only subclasses of what it asks for.
+    Lightning only builds imported classes, and only subclasses of `kind`.
 
     Args:
         kind: LightningModule for the model, LightningDataModule for the data, or a subclass.
         path: The checkpoint.
 
     Raises:
-        LabError: If the file is no good, names no class, or one that cannot be imported.
+        LabError: If the file is invalid, names no class, or one that cannot be imported.
     """
     from lightning import LightningModule
 
@@ -190,9 +191,9 @@ def settings_of(kind: type[Part], path: Path) -> dict[str, Any]:
     module, _, name = str(settings["_class_path"]).rpartition(".")
     try:
         getattr(import_module(module), name)
-    except (Exception, SystemExit) as error:  # a user's module may do anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise LabError(_missing(path, f"a {module}.{name}", error)) from error
-    return deepcopy(dict(settings))  # who builds from settings changes them in place
+    return deepcopy(dict(settings))  # building from settings changes them in place
 
 
 def _missing(path: Path, what: str, error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The front door: `lab VERB ...`. Nothing heavy is imported before it is known to be wanted."""
+"""The command line `lab VERB ...`; heavy imports happen only when they are needed."""
 
 import errno
 import os
@@ -56,13 +56,13 @@ what one can be told, `lab fit --data.help` the data.
 
 LIGHTNING = ("fit", "validate", "test", "predict")
 TORCHLESS = ("compare", "sweep", "dashboard", "results")
-# Where an experiment's folder stands for all of its runs, not for the newest.
+# Verbs for which an experiment's folder means all of its runs, not the newest.
 EVERY_VERSION = ("filters",)
 
-# What no check in a program foresees: even to ask whether a file exists may be forbidden.
+# Errors that no check foresees: even testing whether a file exists may be forbidden.
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO, errno.ENAMETOOLONG)
 
-# How many words an annotation takes.
+# Number of words that an annotation takes.
 _COUNTS: dict[object, str] = {list[str]: "+", tuple[str, ...]: "*"}
 
 
@@ -72,16 +72,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     verb = argv[0] if argv else "--help"
     outputs.ready()
     if "" not in sys.path:
-        # The folder that one is in, for one's own classes; last, as no file in it is a library.
+        # The working directory, for a user's own classes; last, so that it hides no library.
         sys.path.append("")
     try:
         _dispatch(verb, argv)
-        sys.stdout.flush()  # while what cannot be written still has a say in the status
+        sys.stdout.flush()  # while a failed write can still set the exit status
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        outputs.silence(sys.stdout, sys.stderr)  # whoever read the output has seen enough
-        sys.exit(141)  # what a shell says of a command that a closed pipe ended
+        outputs.silence(sys.stdout, sys.stderr)  # the reader of the output has closed the pipe
+        sys.exit(141)  # a shell's status of a command ended by a closed pipe
     except Exception as error:
         own = unwrapped(error)
         known = own if isinstance(own, LabError) else _refused(own) or outgrown(own)
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _refused(error: BaseException) -> LabError | None:
-    """Return which file the system keeps from a user, whatever it was wanted for, if one is."""
+    """Return the file that the system denied access to, if an error has one."""
     if isinstance(error, OSError) and error.filename and error.errno in _REFUSALS:
         return LabError(f"{error.filename} could not be used: {error.strerror}.")
     return None
@@ -113,7 +113,7 @@ def _dispatch(verb: str, argv: list[str]) -> None:
         _call(verb, getattr(import_module(VERBS[verb]), verb), argv[1:])
     else:
         names = ["--help", "--version", *LIGHTNING, *VERBS]
-        # What a verb is said to do may be taken for its name, `lab train`, if that is no slip.
+        # A synonym such as `lab train`, unless it is a typing error.
         told = re.findall(rf"^  lab (\w+).* {re.escape(verb)}\b", HELP, re.MULTILINE)
         near = get_close_matches(verb, names, 1, 0.8) or told or get_close_matches(verb, names, 1)
         hint = f"did you mean {near[0]!r}?" if near else "`lab --help` lists the verbs."
@@ -121,38 +121,38 @@ def _dispatch(verb: str, argv: list[str]) -> None:
 
 
 def _check_files(argv: list[str]) -> None:
-    """Refuse a file that is not there, for which Lightning would first be waited."""
+    """Refuse a missing file before Lightning is imported."""
     for option, value in followed(argv):
-        path = Path(os.path.expanduser(value))  # pathlib's raises where it knows of no such home
+        path = Path(os.path.expanduser(value))  # pathlib raises an error for an unknown home
         if option in ("--config", "--ckpt_path") and path.suffix in (".yaml", ".ckpt"):
             runs.check_exists(str(path))
-        # Settings themselves may be given as well, which no name looks like.
+        # Settings may be given in place of a file; they do not look like a file name.
         elif option == "--config" and re.fullmatch(r"[\w/-]+", value) and not path.exists():
             runs.check_exists(f"{path}.yaml")
             raise LabError(f"There is no {path}; did you mean {path}.yaml?")
 
 
 def _call(verb: str, function: Callable[..., None], args: list[str]) -> None:
-    """Call a verb, with torch loaded if it needs that, once nothing cheaper is in its way."""
+    """Call a verb after cheap checks, with torch imported if it needs it."""
     given = _parsed(verb, function, args)
     _check_outputs(function, given)
     if verb not in TORCHLESS:
         _check_runs(given, newest=verb not in EVERY_VERSION)
         process.tune()
-        # What builds a checkpoint's model.
+        # These build a checkpoint's model.
         process.load("lightning.pytorch.cli")
     function(**given)
 
 
 def _check_outputs(function: Callable[..., None], given: dict[str, Any]) -> None:
-    """Refuse a file that does not end as the one by default does: each is of another kind."""
+    """Refuse an output file with another suffix than the default one."""
     for name, option in signature(function).parameters.items():
         if isinstance(option.default, str) and (ending := Path(option.default).suffix):
             ends_in(ending, **{name: given[name]})
 
 
 def _check_runs(given: dict[str, Any], newest: bool) -> None:
-    """Refuse what is no run, spell patterns out, and say which version a folder stands for."""
+    """Refuse what is not a run, expand patterns, and print the version that a folder means."""
     runs.check([given["run"]] if "run" in given else given["runs"])
     if not newest:
         return
@@ -163,7 +163,7 @@ def _check_runs(given: dict[str, Any], newest: bool) -> None:
 
 
 def _say_version(path: str) -> None:
-    """Say which of several versions an experiment's folder stands for: each training adds one."""
+    """Print which of several versions an experiment's folder means."""
     if Path(path).is_dir() and (newest := runs.find(path)).path != Path(path):
         versions = [run for run in runs.find_all(path) if run.path.parent == newest.path.parent]
         if len(versions) > 1:
@@ -171,18 +171,18 @@ def _say_version(path: str) -> None:
 
 
 def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[str, Any]:
-    """Make the function's signature the command line; a list takes all the words it can."""
+    """Parse the command line by the function's signature; a list takes all words it can."""
     from vae_lab.parsing import LabParser
 
     told = getdoc(function) or ""
     parser = LabParser(prog=f"lab {verb}", description=told.partition("\n\nArgs:")[0])
-    # Annotations may be there as strings only.
+    # Annotations may be strings.
     parameters = signature(function, eval_str=True).parameters.values()
     kinds: dict[str, object] = {p.name: p.annotation for p in parameters}
     counts = {name: _COUNTS[kind] for name, kind in kinds.items() if kind in _COUNTS}
     files = {name for name, kind in kinds.items() if kind == list[str] | None}
     for name, count in counts.items():
-        # Without a default the help would call even an optional list required.
+        # Without a default, the help would show an optional list as required.
         optional: dict[str, Any] = {"default": []} if count == "*" else {}
         parser.add_argument(name, nargs=count, type=str, help=_about(name, told), **optional)
     skip: set[str | int] = {*counts, *files}
@@ -190,7 +190,7 @@ def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[s
     for name in files:
         parser.add_argument(f"--{name}", nargs="+", type=str, help=_about(name, told))
     args = [re.sub("^--[a-z-]+", _underscored, arg) for arg in args]
-    # A shell leaves this alone behind an equals sign, where nobody means a folder of that name.
+    # A shell does not expand `~` after an equals sign, where it can only mean the home folder.
     args = [re.sub("(?:^|(?<==))~(?=/)", lambda _: str(Path.home()), arg) for arg in args]
     flags = {f"--{name}" for name, kind in kinds.items() if kind is bool}
     given: dict[str, Any] = parser.parse_args(_switched(args, flags)).as_dict()
@@ -198,13 +198,13 @@ def _parsed(verb: str, function: Callable[..., None], args: list[str]) -> dict[s
 
 
 def _about(name: str, told: str) -> str:
-    """Return what a docstring tells of an argument."""
+    """Return the description of an argument in a docstring."""
     found = re.search(rf"^    {name}: (.*(?:\n {{8}}.*)*)", told, re.MULTILINE)
     return found[1] if found else ""
 
 
 def _switched(args: list[str], flags: set[str]) -> list[str]:
-    """Turn a switch on where it is named and nothing more is said of it."""
+    """Turn a switch on if it is given without a value."""
     bare = [
         arg in flags and after.lower() not in ("true", "false", "yes", "no")
         for arg, after in zip(args, [*args, ""][1:], strict=True)

@@ -1,4 +1,4 @@
-"""What is built, in Python or by the command line, notes what it was built of."""
+"""Models and data record the arguments they were built from, in Python or by the CLI."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
@@ -20,17 +20,17 @@ _VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 
 class Described(HyperparametersMixin):
-    """A model or a data module whose arguments its checkpoints say as a YAML file would."""
+    """Base of models and data modules whose checkpoints store arguments as in a YAML file."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         made = super().__new__(cls)
-        # Of Lightning's own notes nobody can tell what a class was told through `**kwargs` from
-        # what it told its parent.
+        # Lightning's own record does not distinguish a class's `**kwargs` from what it passes to
+        # its parent.
         made.__dict__["_called"] = (args, kwargs)
         return made
 
     def note_settings(self) -> None:
-        """Describe the arguments in `hparams`, unless the command line did so already.
+        """Store the arguments in `hparams`, unless the command line has done so.
 
         Raises:
             LabError: If one of them cannot be stored in a checkpoint.
@@ -47,10 +47,10 @@ class Described(HyperparametersMixin):
 
 
 def _call(kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
-    """Bind a call to what a class takes; one that hands all on takes what its parent does."""
+    """Bind a call's arguments to a class's signature, or to its parent's if it passes all on."""
     takes: list[Parameter] = []
     for base in kind.__mro__:
-        # Of a class itself some Pythons would tell what `__new__` takes.
+        # The signature of the class itself is that of `__new__` in some Python versions.
         _, *takes = signature(vars(base).get("__init__", _all)).parameters.values()
         all_handed_on = takes and {parameter.kind for parameter in takes} <= _VARIADIC
         if "__init__" in vars(base) and not all_handed_on:
@@ -63,7 +63,7 @@ def _all(self: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _named(call: BoundArguments) -> Iterator[tuple[str, Any]]:
-    """Yield each argument of a call by its name."""
+    """Yield each argument of a call with its name."""
     for name, value in call.arguments.items():
         kind = call.signature.parameters[name].kind
         if kind is Parameter.VAR_KEYWORD:
@@ -75,10 +75,10 @@ def _named(call: BoundArguments) -> Iterator[tuple[str, Any]]:
 
 
 def said(value: Any) -> Any:
-    """Turn an argument into what a YAML file says of it.
+    """Convert an argument to its form in a YAML file.
 
     Raises:
-        LabError: If that says nothing of it.
+        LabError: If it has none.
     """
     if isinstance(value, partial) and isinstance(value.func, type):
         given = _named(_call(value.func, value.args, value.keywords))

@@ -1,4 +1,4 @@
-"""Which evaluations of a run are of weights that it no longer has."""
+"""Evaluations of weights that a run no longer has."""
 
 import json
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ __all__ = ["drop_outdated", "forget_outdated"]
 
 
 def drop_outdated(run: Run) -> list[tuple[str, str]]:
-    """Take from a run the scores of weights that it no longer has.
+    """Remove the scores of weights that a run no longer has, in memory.
 
     Returns:
-        Their splits, each with the checkpoint that holds other weights by now.
+        Their splits, each with the checkpoint that has other weights by now.
 
     Raises:
         LabError: If the evaluation is damaged, or a checkpoint cannot be read.
@@ -31,10 +31,10 @@ def drop_outdated(run: Run) -> list[tuple[str, str]]:
 
 
 def forget_outdated(folder: Path) -> None:
-    """Remove from a run's file the scores of weights that training has replaced, and say so."""
+    """Remove the scores of replaced weights from a run's file, and print which."""
     run, path = Run(folder), folder / "metrics.json"
     dropped: list[tuple[str, str]] = []
-    with suppress(LabError):  # a damaged one is named to whoever asks for its numbers
+    with suppress(LabError):  # a damaged file is reported when its numbers are needed
         dropped = drop_outdated(run)
     for split, checkpoint in dropped:
         print(f"lab fit: {path} loses its {split} scores: {checkpoint} holds other weights.")
@@ -45,9 +45,9 @@ def forget_outdated(folder: Path) -> None:
 
 
 def _outdated(run: Run) -> Iterator[tuple[str, str]]:
-    """Yield each split that was scored by other weights than its checkpoint holds, and that one.
+    """Yield each split whose scores are of other weights than its checkpoint, and that checkpoint.
 
-    A checkpoint that is gone speaks against no number.
+    Scores of a missing checkpoint are kept.
     """
     for split, about in run.evaluation["protocol"].items():
         name, known = str(about.get("checkpoint")), about.get("checkpoint_sha256")

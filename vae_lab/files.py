@@ -16,10 +16,10 @@ __all__ = ["atomic", "digest", "expanded", "in_bytes", "user_cache", "write_text
 def atomic(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file beside `path` for writing, and rename it to `path` once all of it is on disk.
 
-    Missing folders are made. If anything fails, what stood at `path` before still stands there.
+    Missing folders are made. If anything fails, an existing file at `path` is kept.
 
     Raises:
-        LabError: If the disk does not take the file.
+        LabError: If the file cannot be written.
     """
     path = Path(path)
     part = path.parent / f".{path.name}.{os.getpid()}.part"
@@ -33,31 +33,31 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise LabError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
-        # Where the folder is no folder, there is no part to remove either.
+        # If the folder does not exist, there is no part to remove.
         with suppress(OSError):
             part.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text wholly or not at all; see `atomic`.
+    """Write a text atomically; see `atomic`.
 
-    What UTF-8 cannot encode, such as some folders' names, becomes question marks.
+    Characters that UTF-8 cannot encode, as in some folder names, become question marks.
 
     Raises:
-        LabError: If the disk does not take the file.
+        LabError: If the file cannot be written.
     """
     with atomic(path) as file:
         file.write(text.encode(errors="replace"))
 
 
 def user_cache() -> Path:
-    """Return the user's cache folder, for what can be fetched or made again.
+    """Return the user's cache folder, for data that can be downloaded or made again.
 
     Raises:
         LabError: If the user has no home, as in a container that has no entry for the user's id.
     """
     try:
-        # An empty variable is an unset one, says the XDG specification.
+        # By the XDG specification an empty variable counts as unset.
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError as error:
         raise LabError("You have no home folder here: set XDG_CACHE_HOME or HOME.") from error
@@ -78,13 +78,13 @@ def digest(path: Path) -> str:
 
 
 def in_bytes(name: str) -> bytes:
-    """Encode a file's name as UTF-8; bytes in it that are no Unicode stay as they are."""
+    """Encode a file's name as UTF-8; bytes that are not UTF-8 are kept."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def expanded(path: str) -> Path:
     """Return a path with `~` and variables such as `$HOME` replaced, for paths read from files.
 
-    Left in, some of the libraries that write there would replace them and others would not.
+    Otherwise some of the libraries that write there would expand them, and others not.
     """
     return Path(os.path.expanduser(os.path.expandvars(path)))

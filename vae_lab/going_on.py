@@ -1,4 +1,4 @@
-"""What a run must agree with to go on, and what keeps it from being trained twice at once."""
+"""Checks of a run that is resumed, and a lock against training it twice at once."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from vae_lab.runs import Run
 
 __all__ = ["check_same", "held"]
 
-# What decides what is learned and which weights are best. Where, in how many processes and for how
-# long a run goes on, and what is shown of it, may change.
+# Settings that determine what is learned and which weights are best. The place, the number of
+# processes, the length of training and its output may change.
 _KEPT = (
     *("seed_everything", "model", "data", "checkpoint.monitor", "checkpoint.mode"),
     *("trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm"),
@@ -22,10 +22,10 @@ _KEPT = (
     *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.sync_batchnorm"),
     *("trainer.check_val_every_n_epoch", "trainer.val_check_interval"),
 )
-# Where images lie changes no number; the others are refused by whom they concern, with a word on
-# why.
+# The folder of the images does not change the results; the others are refused elsewhere, with an
+# explanation.
 _FREE = ("data.root", "model.lr", "model.pretrain_epochs")
-# What training writes wholly or not at all; of an evaluation, one may be written this instant.
+# Temporary files of training; those of an evaluation may be in use.
 _PARTS = (
     *("checkpoints/.*.part", "pictures/.*.part"),
     *(".config.yaml.*.part", ".metrics.csv.*.part", ".run.json.*.part"),
@@ -33,12 +33,12 @@ _PARTS = (
 
 
 def check_same(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run as another experiment, whose curves and best would be of two.
+    """Refuse to resume a run with other settings, which would mix two experiments.
 
-    Settings that the run knows nothing of, as they came later, are no difference.
+    Settings that did not exist when the run began are not compared.
 
     Raises:
-        LabError: If its model, data, seed or what else decides what is learned are others.
+        LabError: If model, data, seed or another setting that affects learning differs.
     """
     for key, before, now in _differences(Run(folder).config, config):
         if key.startswith(_KEPT) and key not in _FREE:
@@ -50,7 +50,7 @@ def check_same(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _differences(begun: object, now: object, key: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield the settings that both know and that differ, by their names on the command line."""
+    """Yield the settings in both that differ, by their names on the command line."""
     if isinstance(begun, Mapping) and isinstance(now, Mapping):
         for name in (name for name in begun if name in now):
             inner = key if name in ("class_path", "init_args") else f"{key}.{name}".strip(".")
@@ -61,10 +61,10 @@ def _differences(begun: object, now: object, key: str = "") -> Iterator[tuple[st
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep other processes from going on with a run while this one trains it.
+    """Lock a run while this process trains it.
 
     Raises:
-        LabError: If one trains it already.
+        LabError: If another process trains it.
     """
     if not first_process():
         yield
@@ -72,7 +72,7 @@ def held(folder: Path) -> Iterator[None]:
     with locked(folder) as free:
         if not free:
             raise LabError(f"{folder} is being trained by another process: wait for it, or end it.")
-        # What a process was writing when it was killed.
+        # Temporary files of a killed process.
         for part in chain.from_iterable(map(folder.glob, _PARTS)):
             part.unlink(missing_ok=True)
         yield

@@ -1,4 +1,4 @@
-"""The classifier or other network whose features tell what images are like."""
+"""Judges: classifiers or other networks whose features compare images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Judge", "load_judge"]
 
 
 class Judge(NamedTuple):
-    """Who judges, under which name with the digest of its weights, and how often it errs."""
+    """A judge, its name with the digest of its weights, and a text on its own error."""
 
     judge: Any
     name: str
@@ -24,16 +24,16 @@ class Judge(NamedTuple):
 
 
 def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> Judge:
-    """Load what judges images to the device of the model that makes them.
+    """Load a judge to the device of the model whose images it judges.
 
     Args:
-        path: Its run folder or checkpoint, or `inception`.
-        model: What it is to judge.
-        data: What the model learned from.
-        classifies: Whether it is to be a classifier; else its features are enough.
+        path: The judge's run folder or checkpoint, or `inception`.
+        model: The model to judge.
+        data: The model's data.
+        classifies: Whether it must be a classifier; else its features are enough.
 
     Raises:
-        LabError: If it is none of such images, or learned from other data.
+        LabError: If it does not fit the images, or was trained on other data.
     """
     from vae_lab.contracts import Classifies, Conditional, Encodes, require
 
@@ -42,7 +42,7 @@ def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> 
 
         inception = Inception()
         return Judge(inception.to(model.device), f"Inception {inception.digest}", "")
-    # Taken before the model is loaded: training may replace the file in the meantime.
+    # Computed before the model is loaded, as training may replace the file.
     known = digest(checkpoint_of(path))
     judge: Any = load_model(path)
     for capability in (Classifies, Encodes) if classifies else (Encodes,):
@@ -59,14 +59,14 @@ def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> 
 
 
 def _source(data: Any) -> str:
-    """Name what images are of, however they were prepared."""
+    """Name the data set of images, however they were prepared."""
     folder = f" {data.path.name}" if data.hparams.get("folder") else ""
     listing = getattr(data, "listing", None)
     return type(data).__name__ + folder + (f" ({listing})" if listing else "")
 
 
 def _error(path: str, known: str) -> str:
-    """Say how often the judge itself errs, if that was measured on this very checkpoint."""
+    """Return a text on the judge's test error, if it was measured for this checkpoint."""
     report = Run(folder_of(checkpoint_of(path))).evaluation
     found = report["metrics"].get("test/error")
     if found is None or report["protocol"].get("test", {}).get("checkpoint_sha256") != known:

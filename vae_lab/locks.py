@@ -1,4 +1,4 @@
-"""Locks on files and folders, by which processes of a machine wait for one another."""
+"""Locks on files and folders, shared by the processes of a machine."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ __all__ = ["claimed", "locked"]
 def claimed(descriptor: int, wait: bool = False) -> bool:
     """Lock an open file or folder for as long as it is open, and return whether it was free.
 
-    With `wait`, block until it is. A child process that inherits the descriptor holds the lock
-    too. Where there are no locks, as on Windows and some network disks, everything is free.
+    With `wait`, block until it is free. A child process that inherits the descriptor holds the
+    lock too. Without support for locks, as on Windows and some network disks, all is free.
     """
     try:
         import fcntl

@@ -44,15 +44,15 @@ def tune() -> None:
 
 
 def applied() -> list[str]:
-    """Return the settings in force, to be stored with what was run under them."""
+    """Return the active settings, for a run's record."""
     return list(_applied)
 
 
 def load(name: str) -> ModuleType:
-    """Import a module of which nothing is garbage, with all that it imports.
+    """Import a module with garbage collection switched off, and exempt its objects from it.
 
-    Searching the many objects of torch and Lightning for garbage, while they are made, at full
-    collections and at the exit, takes a quarter of a short run.
+    Collecting garbage among the many objects of torch and Lightning, during the import, later and
+    at the exit, takes a quarter of a short run.
     """
     if name in sys.modules:
         return sys.modules[name]
@@ -71,7 +71,7 @@ def _wanted() -> list[str]:
         raise LabError(
             f"VAE_LAB_TUNE names {', '.join(sorted(unknown))}; it knows {', '.join(SETTINGS)}."
         )
-    # Denormals last: that one imports torch, which must find the other two done.
+    # Denormals last, as it imports torch, which must come after the other two.
     return sorted(names, key=lambda name: name == "denormals")
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run about to train: its name, its number, and its removal if it is refused."""
+"""The folder of a new or resumed run: its name, its number, and its removal if refused."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,24 +22,24 @@ __all__ = [
 
 
 def experiment_name(wanted: str | None, configs: list[Any] | None) -> str:
-    """Return the experiment's name: the wanted one, or those of the configuration files, joined.
+    """Return the experiment's name: `wanted`, or the joined names of the configuration files.
 
     Raises:
-        LabError: If the wanted one is not the name of a folder.
+        LabError: If `wanted` is not the name of a folder.
     """
     files = [path for path in configs or () if path is not None]
     name = wanted or "_".join(Path(file.relative).stem for file in files) or "run"
-    # Some of the libraries that write there would replace `~` and `$HOME`, and others would not.
+    # Some of the libraries that write there expand `~` and `$HOME`, and others do not.
     if name != Path(name).name or name == ".." or str(expanded(name)) != name:
         raise LabError(f"--name names one folder below --runs; {name!r} is none.")
     return name
 
 
 def checkpoint_for(verb: str, wanted: str | None, experiment: Path) -> Path | None:
-    """Turn `last`, `best`, a run folder or a file into the checkpoint that a verb begins with.
+    """Resolve `last`, `best`, a run folder or a file to the checkpoint that a verb begins with.
 
     Raises:
-        LabError: If there is none, or another verb than `fit` is given none.
+        LabError: If there is none, or it is missing for another verb than `fit`.
     """
     if wanted is None and verb != "fit":
         raise LabError("which weights? Add --ckpt_path best, a run folder or a checkpoint.")
@@ -65,13 +65,13 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
         # Its own folder, also where the checkpoint is a link to it.
         return experiment / checkpoint.resolve().parent.parent.name, False
     if not first_process():
-        # Those of other machines may come here before the first one does.
+        # Processes of other machines may come here before the first one does.
         return experiment / "version_0", True
     version = _unused(experiment)
     while True:
         folder = experiment / f"version_{version}"
         try:
-            # Making the folder claims the number, also from runs that start this instant.
+            # Making the folder claims the number against runs that start at the same time.
             folder.mkdir(parents=True)
             return folder, True
         except FileExistsError:
@@ -84,7 +84,7 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
 def removed_if_refused(folder: Path) -> Iterator[None]:
     """Remove a new run that ends before its first checkpoint.
 
-    It would otherwise be the newest version, in the place of the last one that trained.
+    It would otherwise be the newest version, instead of the last one that trained.
     """
     try:
         yield
@@ -92,14 +92,14 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
         raise
     except BaseException:
         if first_process() and not any(folder.glob("checkpoints/*.ckpt")):
-            # On a disk that has just become read-only, the first error is the one to report.
+            # If the disk has become read-only, the first error is reported.
             shutil.rmtree(folder, ignore_errors=True)
             _remove_empty(folder.parent, folder.parent.parent)
         raise
 
 
 def _unused(experiment: Path) -> int:
-    """Return the number after the highest: one in a removed run's gap would not be the newest."""
+    """Return the number after the highest; one in a gap would not be the newest version."""
     numbers = map(runs.version_of, experiment.glob("version_*"))
     return max((number for number in numbers if number is not None), default=-1) + 1
 
@@ -111,12 +111,12 @@ def _goes_on(experiment: Path, checkpoint: Path) -> bool:
 
 
 def first_process() -> bool:
-    """Tell whether this process is the one that writes, of all on all machines."""
-    # Lightning keeps the rank as an attribute of its decorator.
+    """Return whether this process is the one that writes, over all machines."""
+    # Lightning stores the rank as an attribute of its decorator.
     return bool(vars(rank_zero_only)["rank"] == 0)
 
 
 def _remove_empty(*folders: Path) -> None:
-    with suppress(OSError):  # the first that is not empty, or not ours to remove, ends it
+    with suppress(OSError):  # stops at the first that is not empty, or may not be removed
         for folder in folders:
             folder.rmdir()

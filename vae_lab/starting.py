@@ -1,4 +1,4 @@
-"""Which checkpoint a training starts from, and the settings of the run that it goes on with."""
+"""The checkpoint that a training starts from, and the settings of a run that is resumed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +13,15 @@ from vae_lab.checkpoints import folder_of
 
 __all__ = ["begun_with", "settled"]
 
-_STARTS = ("encoder", "gan")  # settings that name the model which another one starts from
+_STARTS = ("encoder", "gan")  # settings that name a model to start from
 
 
 @contextmanager
 def settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None]:
-    """Find the checkpoint that a model starts from, yield it, and put its path into config.yaml.
+    """Resolve the checkpoint that a model starts from, for config.yaml, and yield it.
 
-    The path says which version it was, as a run's newest may change. A resumed model has what it
-    started from in its own checkpoint: it starts from no other, and keeps the path noted then.
+    The path includes the version, as a run's newest version may change. A resumed model contains
+    what it started from in its own checkpoint, and keeps the path saved then.
     """
     arguments = config.model.init_args
     keys = [key for key in _STARTS if isinstance(arguments.get(key), str)]
@@ -46,7 +46,7 @@ def settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None]
 
 
 def begun_with(checkpoint: Path) -> dict[str, Any]:
-    """Return the settings that the run of a checkpoint began with."""
-    # The path may be a link to a run's checkpoint, or a run's checkpoint a link to elsewhere.
+    """Return the initial settings of a checkpoint's run."""
+    # The path may be a link into a run folder, or a run's checkpoint a link to elsewhere.
     places = map(folder_of, (checkpoint.resolve(), checkpoint))
     return next(filter(None, (runs.Run(place).config for place in places)), {})

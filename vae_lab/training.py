@@ -1,4 +1,4 @@
-"""Lightning's four verbs: LightningCLI, told where a run lives and who logs it."""
+"""Lightning's four verbs: LightningCLI with our run folders and loggers."""
 
 import sys
 from collections.abc import Iterable
@@ -58,7 +58,7 @@ __all__ = ["LabCLI", "run"]
 
 DEFAULTS = Path(__file__).with_name("defaults.yaml")
 
-# Of Lightning's words, such as Timer's `step`, jsonargparse's way of dumping knows nothing.
+# jsonargparse cannot dump Lightning's enums, such as Timer's `step`.
 yaml.SafeDumper.add_multi_representer(
     StrEnum, lambda dumper, word: dumper.represent_str(word.value)
 )
@@ -72,18 +72,18 @@ class Parser(LabParser, LightningArgumentParser):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the configuration when a run begins to train; until then it may be refused."""
+    """Saves the configuration when training begins; until then a run may be refused."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write nothing yet: a resumed run keeps its configuration until it trains."""
+        """Write nothing yet, so that a refused run keeps its configuration."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Without loggers there is no run, and the folder is the user's own. To ask for a run's
-        # folder is a collective call, so every rank has to ask.
+        # Without loggers there is no run folder. `log_dir` is a collective call, so every rank
+        # makes it.
         folder = trainer.log_dir if trainer.loggers else None
         if folder is not None and trainer.is_global_zero:
             note_found(self.config, trainer, pl_module)
-            # Lightning empties the file before it knows what to write.
+            # Written atomically; Lightning would empty the file first.
             write_text(Path(folder, "config.yaml"), self.parser.dump(self.config, skip_none=False))
 
 
@@ -113,7 +113,7 @@ class LabCLI(LightningCLI):
             "of the same networks, for another objective or other images.",
         )
         parser.add_lightning_class_args(Best, "checkpoint")
-        # After the best one, whose score it has to remember.
+        # After the best one, whose score it saves.
         parser.add_lightning_class_args(Last, "last")
         parser.add_lightning_class_args(Pictures, "pictures")
         parser.link_arguments("data.shape", "model.init_args.shape", apply_on="instantiate")
@@ -125,9 +125,9 @@ class LabCLI(LightningCLI):
         super()._set_seed()
 
     def _parse_ckpt_path(self) -> None:
-        """Keep what the files and the command line say of the model.
+        """Keep the model's settings from the files and the command line.
 
-        Lightning would let the checkpoint's settings override both, without a word.
+        Lightning would silently override both by the checkpoint's settings.
         """
 
     def before_instantiate_classes(self) -> None:
@@ -154,13 +154,13 @@ class LabCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
         if str(config.trainer.precision) in ("16", "16-mixed"):
-            # On a CPU Lightning would make it bf16-mixed before the model hears of it.
+            # On a CPU Lightning would turn it into bf16-mixed before the model can refuse it.
             self.model.check_precision("16-mixed")
         if config.trainer.logger in (None, True):
-            # A run's own loggers wait for its folder.
+            # A run's own loggers are added when its folder exists.
             kwargs["logger"] = False
         if self.checkpoint:
-            # Lightning's sanity check could change the state that a run is resumed with.
+            # The sanity check could change the state that a run is resumed with.
             kwargs["num_sanity_val_steps"] = 0
         if config.trainer.plugins is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
@@ -175,7 +175,7 @@ class LabCLI(LightningCLI):
         return trainer
 
     def _bar(self) -> list[Progress]:
-        """Return our progress bar, unless there is to be none or a user's own: only one may be."""
+        """Return our progress bar, unless it is switched off or the user gives one."""
         told = self._get(self.config_init, "trainer.callbacks") or []
         theirs = any(
             isinstance(c, ProgressBar) for c in (told if isinstance(told, list) else [told])
@@ -184,12 +184,12 @@ class LabCLI(LightningCLI):
         return [Progress()] if wanted and not theirs else []
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        # What was measured is said by `after_validate`.
+        # `after_validate` prints the results.
         quiet = {"verbose": False} if subcommand in ("validate", "test") else {}
         return super()._prepare_subcommand_kwargs(subcommand) | quiet | {"weights_only": True}
 
     def fit(self, **kwargs: Any) -> None:
-        """Train in a folder of its own, unless Lightning is told to log nothing."""
+        """Train in a run folder, unless logging is switched off."""
         config = self.config[self.subcommand]
         if config.trainer.fast_dev_run or config.trainer.logger is False:
             self.trainer.fit(**kwargs)
@@ -211,7 +211,7 @@ class LabCLI(LightningCLI):
         report(folder, [c for c in self.trainer.checkpoint_callbacks if isinstance(c, Best)])
 
     def _check_limits(self) -> None:
-        """Refuse to train for nothing."""
+        """Refuse limits that leave nothing to train."""
         asked = self.config[self.subcommand].trainer
         limits = (asked.max_epochs, asked.max_steps, asked.limit_train_batches)
         if 0 in limits or out_of_time(self.trainer):
@@ -224,14 +224,14 @@ class LabCLI(LightningCLI):
         config = self.config[self.subcommand]
         now = load_yaml(self._parser(self.subcommand).dump(config, skip_none=False))
         check_same(begun.path, now)
-        # The configuration that is saved there begins the run, it does not go on with it.
+        # config.yaml describes how the run began, not that it was resumed.
         config.ckpt_path = begun.config.get("ckpt_path")
         stopped &= self._would_stop_again(now, begun)
         EndingLoop.replace(self.trainer, stopped, begun.finished)
 
     def _train(self, folder: Path, **kwargs: Any) -> None:
         """Train and log in a run folder; scores of weights that were replaced are forgotten."""
-        # A user's own log beside those of the run.
+        # The run's loggers, and those of the user.
         wandb = self.config[self.subcommand].wandb
         self.trainer.loggers = [*loggers(folder, wandb), *self.trainer.loggers]
         try:
@@ -241,22 +241,22 @@ class LabCLI(LightningCLI):
                 forget_outdated(folder)
 
     def _would_stop_again(self, now: dict[str, Any], begun: runs.Run) -> bool:
-        """Return whether what stopped a run would have stopped an unbroken one there too.
+        """Return whether an uninterrupted run would have stopped at the checkpoint too.
 
-        With other callbacks it may train on; and so may a finished run that something else than
-        EarlyStopping has stopped.
+        With other callbacks it may train on, and so may a finished run that was not stopped by
+        EarlyStopping.
         """
         told = begun.config.get("trainer", {}).get("callbacks")
         known = not begun.finished or bool(self.trainer.early_stopping_callbacks)
         return known and bool(now["trainer"]["callbacks"] == told)
 
     def _begun_at(self) -> tuple[int | None, bool]:
-        """Return the step of the checkpoint to go on from, and whether training was to stop there.
+        """Return the checkpoint's step, and whether training was to stop there.
 
         A checkpoint that does not fit is refused here, before files are written.
 
         Raises:
-            LabError: If no training goes on from it, or its weights do not fit.
+            LabError: If training cannot be resumed from it, or its weights do not fit.
         """
         if self.checkpoint is None:
             return None, False
@@ -271,14 +271,14 @@ class LabCLI(LightningCLI):
 
     @rank_zero_only
     def after_validate(self) -> None:
-        """Say what was measured."""
+        """Print the results."""
         for name, value in self.trainer.callback_metrics.items():
             print(f"{name:<22} {value:.4f}")
 
     after_test = after_validate
 
     def predict(self, **kwargs: Any) -> None:
-        """Write the restored test images to `predictions.npz`."""
+        """Write the reconstructions of the test images to `predictions.npz`."""
         if self.trainer.world_size > 1:
             raise LabError("each process would write its own share: predict on one device.")
         batches = self.trainer.predict(**kwargs) or []
@@ -303,15 +303,15 @@ def run(argv: list[str]) -> None:
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lab",
-                # A path is taken for a pattern.
+                # Escaped, as the path is used as a pattern.
                 argv[0]: {"default_config_files": [escape(str(DEFAULTS))]},
             },
-            # In a run of several processes each repeats the command line of the first.
+            # Other processes of a run repeat the command line of the first.
             args=None if argv == sys.argv[1:] else argv,
         )
 
 
 def _cli(verb: str) -> type[LabCLI]:
-    """Return a command line of one verb; the parsers of all four take a fifth of a second."""
+    """Return the CLI class with one verb; parsers of all four take a fifth of a second."""
     only = {verb: LightningCLI.subcommands()[verb] | {"verbose"}}
     return type("LabCLI", (LabCLI,), {"subcommands": staticmethod(lambda: only)})

@@ -1,4 +1,4 @@
-"""YAML: plain values from files and texts, keys that appear twice refused."""
+"""Read plain values from YAML, and refuse duplicate keys."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,10 +14,10 @@ __all__ = ["check_names", "load_yaml", "read_yaml"]
 
 
 def read_yaml(path: Path) -> object:
-    """Read a YAML file; an OSError is left to the caller, who knows what the file is for.
+    """Read a YAML file; an OSError is left to the caller.
 
     Raises:
-        LabError: If it is no YAML, or a key appears twice.
+        LabError: If it is not YAML, or a key appears twice.
     """
     import yaml
 
@@ -38,21 +38,21 @@ def load_yaml(text: str) -> Any:
 
 
 def _yaml_loader() -> Any:
-    """Return libyaml's loader where PyYAML has it: it is ten times as fast."""
+    """Return libyaml's loader if PyYAML has it, which is ten times as fast."""
     import yaml
 
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_names(text: str) -> None:
-    """Refuse a key that appears twice, of which PyYAML would silently take the latter.
+    """Refuse a key that appears twice; PyYAML would silently use the last value.
 
     Raises:
         LabError: If there is one.
     """
     import yaml
 
-    with suppress(yaml.YAMLError, RecursionError):  # whoever loads the text reports these
+    with suppress(yaml.YAMLError, RecursionError):  # reported when the text is loaded
         for mapping in _mappings(yaml.compose(text, _yaml_loader())):
             seen = []
             for name, _ in mapping.value:
