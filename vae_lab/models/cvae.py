@@ -196,10 +196,10 @@ class CVAE(VAE):
 
 
 def _wide_encoder(make: MakeEncoder, planes: int, shape: Shape, features: int) -> Encoder:
-    """Make an encoder whose input has `planes` more channels."""
+    """Make an encoder of images with so many more channels."""
     return make((shape[0] + planes, *shape[1:]), features)
 
 
 def _wide_decoder(make: MakeDecoder, more: int, features: int, shape: Shape) -> Decoder:
-    """Make a decoder whose codes have `more` more dimensions."""
+    """Make a decoder of codes with so many more dimensions."""
     return make(features + more, shape)
