@@ -76,7 +76,7 @@ def test_rows_are_sorted_by_the_class_that_each_value_matches(drawn):
     model, classes = Painter(), [2, 0, 3, 1]
     DRAWINGS["sweeps"].draw(model, labelled(model, classes))
     (images, names, title), (swept, *_, rows, _) = drawn
-    assert title == "kind (rows' classes fit 100% of 4 images)"
+    assert title == "kind (rows' classes fit 100% of 4 validation images)"
     assert names == rows == ["class 0", "class 1", "class 2", "class 3"]
     values = images[:, 0, 0].argmax(1).view(KINDS, 10)
     assert values.tolist() == [[classes.index(k)] * 10 for k in range(KINDS)]

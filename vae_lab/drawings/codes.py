@@ -139,7 +139,8 @@ def _order(
         found = model.read(batch.x.to(model.device))[name].argmax(1).cpu()
     matched = match(found, batch.y.cpu())
     share = (matched[found] == batch.y.cpu()).float().mean()
-    fit = f" (rows' classes fit {share:.0%} of {len(found)} images)"
+    # No other images than validation's are given to this.
+    fit = f" (rows' classes fit {share:.0%} of {len(found)} validation images)"
     matched = torch.cat([matched, matched.new_full((values - len(matched),), -1)])
     names = called(int(matched.max()) + 1, classes)
     order = sorted(range(values), key=lambda k: (matched[k] < 0, matched[k].item(), k))
