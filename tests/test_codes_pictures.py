@@ -113,20 +113,21 @@ def red(sheet):
 
 def test_red_lines_stand_around_what_training_has_seen_unless_that_is_all_or_nothing():
     images, values = torch.zeros(5, *SHAPE), [-2.0, -1.0, 0.0, 1.0, 2.0]
-    found = red(pictures.code_sweep(images, values, 1.0, ["row"], ""))
+    found = red(pictures.code_sweep(images, values, 1.0, 1.0, ["row"], ""))
     assert len(found) == 6
     width = found[3] - found[0]
     assert width == pytest.approx(3 * 1200 / 5, rel=0.1)
-    assert not red(pictures.code_sweep(images, values, 2.0, ["row"], ""))
-    assert not red(pictures.code_sweep(images[:2], [-2.0, 2.0], 1.0, ["row"], ""))
+    assert not red(pictures.code_sweep(images, values, 2.0, 1.0, ["row"], ""))
+    assert not red(pictures.code_sweep(images[:2], [-2.0, 2.0], 1.0, 1.0, ["row"], ""))
 
 
 def test_what_red_lines_mean_is_said_where_there_are_lines(monkeypatch):
     titles = []
     monkeypatch.setattr(codes, "captioned", lambda sheet, title, *_: titles.append(title))
-    for values in ([-2.0, 0.0, 2.0], [-2.0, 2.0]):
-        pictures.code_sweep(torch.zeros(len(values), *SHAPE), values, 1.0, ["row"], "size")
-    assert titles == ["size; between the red lines what training has seen", "size"]
+    for values, share in (([-2.0, 0.0, 2.0], 1.0), ([-2.0, 0.0, 2.0], 0.954), ([-2.0, 2.0], 1.0)):
+        pictures.code_sweep(torch.zeros(len(values), *SHAPE), values, 1.0, share, ["row"], "size")
+    seen = "size; between the red lines"
+    assert titles == [f"{seen} all that training sees", f"{seen} 95% of what training sees", "size"]
 
 
 def test_the_input_of_a_plain_gan_is_swept_as_an_infogans_codes_are(plain, drawn):

@@ -141,6 +141,8 @@ def test_codes_know_their_entropy_and_density(code):
         expected = torch.distributions.Normal(0.5, 1.0).log_prob(drawn[:, 0])
         torch.testing.assert_close(code.log_prob(torch.full_like(drawn, 0.5), drawn), expected)
         assert code.sweep(5)[-1].item() == 2 * code.extent
+        within = (drawn.abs() <= code.extent).float().mean()
+        torch.testing.assert_close(within, torch.tensor(code.share), rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ class Code(ABC):
     extent: float | None = None
     """Where most values of a number lie, from minus this to this; None of a choice."""
 
+    share = 1.0
+    """How many of its draws lie there."""
+
     @property
     def categorical(self) -> bool:
         """Whether it is categorical, not continuous."""
@@ -155,6 +158,7 @@ class Normal(Continuous):
 
     entropy = 0.5 * math.log(2 * math.pi * math.e)
     extent = 2.0
+    share = math.erf(extent / math.sqrt(2))
 
     def sample(self, n: int, device: torch.device) -> Tensor:
         return torch.randn(n, 1, device=device)

@@ -42,7 +42,8 @@ def sweeps(
     draws, values = model.draw_codes(ROWS), torch.linspace(-span, span, steps)
     for k in dims[:2]:
         title = f"z{k + 1} from left to right, of {ROWS} draws"
-        panels.append(_swept(model, draws, slice(k, k + 1), values, span, _draws(), title))
+        seen = (span, 1.0)  # no lines: they would stand at the ends
+        panels.append(_swept(model, draws, slice(k, k + 1), values, seen, _draws(), title))
     return pictures.stacked(panels)
 
 
@@ -79,7 +80,8 @@ def _panels(model: Any, batch: Batch, steps: int, classes: Sequence[str]) -> lis
         if not code.categorical:
             title = f"{name} from left to right"
             place = model.places[name]
-            panels.append(_swept(model, base, place, values[:, 0], code.extent, names, title))
+            numbers, seen = values[:, 0], (code.extent, code.share)
+            panels.append(_swept(model, base, place, numbers, seen, names, title))
         else:
             panels.append(_category(model, batch, name, classes))
     return panels
@@ -90,14 +92,14 @@ def _swept(
     base: Tensor,
     place: slice,
     values: Tensor,
-    trained: float,
+    seen: tuple[float, float],
     rows: list[str],
     title: str,
 ) -> Tensor:
     """Draw a row for each input (B, latent_dim), one number of it moved through values (V,)."""
     z = base.repeat_interleave(len(values), 0)
     z[:, place] = values.to(base).repeat(len(base)).unsqueeze(1)
-    return pictures.code_sweep(model.decode(z), values.tolist(), trained, rows, title)
+    return pictures.code_sweep(model.decode(z), values.tolist(), *seen, rows, title)
 
 
 def _category(model: Any, batch: Batch, name: str, classes: Sequence[str]) -> Tensor:
