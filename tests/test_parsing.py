@@ -54,6 +54,27 @@ def test_a_setting_of_another_class_is_told_from_one_of_none(lab, capfd, words, 
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model=VAE", "--model.hidden_dims=[4]"], "; `lab fit --model.help VAE` lists them."),
+        (["--model=KMeans", "--model.learning_rate=1"], "; `lab fit --model.help KMeans` lists"),
+        (["--model=GAN", "--model.kl_weight=4"], "; `lab fit --model.help GAN` lists them."),
+        (["--model=VAE", "--model.encoder.latentdim=4"], "did you mean 'model.latent_dim'?"),
+        (
+            ["--trainer.callbacks=Timer", "--trainer.callbacks.intervall=step"],
+            "did you mean 'trainer.callbacks.interval'?",
+        ),
+    ],
+)
+def test_of_the_chosen_class_only_settings_that_it_has_are_suggested(lab, capfd, words, said):
+    with pytest.raises(SystemExit):
+        lab("fit", "--data=Digits", *words)
+    told = capfd.readouterr().err
+    assert said in told
+    assert ("did you mean" in said) or ("did you mean" not in told)
+
+
+@pytest.mark.parametrize(
     ("word", "said"),
     [
         ("--model.condition=ClasCondition", "did you mean 'ClassCondition'?"),

@@ -26,6 +26,11 @@ __all__ = ["LabParser", "brief", "check_made", "parameters"]
 
 OPTION = re.compile(r"(?:accept option '|unrecognized arguments: --)([\w.-]+)")
 SETTING = re.compile(r"[Oo]ption '([\w.-]+)")
+OWNER = re.compile(
+    r"is not accepted\. Got value: Namespace\(class_path='([\w.]+)'|"
+    r"given class_path '([\w.]+)':\s+Option '"
+)
+CHOSEN = re.compile(r"given class_path '([\w.]+)'")
 STRAY = re.compile(r"unrecognized arguments: ([-–—]?)([A-Za-z][\w.]*)")
 FILE = re.compile(r"unrecognized arguments: ([^-\s]\S*\.ya?ml)")
 KEY = re.compile(r'Parser key "([\w.]+)"')
@@ -171,7 +176,7 @@ def brief(
     keys = ".".join(dict.fromkeys(KEY.findall(message)))
     if wrong := SETTING.search(message):
         name = ".".join(filter(None, (keys, wrong[1])))
-        return f"there is no setting {name!r}{_nearest_setting(name, nested, whole, rest)}"
+        return f"there is no setting {name!r}{_nearest_setting(name, message, nested, whole, rest)}"
     return f"{keys}: {_wrong(message)}" if keys else _wrong(message)
 
 
@@ -233,16 +238,31 @@ def _closest(wrong: str, known: Iterable[str]) -> str:
     return next((near[0] for part in parts if (near := get_close_matches(part, names, 1))), "")
 
 
-def _nearest_setting(wrong: str, nested: Iterable[str], options: Sequence[str], rest: str) -> str:
-    """Name the setting that is meant of a class, or of another one, or else an option."""
+def _nearest_setting(
+    wrong: str, message: str, nested: Iterable[str], options: Iterable[str], rest: str
+) -> str:
+    """Name the setting that is meant of the class that is chosen there, or else an option."""
     place, _, name = wrong.rpartition(".")
-    kin = "" if "." in place else place  # what stands behind parts of a model has no group
-    known = {end for group, _, end in (other.rpartition(".") for other in nested) if group == kin}
-    if name in known:
+    group = place.partition(".")[0]
+    kin = place if place == group else ""  # what stands behind parts of a model has no group
+    if f"{kin}.{name}" in nested:
         return " of the class that is chosen there, though others have one."
-    # Of other classes something may be nearer by its letters.
-    near = "" if name in ELSEWHERE else _closest(name, known)
-    return f"; did you mean '{place}.{near}'?" if near else _nearest_option(wrong, options, rest)
+    if owner := OWNER.search(message):
+        path = owner[1] or owner[2]
+        # Other words for a setting may be like another setting by their letters.
+        if name not in ELSEWHERE and (near := _closest(name, _settings(path))):
+            return f"; did you mean '{place}.{near}'?"
+        rest = rest.replace("--help", f"--{place}.help {path.rpartition('.')[2]}")
+    there = {f"{group}.{own}" for path in CHOSEN.findall(message) for own in _settings(path)}
+    others = [o for o in options if not o.startswith(f"{group}.") or o in there]
+    return _nearest_option(wrong, others, rest)
+
+
+def _settings(path: str) -> list[str]:
+    """Return what a class can be told, also what it hands on to the classes it is made of."""
+    kind: Any = locate(path)
+    settings: list[str] = ArgumentParser().add_class_arguments(kind, fail_untyped=False)
+    return settings
 
 
 def _nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
@@ -254,6 +274,8 @@ def _nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
     end = name.rpartition(".")[2] or group
     if (here := ELSEWHERE.get(end)) in options:
         return f"; did you mean {here!r}{', the rate of Adam' * (here == 'model.lr')}?"
+    if end in ELSEWHERE:
+        return rest  # the class that is chosen has nothing like it
     if end in NEEDLESS and "data" in groups:
         return NEEDLESS[end]
     # Of equals the first: `epochs` is as near to `min_epochs` as to `max_epochs`.
