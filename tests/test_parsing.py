@@ -138,6 +138,18 @@ def test_what_beginners_type_is_set_right(lab, capfd, word, said):
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("given", ["[0.5]", "[0.5, 0.6, 0.7]", "0.5"])
+def test_a_setting_of_two_numbers_says_so(lab, here, capfd, given):
+    (here / "x.yaml").write_text(f"model: {{class_path: GAN, init_args: {{betas: {given}}}}}")
+    wanted = "a list in brackets" if given == "0.5" else "a list of 2"
+    for words in (["--model=GAN", f"--model.betas={given}"], ["--config=x.yaml"]):
+        with pytest.raises(SystemExit):
+            lab("fit", "--data=Digits", *words)
+        said = capfd.readouterr().err
+        assert said.endswith(f"model.betas: expected {wanted}, not '{given}'.\n")
+        assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

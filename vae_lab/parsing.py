@@ -50,7 +50,9 @@ CLASSLESS = re.compile(
 )
 AMBIGUOUS = re.compile(r"Multiple subclasses with name (\w+)\. Give [^:]*: ([\w., ]+)\.")
 KIND = re.compile(r"does not correspond to a subclass of (\w+)")
-EXPECTED = re.compile(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\])")
+EXPECTED = re.compile(
+    r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\]|tuple with (\d+) elements)"
+)
 GIVEN = re.compile(r"(?:Got value|Given value): (.*?)(?:\. Got value|$)", re.MULTILINE)
 MISSING = re.compile(r"arguments are required: ([\w., ]+)")
 ARGUMENTS = re.compile(r"Args:\n(?: .*\n|\n)*")
@@ -217,8 +219,10 @@ def _wrong(message: str) -> str:
     return shorten(KEY.sub("", message).lstrip(": "), 300)
 
 
-def _plain(name: str, literals: str) -> str:
-    if name.endswith(".Sequence"):
+def _plain(name: str, literals: str, length: str) -> str:
+    if length:
+        return f"a list of {length}"
+    if name.endswith((".Sequence", "tuple")):
         return "a list in brackets"
     return name.rsplit(".", 1)[-1] if name else f"one of {literals}"
 
