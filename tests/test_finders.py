@@ -1,5 +1,7 @@
 """Lightning's finders of a learning rate and of a batch size, which try before training begins."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,7 @@ def test_training_begins_anew_at_the_rate_that_was_found(lab):
     ],
 )
 def test_what_was_found_stands_in_the_settings_and_stays_when_a_run_goes_on(
-    lab, finder, option, group, setting
+    lab, monkeypatch, finder, option, group, setting
 ):
     words = [*FIT, "--data.batch_size=4", f"--trainer.callbacks={finder}"]
     words += [f"--trainer.callbacks.{option}"]
@@ -60,7 +62,22 @@ def test_what_was_found_stands_in_the_settings_and_stays_when_a_run_goes_on(
     trained = "hyper_parameters" if group == "model" else "datamodule_hyper_parameters"
     found = last()[trained][setting]
     assert Run(Path("runs/run/version_0")).config[group]["init_args"][setting] == found
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
     lab(*words, "--trainer.max_epochs=3", "--ckpt_path=last")
     assert last()[trained][setting] == found
+    assert finder not in sys.stderr.getvalue()  # nothing else was asked for
     lab(*words, "--name=whole", "--trainer.max_epochs=3")
     assert same(last()["state_dict"], last("whole")["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("finder", "setting"), [("LearningRateFinder", "lr"), ("BatchSizeFinder", "batch_size")]
+)
+def test_a_finder_that_is_first_told_when_a_run_goes_on_says_that_it_looks_for_nothing(
+    lab, monkeypatch, finder, setting
+):
+    lab(*FIT)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    lab(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last", f"--trainer.callbacks={finder}")
+    said = f"lab fit: {finder} looks for nothing: a run goes on with the {setting} it began with."
+    assert said in sys.stderr.getvalue().splitlines()

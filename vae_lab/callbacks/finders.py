@@ -1,11 +1,13 @@
 """What Lightning's finders put in the place of a learning rate or a batch size that was given."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from vae_lab.callbacks.attached import attached
 
@@ -31,15 +33,34 @@ def keep_found(config: Namespace, begun: Mapping[str, Any]) -> None:
         config: What the run is told now.
         begun: The settings that it began with.
     """
-    told = config.trainer.callbacks or []
-    named = [callback.class_path for callback in (told if isinstance(told, list) else [told])]
+    named = _names(config.trainer.callbacks)
     for finder, (group, name) in _SETTINGS.items():
         found = begun.get(group, {}).get("init_args", {}).get(name)
-        if found and any(path.endswith(f".{finder.__name__}") for path in named):
+        if found and finder.__name__ in named:
             config[group].init_args[name] = found
 
 
-def drop_finders(trainer: Trainer) -> None:
-    """Look for nothing: what was found at a run's beginning would be another number by now."""
-    callbacks = attached(trainer)
+def drop_finders(trainer: Trainer, begun: Mapping[str, Any]) -> None:
+    """Look for nothing: what was found at a run's beginning would be another number by now.
+
+    Args:
+        trainer: The trainer of a run that goes on.
+        begun: The settings that it began with; of a finder that was not among them it is said.
+    """
+    callbacks, known = attached(trainer), _names(begun.get("trainer", {}).get("callbacks"))
+    for finder, (_, name) in _SETTINGS.items():
+        if any(isinstance(part, finder) for part in callbacks) and finder.__name__ not in known:
+            _say_unused(finder.__name__, name)
     callbacks[:] = [part for part in callbacks if not isinstance(part, (*_SETTINGS,))]
+
+
+def _names(callbacks: Any) -> list[str]:
+    """Return the names of the classes of a configuration's callbacks: none, one or a list."""
+    told = callbacks if isinstance(callbacks, list) else filter(None, [callbacks])
+    return [callback["class_path"].rpartition(".")[2] for callback in told]
+
+
+@rank_zero_only
+def _say_unused(finder: str, setting: str) -> None:
+    why = f"a run goes on with the {setting} it began with"
+    print(f"lab fit: {finder} looks for nothing: {why}.", file=sys.stderr)
