@@ -102,6 +102,8 @@ def test_a_condition_is_known_by_its_name(lab, capfd, word, said):
         ("--optimizer=SGD", "no setting 'optimizer'; did you mean 'model.lr', the rate of Adam?"),
         ("--model.optimizer=SGD", "'model.optimizer'; did you mean 'model.lr', the rate of Adam?"),
         ("--resume=true", "no setting 'resume'; did you mean 'ckpt_path'?"),
+        ("--checkpoint=last", "'last' is no file of settings; did you mean 'ckpt_path'?"),
+        ("--pictures=none", "'none' is no file of settings; there are pictures.kinds, pictures.ev"),
         ("--modle.lr=0.1", "no setting 'modle.lr'; did you mean 'model.lr'?"),
         ("--modle.encoder.hidden=[3]", "did you mean 'model.encoder.hidden'?"),
         ("--trianer.max_epoch=3", "'trianer.max_epoch'; did you mean 'trainer.max_epochs'?"),

@@ -58,6 +58,7 @@ MISSING = re.compile(r"arguments are required: ([\w., ]+)")
 ARGUMENTS = re.compile(r"Args:\n(?: .*\n|\n)*")
 VALUELESS = re.compile(r"argument (?:-\w/)?--(\S+): expected (?:at least )?one argument")
 TWICE = re.compile(r"\S+ stands there twice, again in line \d+\.")
+FILELESS = re.compile(r"Unable to load config '(.*?)'")
 YAML = re.compile(r"Problems parsing config: .*line (\d+), column (\d+)", re.DOTALL)
 
 # What other programs call a setting, and what it is here.
@@ -70,6 +71,7 @@ ELSEWHERE = {
     "optimizer": "model.lr",
     "optimiser": "model.lr",
     "resume": "ckpt_path",
+    "checkpoint": "ckpt_path",
     "data_dir": "data.root",
     "data_path": "data.root",
     "image_size": "data.resize",
@@ -179,6 +181,8 @@ def brief(
     if wrong := SETTING.search(message):
         name = ".".join(filter(None, (keys, wrong[1])))
         return f"there is no setting {name!r}{_nearest_setting(name, message, nested, whole, rest)}"
+    if bare := FILELESS.search(message):
+        return f"{keys}: {bare[1]!r} is no file of settings; {_instead(keys, whole)}"
     return f"{keys}: {_wrong(message)}" if keys else _wrong(message)
 
 
@@ -287,6 +291,14 @@ def _nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
     nearness = {known: SequenceMatcher(None, end, known).ratio() for known in reversed(ends)}
     near = max(nearness, key=nearness.__getitem__, default="")
     return f"; did you mean {ends[near]!r}?" if nearness.get(near, 0) >= 0.75 else rest
+
+
+def _instead(group: str, options: Iterable[str]) -> str:
+    """Say what a value may be meant for that was given to a whole group of options."""
+    if group in ELSEWHERE:
+        return f"did you mean {ELSEWHERE[group]!r}?"
+    settings = [o for o in options if o.startswith(f"{group}.") and not o.endswith(".help")]
+    return shorten(f"there are {', '.join(settings)}.", 200)
 
 
 def _in_group(group: str, name: str, options: Iterable[str]) -> str:
