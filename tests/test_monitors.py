@@ -6,6 +6,7 @@ import pytest
 from conftest import FIT
 from going_on import last, rows, same
 from lightning import Callback
+from lightning.pytorch.callbacks import device_stats_monitor
 
 from vae_lab.runs import Run
 
@@ -80,6 +81,23 @@ def test_a_bug_in_a_schedule_of_ones_own_is_told_where_it_is(lab, here):
     )
     with pytest.raises(ZeroDivisionError):
         lab(*FIT, "--model.schedule=own.Own")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("BackboneFinetuning", "'VAE' object has no attribute 'backbone'"),
+        ("DeviceStatsMonitor", "cannot log CPU stats as `psutil` is not installed"),
+    ],
+)
+def test_a_callback_of_lightnings_that_lacks_something_is_refused_by_its_name(
+    refused, monkeypatch, word, said
+):
+    monkeypatch.setattr(device_stats_monitor, "_PSUTIL_AVAILABLE", False)
+    _, error = refused(f"--trainer.callbacks={word}")
+    assert error.startswith(f"lab fit: {word} cannot be used: ")
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_lightnings_timer_is_written_down(lab):

@@ -14,7 +14,7 @@ from pathlib import Path
 from textwrap import shorten
 from traceback import walk_tb
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -124,7 +124,7 @@ def sentences() -> Iterator[None]:
     except MisconfigurationException as error:
         raise LabError(shorten(str(error).partition(" HINT")[0], 300)) from error
     except Exception as error:
-        if refusal := _unmeasured(error) or _unscheduled(error):
+        if refusal := _unmeasured(error) or _unscheduled(error) or _uncalled(error):
             raise refusal from error
         raise
 
@@ -144,6 +144,19 @@ def _unscheduled(error: Exception) -> LabError | None:
     if isinstance(refused, LRScheduler) and type(refused).__module__.startswith("torch."):
         reason = str(error).rstrip(".") or type(error).__name__
         return LabError(f"{type(refused).__name__} is no --model.schedule as it stands: {reason}.")
+    return None
+
+
+def _uncalled(error: Exception) -> LabError | None:
+    """Return which of Lightning's callbacks lacks a package, or a part of the model."""
+    if not isinstance(error, AttributeError | ModuleNotFoundError):
+        return None
+    # What a model lacks, torch says one call further down.
+    for frame, _ in [*walk_tb(error.__traceback__)][-2:]:
+        name = type(part := frame.f_locals.get("self")).__name__
+        if isinstance(part, Callback) and type(part).__module__.startswith("lightning."):
+            reason = str(error).partition(" HINT")[0].rstrip(".")
+            return LabError(f"{name} cannot be used: {reason}.")
     return None
 
 
