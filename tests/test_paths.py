@@ -76,6 +76,17 @@ def test_a_file_may_have_an_equals_sign_in_its_name(lab, here):
     assert "beta: 4" in Path("runs/run/version_0/config.yaml").read_text()
 
 
+@pytest.mark.parametrize("word", ["--name=gr\udcc3\udcb6\udcc3\udc9f", "--runs=gr\udcc3\udcb6"])
+def test_letters_that_the_locale_does_not_know_are_refused_before_a_run_is_made(
+    lab, here, capfd, word
+):
+    with pytest.raises(SystemExit) as stop:
+        lab(*FIT, word)
+    assert stop.value.code == 2
+    assert "letters that this locale does not know" in capfd.readouterr().err
+    assert not list(here.iterdir())
+
+
 def test_a_folder_of_links_is_a_folder(tmp_path):
     for name, level in (("cats", 0), ("dogs", 255)):
         (tmp_path / "disk" / name / "more").mkdir(parents=True)

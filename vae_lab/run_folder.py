@@ -59,8 +59,12 @@ def run_folder(experiment: Path, checkpoint: Path | None) -> tuple[Path, bool]:
     the first makes the folder, as it alone writes there; the others get a placeholder.
 
     Raises:
-        LabError: If the folder cannot be made.
+        LabError: If the folder cannot be made, or what writes there could not name it.
     """
+    if not _is_text(experiment):
+        raise LabError(
+            f"{experiment} has letters that this locale does not know: set PYTHONUTF8=1."
+        )
     if checkpoint is not None and _goes_on(experiment, checkpoint):
         # Its own folder, also where the checkpoint is a link to it.
         return experiment / checkpoint.resolve().parent.parent.name, False
@@ -96,6 +100,15 @@ def removed_if_refused(folder: Path) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
             _remove_empty(folder.parent, folder.parent.parent)
         raise
+
+
+def _is_text(path: Path) -> bool:
+    """Tell whether a path is text, which TensorBoard asks of it; the system asks for bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unused(experiment: Path) -> int:
