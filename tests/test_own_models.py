@@ -18,7 +18,17 @@ from vae_lab.data import Digits
 from vae_lab.drawings import DRAWINGS
 from vae_lab.drawings.reach import is_normal
 from vae_lab.errors import LabError
-from vae_lab.models import CVAE, GAN, VAE, VAEGAN, Autoencoder, InfoGAN, KMeans, VAEDis
+from vae_lab.models import (
+    CVAE,
+    GAN,
+    VAE,
+    VAEGAN,
+    Autoencoder,
+    FeedForward,
+    InfoGAN,
+    KMeans,
+    VAEDis,
+)
 from vae_lab.models.meter import Meter
 from vae_lab.nets import MLPEncoder, MLPGenerator
 from vae_lab.posteriors import GumbelSoftmax
@@ -73,11 +83,17 @@ class Paired(MLPEncoder):
         return super().forward(x).chunk(2, 1)
 
 
-@pytest.mark.parametrize(("encoder", "put"), [(Halved, r"\(5, {0}\)"), (Paired, "a tuple")])
+class Moody(MLPEncoder):
+    """An encoder that splits its features in training alone."""
+
+    def forward(self, x):
+        return super().forward(x).chunk(2, 1) if self.training else super().forward(x)
+
+
 @pytest.mark.parametrize(("model", "features"), [(VAE, 8), (Autoencoder, 4), (CVAE, 8)])
-def test_what_an_encoder_returns_has_the_size_it_was_asked_for(model, features, encoder, put):
-    made = model(SHAPE, latent_dim=4, encoder=encoder)
-    wrong = rf"The {encoder.__name__} returned {put.format(features // 2)} for inputs of \(5, "
+def test_what_an_encoder_returns_later_has_the_size_it_was_asked_for_too(model, features):
+    made = model(SHAPE, latent_dim=4, encoder=Moody)
+    wrong = r"The Moody returned a tuple for inputs of \(5, "
     with pytest.raises(LabError, match=rf"{wrong}.* one tensor of \(5, {features}\)"):
         made.encode(torch.zeros(5, *SHAPE), torch.zeros(5, dtype=torch.long))
 
@@ -140,15 +156,30 @@ def test_networks_of_a_game_that_do_not_fit_are_refused_at_once(model, net, says
 @pytest.mark.parametrize(
     ("encoder", "says"),
     [
-        (Halved, r"Halved returned \(1, 4\) .* one tensor of \(1, 8\)"),
+        (Halved, r"Halved returned \(1, {0}\) .* one tensor of \(1, {1}\)"),
         (Paired, "Paired returned a tuple"),
-        (Small, r"Small takes no inputs of \(1, 1, 8, 8\): mat1 and mat2"),
+        (Small, r"Small takes no inputs of \(1, {2}, 8, 8\): mat1 and mat2"),
     ],
 )
-@pytest.mark.parametrize("model", [VAEGAN, VAEDis])
-def test_an_encoder_beside_a_critic_is_tried_as_well(model, encoder, says):
-    with pytest.raises(LabError, match=says):
+@pytest.mark.parametrize("model", [VAEGAN, VAEDis, VAE, Autoencoder, CVAE])
+def test_an_encoder_is_tried_as_well_as_soon_as_it_is_made(model, encoder, says):
+    features, channels = 4 if model is Autoencoder else 8, 2 if model is CVAE else 1
+    with pytest.raises(LabError, match=says.format(features // 2, features, channels)):
         model(SHAPE, latent_dim=4, encoder=encoder)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "says"),
+    [
+        (Twice, r"Twice returned a tuple .* one tensor of \(1, 1, 8, 8\)"),
+        (Bare, r"Bare returned \(1, 8, 8\)"),
+        (Deaf, r"Deaf takes no inputs of \(1, \d+\): mat1 and mat2"),
+    ],
+)
+@pytest.mark.parametrize("model", [VAE, Autoencoder, CVAE, FeedForward])
+def test_a_decoder_is_tried_as_soon_as_it_is_made(model, decoder, says):
+    with pytest.raises(LabError, match=says):
+        model(SHAPE, decoder=decoder)
 
 
 def test_a_part_that_rests_still_rests_after_the_trial():

@@ -13,7 +13,7 @@ from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.losses import keep_largest, squared_distance
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.single import SingleObjective
-from vae_lab.nets import MLPDecoder, MLPEncoder, TiedDecoder, encoded, make_activation
+from vae_lab.nets import MLPDecoder, MLPEncoder, TiedDecoder, encoded, make_activation, tried
 from vae_lab.penalties import Penalty
 from vae_lab.precision import at_least_single
 
@@ -89,10 +89,14 @@ class Autoencoder(SingleObjective):
         if self.penalty is not None:
             self.penalty.check(self)
 
-        self.encoder = encoder(shape, latent_dim)
+        self.encoder = tried(encoder(shape, latent_dim), shape, (latent_dim,))
         channels, height, width = shape
         output = (self.likelihood.outputs(channels), height, width)
-        self.decoder = TiedDecoder(self.encoder, output) if tied else decoder(latent_dim, output)
+        self.decoder = (
+            TiedDecoder(self.encoder, output)
+            if tied
+            else tried(decoder(latent_dim, output), (latent_dim,), output)
+        )
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the codes of images (B, C, H, W), shape (B, latent_dim)."""

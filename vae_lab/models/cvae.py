@@ -14,7 +14,7 @@ from vae_lab.errors import LabError
 from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.vae import VAE
-from vae_lab.nets import Decoder, Encoder, MLPDecoder, MLPEncoder
+from vae_lab.nets import Decoder, Encoder, MLPDecoder, MLPEncoder, tried
 from vae_lab.posteriors import DiagonalGaussian, Family, Gaussian, Posterior
 from vae_lab.priors import CodeDensity, Moved, Prior, StandardNormal, VampPrior
 
@@ -189,6 +189,13 @@ class CVAE(VAE):
         plane: Tensor = self.plane(self.condition(y))
         return plane.view(-1, 1, *self.shape[1:])
 
+    # Those that see the condition beside image and code have been tried where they were made.
+    def _make_encoder(self, make: MakeEncoder, shape: Shape) -> Encoder:
+        return make(shape, self.family.features)
+
+    def _make_decoder(self, make: MakeDecoder, output: Shape) -> Decoder:
+        return make(self.family.visible, output)
+
     def _check_parts(self) -> None:
         super()._check_parts()
         if isinstance(self.prior, VampPrior):
@@ -197,9 +204,10 @@ class CVAE(VAE):
 
 def _wide_encoder(make: MakeEncoder, planes: int, shape: Shape, features: int) -> Encoder:
     """Make an encoder of images with so many more channels."""
-    return make((shape[0] + planes, *shape[1:]), features)
+    wide = (shape[0] + planes, *shape[1:])
+    return tried(make(wide, features), wide, (features,))
 
 
 def _wide_decoder(make: MakeDecoder, more: int, features: int, shape: Shape) -> Decoder:
     """Make a decoder of codes with so many more dimensions."""
-    return make(features + more, shape)
+    return tried(make(features + more, shape), (features + more,), shape)

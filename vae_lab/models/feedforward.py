@@ -11,7 +11,7 @@ from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.losses import squared_distance
 from vae_lab.models.base import MakeDecoder, Schedule
 from vae_lab.models.single import SingleObjective
-from vae_lab.nets import MLPDecoder
+from vae_lab.nets import MLPDecoder, tried
 
 __all__ = ["FeedForward"]
 
@@ -53,7 +53,8 @@ class FeedForward(SingleObjective):
         self.condition.check(self.likelihood)
         channels, height, width = shape
         output = (self.likelihood.outputs(channels), height, width)
-        self.decoder = decoder(self.condition.features, output)
+        features = self.condition.features
+        self.decoder = tried(decoder(features, output), (features,), output)
 
     def output(self, y: Tensor | None) -> Tensor:
         """Return the decoder's output for conditions, shape (B, C, H, W)."""

@@ -11,7 +11,7 @@ from vae_lab.likelihoods import Bernoulli, Likelihood
 from vae_lab.losses import capacity, free_bits, importance_bound, total_correlation
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.models.single import SingleObjective
-from vae_lab.nets import MLPDecoder, MLPEncoder, encoded
+from vae_lab.nets import Decoder, Encoder, MLPDecoder, MLPEncoder, encoded, tried
 from vae_lab.posteriors import DiagonalGaussian, Family, Gaussian, Posterior
 from vae_lab.priors import CodeDensity, Prior, StandardNormal
 
@@ -116,9 +116,9 @@ class VAE(SingleObjective):
         self.family = posterior(latent_dim)
         self._check_parts()
         channels, height, width = shape
-        self.encoder = encoder(shape, self.family.features)
+        self.encoder = self._make_encoder(encoder, shape)
         output = (self.likelihood.outputs(channels), height, width)
-        self.decoder = decoder(self.family.visible, output)
+        self.decoder = self._make_decoder(decoder, output)
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> Posterior:
         """Return q(z|x) for images (B, C, H, W)."""
@@ -225,6 +225,14 @@ class VAE(SingleObjective):
             # torch annotates no Tensor.register_hook, and offers no other way to a gradient's hook.
             z.register_hook(scale.mul)  # type: ignore[no-untyped-call]
         return importance_bound(weights).mean(0)
+
+    def _make_encoder(self, make: MakeEncoder, shape: Shape) -> Encoder:
+        features = self.family.features
+        return tried(make(shape, features), shape, (features,))
+
+    def _make_decoder(self, make: MakeDecoder, output: Shape) -> Decoder:
+        visible = self.family.visible
+        return tried(make(visible, output), (visible,), output)
 
     def _check_parts(self) -> None:
         """Refuse parts and objectives that do not fit together."""
