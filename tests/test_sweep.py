@@ -92,6 +92,16 @@ def test_its_plots_are_as_wide_as_a_phone(write, capsys):
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in head
 
 
+def test_its_plots_have_a_heading_and_no_trial_as_white_as_the_page(write, capsys):
+    sweep(write())
+    page = Path("runs/s/sweep.html").read_text()
+    assert ">s</h1>" in page
+    worst = '"line":{"color":"rgb(247.0, 251.0, 255.0)"'
+    (chart,) = [part for part in page.split("</script>") if worst in part]
+    assert '"plot_bgcolor":"#a8a8a8"' in chart
+    assert '"opacity":0.5' not in chart
+
+
 def test_run_again_it_goes_on_to_what_is_wanted(write, capsys):
     sweep(write(), trials=2)
     assert len(states()) == 2

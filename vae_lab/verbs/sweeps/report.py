@@ -189,6 +189,9 @@ def _page(study: "Study") -> str:
     name = study.user_attrs["sweep"]["metric"]
     charts = [plot(study, target_name=name) for plot in plotted]
     charts[0].update_xaxes(nticks=min(20, len(study.trials)))  # a trial's number is whole
+    # Optuna draws the worst trial in half of a white that is all but that of the page.
+    charts[2].update_layout(plot_bgcolor="#a8a8a8").update_traces(opacity=1.0)
+    charts[2].update_annotations(font_color="black")
     # The first one brings the library that draws them all.
     bodies = [
         chart.to_html(full_html=False, include_plotlyjs=not i) for i, chart in enumerate(charts)
@@ -197,5 +200,6 @@ def _page(study: "Study") -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(study.study_name)}</title>"
+        f'<h1 style="font-family: sans-serif; margin: 1rem 3.5rem">{escape(study.study_name)}</h1>'
     )
     return head + "".join(bodies)
