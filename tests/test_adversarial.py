@@ -315,6 +315,14 @@ def test_the_trainers_clipping_and_accumulation_are_refused(flag):
         fit(build(), **flag)
 
 
+def test_a_generator_that_would_never_move_is_refused():
+    with pytest.raises(LabError, match="critic_steps is 5, and training has 4 steps"):
+        fit(build(critic_steps=5))
+    assert fit(build(critic_steps=5), max_epochs=2).global_step == 8
+    assert fit(build(critic_steps=4)).global_step == 4
+    assert fit(build(critic_steps=5), fast_dev_run=True).global_step == 1
+
+
 def test_an_unknown_code_is_refused_in_a_sentence(lab, capfd):
     with pytest.raises(SystemExit):
         lab("fit", "--data=Digits", "--model=InfoGAN", "--model.codes=[Categorical, Unifrom]")

@@ -21,6 +21,7 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import Model, Schedule
 from vae_lab.randomness import reseed
+from vae_lab.words import counted
 
 __all__ = ["Adversarial", "Made"]
 
@@ -54,8 +55,9 @@ class Adversarial(Model):
             once per epoch.
 
     Raises:
-        LabError: If a setting is out of range; in training, if the precision is 16-mixed or the
-            Trainer is told to clip or accumulate gradients; see also `Model`.
+        LabError: If a setting is out of range; in training, if `critic_steps` exceeds the run's
+            steps, the precision is 16-mixed or the Trainer is told to clip or accumulate
+            gradients; see also `Model`.
     """
 
     optimiser_settings = ("lr", "critic_lr", "betas", "schedule")
@@ -153,6 +155,7 @@ class Adversarial(Model):
         return optimizers, schedulers
 
     def on_train_start(self) -> None:
+        _check_steps(self.trainer, self.critic_steps)
         self.on_train_epoch_start()  # Lightning skips it when it resumes within an epoch
 
     def on_train_epoch_start(self) -> None:
@@ -290,7 +293,17 @@ def _check_trainer(trainer: Trainer, name: str) -> None:
         )
     if any(c.monitor == "val/loss" for c in trainer.early_stopping_callbacks):
         raise LabError(
-            f"A {name} has no val/loss that falls: let EarlyStopping monitor something else."
+            f"A {name} has no val/loss that falls: let EarlyStopping monitor something "
+            "else."
+        )
+
+
+def _check_steps(trainer: Trainer, critic_steps: int) -> None:
+    steps, tried = trainer.estimated_stepping_batches, vars(trainer)["fast_dev_run"]
+    if critic_steps > steps and not tried:
+        raise LabError(
+            f"critic_steps is {critic_steps}, and training has {counted(int(steps), 'step')}: "
+            "nobody but the critic would move."
         )
 
 
