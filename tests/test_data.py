@@ -197,6 +197,12 @@ def test_scaling_and_threshold_are_right():
     assert torch.equal(Digits(channels=3).images("test").x, grey.x.expand(-1, 3, -1, -1))
 
 
+def test_colour_without_colour_is_the_same_grey():
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    grey = pixels.prepare(levels.expand(1, 3, 16, 16), 1, (16, 16), border=0, threshold=False)
+    assert torch.equal(grey, levels)
+
+
 def test_static_is_drawn_once_and_dynamic_anew():
     static, dynamic = Digits(binarize="static"), Digits(binarize="dynamic")
     assert static.protocol("test")["binarize"] == "static-own"

@@ -53,9 +53,15 @@ def prepare(
     from torchvision.transforms.v2 import functional as F
 
     if channels != pixels.shape[1]:
-        pixels = F.rgb_to_grayscale(pixels) if channels == 1 else pixels.expand(-1, 3, -1, -1)
+        pixels = _luma(pixels) if channels == 1 else pixels.expand(-1, 3, -1, -1)
     if size != tuple(pixels.shape[2:]):
         pixels = F.resize(pixels, list(size), antialias=True)
     if border:
         pixels = F.pad(pixels, [border])
     return (pixels > 127) * 255 if threshold else pixels
+
+
+def _luma(pixels: Tensor) -> Tensor:
+    """Return colour as grey, rounded as PIL does; torchvision cuts off: of 255 it makes 254."""
+    weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)
+    return ((pixels * weights).sum(1, keepdim=True) + 2**15 >> 16).byte()
