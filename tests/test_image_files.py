@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vae_lab.data import CelebA, Digits, ImageData, ImageFolder, decode, store
 from vae_lab.errors import LabError
@@ -65,6 +65,18 @@ def test_a_photograph_stands_upright(tmp_path):
     found = np.asarray(open_image(path, 1))
     assert found.shape == (6, 4)
     assert found[:, :2].max() < 20 < 235 < found[:, 2:].min()
+
+
+def test_a_photograph_on_its_side_is_not_decoded_too_small(tmp_path):
+    stripes = Image.fromarray(np.tile(np.uint8([0, 255]).repeat(8), 32)[:, None].repeat(2048, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    stripes.save(path := tmp_path / "a.jpg", quality=95, exif=exif)
+    with Image.open(path) as image:
+        whole = image.convert("L").rotate(-90, expand=True)
+    # Decoded by an eighth, 64 pixels across, it would have to be blown up again.
+    found = np.asarray(open_image(path, 1, (32, 128))).astype(int)
+    assert abs(found - np.asarray(ImageOps.fit(whole, (128, 32)))).mean() < 5
 
 
 def test_height_comes_before_width(tmp_path):

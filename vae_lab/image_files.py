@@ -20,8 +20,8 @@ def open_image(path: Path, channels: int, size: tuple[int, int] | None = None) -
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
-        if size:  # A large JPEG need not be decoded in full to be shown small.
-            image.draft(None, (2 * size[1], 2 * size[0]))
+        if size:  # A large JPEG, maybe on its side, need not be decoded in full to be shown small.
+            image.draft(None, (2 * max(size), 2 * max(size)))
         upright = _on_white(_eight_bit(ImageOps.exif_transpose(image)))
         upright = upright.convert("L" if channels == 1 else "RGB")
     return ImageOps.fit(upright, size[::-1], Image.Resampling.BICUBIC) if size else upright
