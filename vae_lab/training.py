@@ -170,7 +170,7 @@ class LabCLI(LightningCLI):
         self.trainer_defaults["callbacks"] = own
         trainer = super().instantiate_trainer(**kwargs)
         if self.checkpoint:
-            drop_finders(trainer, _begun(self.checkpoint))
+            drop_finders(trainer, begun_with(self.checkpoint))
         drop_idle_hooks([*attached(trainer), self.model])
         return trainer
 

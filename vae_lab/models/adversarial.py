@@ -293,8 +293,7 @@ def _check_trainer(trainer: Trainer, name: str) -> None:
         )
     if any(c.monitor == "val/loss" for c in trainer.early_stopping_callbacks):
         raise LabError(
-            f"A {name} has no val/loss that falls: let EarlyStopping monitor something "
-            "else."
+            f"A {name} has no val/loss that falls: let EarlyStopping monitor something else."
         )
 
 
