@@ -32,14 +32,25 @@ _PARTS = (
 )
 
 
-def check_same(folder: Path, config: Mapping[str, Any]) -> None:
+def check_same(folder: Path, config: Mapping[str, Any], listing: str | None = None) -> None:
     """Refuse to resume a run with other settings, which would mix two experiments.
 
     Settings that did not exist when the run began are not compared.
 
+    Args:
+        folder: The run.
+        config: The settings that it is to go on with.
+        listing: The digest of the image files' names and sizes, of data that know it.
+
     Raises:
         LabError: If model, data, seed or another setting that affects learning differs.
     """
+    if (begun := Run(folder).record.get("listing")) and listing not in (None, begun):
+        raise LabError(
+            f"{folder} was begun with other image files, and some that it has learned from would "
+            "validate it now: put those back, or let another run begin with its weights by "
+            f"--weights {folder}."
+        )
     for key, before, now in _differences(Run(folder).config, config):
         if key.startswith(_KEPT) and key not in _FREE:
             raise LabError(

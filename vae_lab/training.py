@@ -223,7 +223,7 @@ class LabCLI(LightningCLI):
         """Check that a run goes on with the settings it began with, and ends where it ended."""
         config = self.config[self.subcommand]
         now = load_yaml(self._parser(self.subcommand).dump(config, skip_none=False))
-        check_same(begun.path, now)
+        check_same(begun.path, now, getattr(self.datamodule, "listing", None))
         # config.yaml describes how the run began, not that it was resumed.
         config.ckpt_path = begun.config.get("ckpt_path")
         stopped &= self._would_stop_again(now, begun)

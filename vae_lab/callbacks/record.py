@@ -25,7 +25,7 @@ __all__ = ["Record"]
 
 
 class Record(Callback):
-    """Writes `run.json`: command, commits, versions, hardware, time, speed, peak memory.
+    """Writes `run.json`: command, commits, versions, hardware, files, time, speed, peak memory.
 
     Time and commits are saved in each checkpoint, so that a resumed run includes all sessions that
     led to its weights, also killed ones. Speed and memory are those of the latest session.
@@ -88,6 +88,7 @@ class Record(Callback):
             "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._begun)),
             "commit": ", ".join(self._commits) or None,
             "source_sha256": self._source_sha256,
+            "listing": getattr(getattr(trainer, "datamodule", None), "listing", None),
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,

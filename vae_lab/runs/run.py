@@ -17,7 +17,10 @@ __all__ = ["Run"]
 _AXES = ("step", "epoch", "images")
 
 # What `run.json` says, where more is done with it than to be shown.
-_RECORDED: dict[str, Any] = {"seconds": int | float, "versions": dict, "source_sha256": str | None}
+_RECORDED: dict[str, Any] = {
+    **{"seconds": int | float, "versions": dict},
+    **{"source_sha256": str | None, "listing": str | None},
+}
 
 
 @dataclass(frozen=True)

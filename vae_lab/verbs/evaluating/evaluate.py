@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -122,6 +123,7 @@ def _measure(
     if annealed:
         check_annealing(model)
     data = load_data(checkpoint)
+    _warn_of_others(folder_of(checkpoint), data)
     # First, as it may refuse the judge.
     jury, samples_found = judged(model, data, split, limit, seed)
     images = data.images(split, limit)
@@ -154,6 +156,16 @@ def _device() -> "torch.device":
     # A GPU's convolutions round to ten bits of mantissa unless told not to.
     torch.backends.cudnn.allow_tf32 = False
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def _warn_of_others(folder: Path, data: "Images") -> None:
+    """Say that splits are drawn from other files by now than the run was trained on."""
+    begun = Run(folder).record.get("listing")
+    if begun and begun != getattr(data, "listing", None):
+        print(
+            f"{folder} was trained on other image files: it may have learned from some of these.",
+            file=sys.stderr,
+        )
 
 
 def _machinery(device: object) -> dict[str, Any]:
