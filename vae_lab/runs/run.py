@@ -18,8 +18,10 @@ _AXES = ("step", "epoch", "images")
 
 # What `run.json` says, where more is done with it than to be shown.
 _RECORDED: dict[str, Any] = {
-    **{"seconds": int | float, "versions": dict},
-    **{"source_sha256": str | None, "listing": str | None},
+    "seconds": int | float,
+    "versions": dict,
+    "source_sha256": str | None,
+    "listing": str | None,
 }
 
 
