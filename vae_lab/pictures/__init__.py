@@ -1,12 +1,11 @@
-"""Pictures of what a model learned: pure functions from tensors to one image.
+"""Pictures of models: pure functions from tensors to one image.
 
-Every function returns an RGB image, shape (3, H, W), in [0, 1], with its captions drawn in, ready
-for `save_png` and for any logger. None draws a random number from torch's stream, so a picture
-never moves a training run.
+Every function returns an RGB image with captions, shape (3, H, W), in [0, 1], for `save_png` and
+for any logger. None uses torch's random stream, so a picture does not affect training.
 
-A `decode` maps codes (N, D) to images (N, C, H, W) and is called once a picture. Codes made here
-are fp32 on the CPU: a model elsewhere takes `lambda z: model.decode(z.to(model.device))`. Latent
-dimensions are named from one: z1 is `codes[:, 0]`.
+A `decode` maps codes (N, D) to images (N, C, H, W) and is called once per picture. Codes made here
+are fp32 on the CPU: for a model on another device, pass `lambda z:
+model.decode(z.to(model.device))`. Latent dimensions are counted from one: z1 is `codes[:, 0]`.
 """
 
 from vae_lab.pictures.canvas import (

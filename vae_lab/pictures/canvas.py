@@ -1,4 +1,4 @@
-"""Tiling, captions and files: what every picture shares."""
+"""Tiling, captions and files, shared by all pictures."""
 
 import io
 import math
@@ -45,14 +45,14 @@ _MAGENTA = (1.0, 0.0, 1.0)
 
 
 def grid(images: Tensor, columns: int, gap: int = 3, width: int = WIDTH) -> Tensor:
-    """Tile images row by row, small ones enlarged by a whole factor.
+    """Tile images row by row, small ones enlarged by an integer factor.
 
     Args:
-        images: Images in [0, 1], shape (N, C, H, W). Values outside are clipped, NaN shows as
+        images: Images in [0, 1], shape (N, C, H, W). Values outside are clipped, NaN is shown as
             magenta, and channel counts other than 1 and 3 are averaged to grey.
-        columns: Images a row.
+        columns: Images per row.
         gap: White pixels around each image.
-        width: Pixels that enlarged images are to fit in, and in twice that height.
+        width: Width in pixels that enlarged images fit in; the height is at most twice that.
 
     Returns:
         The grid, shape (3, H', W'), in [0, 1].
@@ -87,14 +87,14 @@ def captioned(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> Tensor:
-    """Write a title above an image, and labels beside its rows and above its columns.
+    """Add a title above an image, and labels beside its rows and above its columns.
 
     Args:
-        image: Image, shape (3, H, W), in [0, 1], whose rows are of one height and columns of one
+        image: Image, shape (3, H, W), in [0, 1], with rows of equal height and columns of equal
             width.
-        title: One line; the image is widened where the line is longer.
-        rows: One label a row, thinned out evenly where they would touch.
-        columns: One label a column, in smaller letters where all then fit, else thinned out.
+        title: One line; the image is widened if the line is longer.
+        rows: One label per row, thinned out evenly if they would touch.
+        columns: One label per column, in smaller letters if all fit so, else thinned out.
 
     Returns:
         The larger image, shape (3, H', W'), in [0, 1].
@@ -121,7 +121,7 @@ def captioned(
 
 
 def _font(size: int, words: Sequence[str]) -> "FreeTypeFont":
-    """Return PIL's own font, or, as that knows ASCII alone, one that has the words' letters."""
+    """Return PIL's own font or, as that has only ASCII, one with the words' letters."""
     from PIL import ImageFont
 
     if all(word.isascii() for word in words):
@@ -132,9 +132,9 @@ def _font(size: int, words: Sequence[str]) -> "FreeTypeFont":
 def _column_font(
     columns: Sequence[str], width: int, font: "FreeTypeFont"
 ) -> "tuple[FreeTypeFont, float]":
-    """Return a font in which all labels fit side by side, and how wide the widest is.
+    """Return a font in which all labels fit side by side, and the width of the widest.
 
-    One that is too small to be read is none: then it is the font as it was.
+    If it would be too small to read, the given font is returned.
     """
     widest = max((font.getlength(c) for c in columns), default=0.0)
     size = int(font.size * width / len(columns) / (_APART * widest)) if widest else 0
@@ -145,7 +145,7 @@ def _column_font(
 
 
 def from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
-    """Turn bytes (H, W, 3) into an image (3, H, W) in [0, 1]."""
+    """Convert bytes (H, W, 3) to an image (3, H, W) in [0, 1]."""
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 
@@ -163,23 +163,23 @@ def _spread(labels: Sequence[str], length: int, extent: float) -> Iterator[tuple
 
 
 def short(value: float) -> str:
-    """Write a number above a column, to two decimals at most."""
+    """Format a number for a column label, with at most two decimals."""
     return f"{round(value, 2) + 0.0:g}"  # adding zero turns -0 into 0
 
 
 def stacked(images: Sequence[Tensor]) -> Tensor:
-    """Set pictures (3, H, W) below one another, the narrow ones filled up with white."""
+    """Stack pictures (3, H, W) vertically, padded with white to the same width."""
     width = max(image.shape[2] for image in images)
     return torch.cat([pad(i, (0, width - i.shape[2]), value=1.0) for i in images], 1)
 
 
 def beside(images: Sequence[Tensor]) -> Tensor:
-    """Set pictures (3, H, W) side by side, white between them, the low ones filled up with it."""
+    """Place pictures (3, H, W) side by side, with white gaps, padded to the same height."""
     return stacked([pad(image, (0, 20), value=1.0).mT for image in images]).mT
 
 
 def signed(picture: Tensor, *words: str) -> Tensor:
-    """Write in a line below a picture (3, H, W) what it is of."""
+    """Add a line below a picture (3, H, W) that says what it is of."""
     return stacked([picture, captioned(picture[:, :1], ", ".join(words))[:, :-1]])
 
 
@@ -188,13 +188,13 @@ def to_png(image: Tensor) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    # Training waits for this: the lowest level takes a third less time and a fifth more room.
+    # Training waits for this: the lowest level saves a third of the time for a fifth more bytes.
     Image.fromarray(_to_bytes(image)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def save_png(image: Tensor, path: str | Path) -> None:
-    """Write an image, shape (3, H, W), in [0, 1], as PNG: wholly or not at all.
+    """Write an image, shape (3, H, W), in [0, 1], as PNG, atomically.
 
     Raises:
         LabError: If the file cannot be written.

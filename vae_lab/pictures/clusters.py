@@ -1,4 +1,4 @@
-"""What clusters look like."""
+"""Pictures of clusters."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ COLUMNS = 10
 
 
 def clusters(images: Tensor, captions: Sequence[str], title: str = "clusters") -> Tensor:
-    """Draw one image a cluster, each under its caption.
+    """Draw one image per cluster, with captions.
 
     Args:
-        images: An image of each cluster, shape (K, C, H, W).
-        captions: A few letters for each.
-        title: One line over all.
+        images: One image per cluster, shape (K, C, H, W).
+        captions: A short caption per cluster.
+        title: One line above all.
 
     Returns:
         The picture, shape (3, H, W), in [0, 1].
 
     Raises:
-        LabError: If images and captions are not as many.
+        LabError: If the numbers of images and captions differ.
     """
     if len(images) != len(captions):
         raise LabError(f"{len(images)} images and {len(captions)} captions do not match.")

@@ -19,19 +19,19 @@ def class_rows(
     width: int = WIDTH,
     of: str = "class",
 ) -> Tensor:
-    """Draw one row a class, the images of a column made from one noise.
+    """Draw one row per class, with the same noise in each column.
 
-    Under each class a conditional prior makes another code of it.
+    A conditional prior maps the noise to another code for each class.
 
     Args:
-        images: Class by class, as many of each, shape (classes * n, C, H, W).
-        classes: What they are called.
-        title: What the title begins with.
-        width: Pixels that the images are to fit in.
-        of: What a row stands for, such as a value of a code.
+        images: Images class by class, equally many of each, shape (classes * n, C, H, W).
+        classes: Names of the classes.
+        title: Beginning of the title.
+        width: Width in pixels that the images fit in.
+        of: Meaning of a row, such as a value of a code.
 
     Raises:
-        LabError: If the classes do not share the images evenly.
+        LabError: If the number of images is not a multiple of the number of classes.
     """
     n, rest = divmod(len(images), len(classes))
     if rest:
@@ -46,18 +46,18 @@ def transfer(
     classes: Sequence[str],
     title: str = "style transfer: the style of the image on the left, the class of the column",
 ) -> Tensor:
-    """Draw each image beside what its style makes of every class.
+    """Draw each image beside its style under every class.
 
-    A style is where a code lies under the prior of its class: where that is moved, the code is too.
+    A style is the code relative to the prior of its class, and moves with that prior.
 
     Args:
         styles: Images whose styles are used, shape (N, C, H, W).
         images: For each of them one of every class, shape (N * classes, C, H, W).
-        classes: What they are called.
-        title: One line over all.
+        classes: Names of the classes.
+        title: One line above all.
 
     Raises:
-        LabError: If there are not as many images as styles and classes together ask for.
+        LabError: If the number of images is not that of styles times classes.
     """
     if len(images) != len(styles) * len(classes):
         raise LabError(f"{len(images)} images are not {len(classes)} for each of {len(styles)}.")
@@ -68,12 +68,12 @@ def transfer(
 
 
 def completions(known: Tensor | None, truth: Tensor, draws: Tensor) -> Tensor:
-    """Draw in each column what is known of an image, the image, and several draws given that.
+    """Draw in each column the known part of an image, the image, and several completions.
 
     Args:
-        known: What is known, shape (N, C', H, W), or None if that is no image.
+        known: The known parts, shape (N, C', H, W), or None if the condition is not an image.
         truth: Images, shape (N, C, H, W).
-        draws: For each image n others, shape (n, N, C, H, W).
+        draws: n completions of each image, shape (n, N, C, H, W).
     """
     rows = [truth, *draws.to(truth)]
     names = ["truth", *(f"draw {i + 1}" for i in range(len(draws)))]

@@ -1,4 +1,4 @@
-"""Numbers against what moved them: iterations, or images seen."""
+"""Curves against iterations or images seen."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ __all__ = ["Panel", "curve", "panels"]
 _SETTLED = 0.1
 """Share of training after which a curve has settled, and must lie within the axes."""
 
-# Told apart by their widths as well; the thin one lies on the other.
+# Distinguished by width too; the thin one is drawn on top.
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#88CCEE", "linewidth": 1.2, "zorder": 3},
     {"color": "#332288", "linewidth": 2.2},
@@ -30,8 +30,8 @@ class Panel:
     """Curves of one run.
 
     Attributes:
-        title: What tells the run from the others.
-        curves: For each of two names (position, value) pairs; the first one is drawn thin.
+        title: What distinguishes the run from the others.
+        curves: (position, value) pairs for each of two names; the first curve is thin.
     """
 
     title: str
@@ -39,12 +39,12 @@ class Panel:
 
 
 def curve(values: Tensor, name: str, title: str = "") -> Tensor:
-    """Draw one number an iteration, the first one as 1, with the last one written beside it.
+    """Draw one number per iteration, counted from 1, with the last value as text.
 
     Args:
         values: The numbers, shape (N,).
-        name: What they are.
-        title: What the picture shows.
+        name: Name of the numbers.
+        title: Title of the picture.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
@@ -63,20 +63,20 @@ def curve(values: Tensor, name: str, title: str = "") -> Tensor:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     axes.locator_params("x", integer=True)
-    # Below the point, since a curve that rises leaves the room there.
+    # Below the point, where a rising curve leaves room.
     end = len(points), points[-1]
     axes.annotate(f"{points[-1]:.2f}", end, (0, -18), textcoords="offset points", ha="right")
     return rasterise(figure)
 
 
 def panels(runs: Sequence[Panel], name: str, axis: str, shared: bool = True) -> Tensor:
-    """Draw curves over a logarithmic axis, one panel a run.
+    """Draw curves over a logarithmic axis, one panel per run.
 
     Args:
-        runs: What to draw.
-        name: What the numbers are.
-        axis: What they are counted by.
-        shared: Whether all panels have one scale, so that heights can be compared.
+        runs: The runs' panels.
+        name: Name of the numbers.
+        axis: Name of the horizontal axis.
+        shared: Whether all panels have the same vertical scale.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
@@ -96,7 +96,7 @@ def panels(runs: Sequence[Panel], name: str, axis: str, shared: bool = True) -> 
         _panel(axes, run)
         axes.set_ylim(*_limits(runs if shared else [run]))
         _few_ticks(axes, runs if shared else [run])
-        axes.tick_params(labelbottom=True)  # also where there is nothing below
+        axes.tick_params(labelbottom=True)  # also if there is no panel below
     for axes in grid[len(runs) :]:
         axes.remove()
     figure.supxlabel(axis)
@@ -109,14 +109,14 @@ def _panel(axes: "Axes", run: Panel) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     for (name, curve), style in zip(run.curves.items(), _STYLES, strict=False):
-        # A line of one point has no length.
+        # A line of one point would be invisible.
         marker = "o" if len(curve) == 1 else None
         axes.plot([x for x, _ in curve], [y for _, y in curve], **style, marker=marker, label=name)
     axes.legend(loc="best")
 
 
 def _few_ticks(axes: "Axes", runs: Iterable[Panel]) -> None:
-    """Label the ends alone where fewer than two powers of ten lie between them."""
+    """Label only the ends if there are fewer than two powers of ten between them."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     # Position 0 has no logarithm.

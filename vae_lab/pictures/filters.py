@@ -1,4 +1,4 @@
-"""What the first layer of an encoder looks for in an image."""
+"""Filters of an encoder's first layer."""
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,11 @@ def first_layer(encoder: nn.Module, shape: Shape) -> Tensor:
         shape: Channels, height and width of the images that it takes.
 
     Returns:
-        One image a unit, shape (N, C, H, W); one a kernel for a convolution.
+        One image per unit, shape (N, C, H, W), or per kernel of a convolution.
 
     Raises:
-        LabError: If the first layer is neither, takes something else than pixels, or has kernels
-            of less than 4 pixels a side.
+        LabError: If the first layer is neither, its input is not the pixels, or its kernels are
+            smaller than 4 pixels.
     """
     layers = (m for m in encoder.modules() if isinstance(m, nn.Linear | nn.Conv2d))
     layer = next(layers, None)
@@ -41,16 +41,15 @@ def first_layer(encoder: nn.Module, shape: Shape) -> Tensor:
 
 
 def filters(weights: Tensor, name: str = "filters", at_most: int = 100) -> Tensor:
-    """Draw filters from the strongest to the weakest, each in its own scale around grey.
+    """Draw filters by decreasing norm, each with its own scale around grey.
 
-    Where there are too many, those drawn are evenly spaced in the order of their norms, so that
-    they stand for all of them.
+    If there are too many, those drawn are evenly spaced in the order of norms.
 
     Args:
         weights: Filters, shape (N, C, H, W). Grey stands for 0, white for the largest absolute
             weight of the same filter, black for its negative.
-        name: What the title begins with.
-        at_most: How many to draw.
+        name: Beginning of the title.
+        at_most: Largest number of filters to draw.
 
     Raises:
         LabError: If there is no filter, or `at_most` is below 1.
@@ -68,5 +67,5 @@ def filters(weights: Tensor, name: str = "filters", at_most: int = 100) -> Tenso
 
 def _around_grey(weights: Tensor) -> Tensor:
     largest = weights.abs().amax((1, 2, 3), keepdim=True)
-    # A filter of zeros is grey.
+    # A filter of zeros is shown as grey.
     return 0.5 + weights / (2 * largest).clamp(min=torch.finfo(weights.dtype).tiny)

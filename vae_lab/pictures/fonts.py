@@ -1,4 +1,4 @@
-"""Fonts for names in whatever letters they are written."""
+"""Fonts for names in any script."""
 
 import sys
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ _said: set[int] = set()
 
 
 def families(words: Iterable[str]) -> list[str]:
-    """Return the fonts that matplotlib is to take the letters of these words from, in turn."""
+    """Return the fonts, in order, in which matplotlib finds the letters of these words."""
     from matplotlib.ft2font import FT2Font
 
     return ["DejaVu Sans", FT2Font(font_file(words)).family_name]
 
 
 def font_file(words: Iterable[str]) -> str:
-    """Return the font that has the most letters of these words, the one of matplotlib if it can."""
+    """Return the font with most letters of these words, preferably matplotlib's own."""
     return _having(frozenset("".join(words)))
 
 
@@ -42,7 +42,7 @@ def _having(letters: frozenset[str]) -> str:
 
 
 def _installed() -> list[str]:
-    """Return the files of upright fonts, but for one that has a box for every letter there is."""
+    """Return the files of upright fonts, except one that has a box for every letter."""
     from matplotlib.font_manager import fontManager
 
     fonts = [f for f in fontManager.ttflist if f.style == "normal" and "Last Resort" not in f.name]

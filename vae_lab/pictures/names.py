@@ -1,4 +1,4 @@
-"""Names of classes, written among points where each can be read."""
+"""Class names, placed legibly among points."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -21,13 +21,13 @@ _GAP = 4.0
 
 
 def medians(points: Tensor, classes: Tensor) -> dict[int, list[float]]:
-    """Return where each class that is there has its name: at the median of its points (N, 2)."""
+    """Return the position of each class's name, the median of its points (N, 2)."""
     there = sorted(set(classes.tolist()))
     return {k: points[classes == k].median(0).values.tolist() for k in there}
 
 
 def write_names(axes: "Axes", names: Sequence[str], places: Iterable[Sequence[float]]) -> None:
-    """Write names, if they are few, each at its place, until `part_names` moves them."""
+    """Write names, if they are few, at their positions, until `part_names` moves them."""
     if len(names) > MOST:
         return
     plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
@@ -37,12 +37,12 @@ def write_names(axes: "Axes", names: Sequence[str], places: Iterable[Sequence[fl
 
 
 def shortened(name: str) -> str:
-    """Cut a long name, which would cover the points; the legend has it whole."""
+    """Shorten a long name, which would cover the points; the legend shows it in full."""
     return name if len(name) <= 16 else f"{name[:15]}…"
 
 
 def part_names(figure: "Figure") -> None:
-    """Move names that cover each other or lie beyond their axes; call it after the layout."""
+    """Move names that overlap or lie outside their axes; call it after the layout."""
     named = [[text for text in axes.texts if text.get_gid() == "class"] for axes in figure.axes]
     if not any(named):
         return
@@ -58,18 +58,17 @@ def part_names(figure: "Figure") -> None:
 
 
 def apart(centres: Tensor, sizes: Tensor, within: Tensor | None = None) -> Tensor:
-    """Push boxes of the plane off each other; those that coincide come to stand in a column.
+    """Move overlapping boxes of the plane apart; those that coincide form a column.
 
     Args:
-        centres: Their centres, shape (K, 2), in double precision, as they may lie close.
+        centres: Their centres, shape (K, 2), in double precision, as they may be close.
         sizes: Their widths and heights, same shape.
-        within: The lowest and the highest corner of what they are to lie in, shape (2, 2).
+        within: The lowest and highest corners of the area for them, shape (2, 2).
 
     Returns:
-        The centres, those of boxes that touched no other as they were but for a hundredth of a
-        box.
+        The centres; those of boxes without overlap move by at most a hundredth of a box.
     """
-    # Boxes that coincide have no direction to part in.
+    # Boxes that coincide have no direction to move in.
     angles = 1 + torch.arange(len(centres)) * (2 * torch.pi / max(1, len(centres)))
     centres = centres + 0.01 * sizes * torch.stack([angles.cos(), angles.sin()], 1)
     others = ~torch.eye(len(centres), dtype=torch.bool)[..., None]
@@ -82,7 +81,7 @@ def apart(centres: Tensor, sizes: Tensor, within: Tensor | None = None) -> Tenso
         overlaps = (left > 0).all(-1, keepdim=True) & others
         if not overlaps.any():
             break
-        # The shorter way out, and a little more than half of it, as the other box goes as well.
+        # The shorter way, a little more than half of it, as the other box moves too.
         shorter = left == left.amin(-1, keepdim=True)
         push = shorter * away.sign() * (0.5 * left + 0.02 * reach) * overlaps
         centres = centres + push.sum(1)

@@ -55,17 +55,17 @@ _COLOURS = (
 
 
 def project(codes: Tensor, method: Method = "pca") -> Tensor:
-    """Flatten codes, shape (N, D), to points in the plane, shape (N, 2), or on a line, (N, 1).
+    """Project codes, shape (N, D), to points in the plane, shape (N, 2), or on a line, (N, 1).
 
-    Codes of one or two dimensions stay as they are: no others would be easier to read. Both methods
-    are deterministic. t-SNE takes the first 5,000 codes and returns as many points.
+    Codes of one or two dimensions are not changed. Both methods are deterministic. t-SNE takes the
+    first 5,000 codes and returns as many points.
 
     Args:
         codes: Codes, shape (N, D).
         method: Principal components, or t-SNE.
 
     Raises:
-        LabError: If what is to be projected is fewer than three codes, or one is not finite.
+        LabError: If there are fewer than three codes to project, or one is not finite.
 
     References:
         van der Maaten and Hinton (2008). Visualizing Data using t-SNE.
@@ -78,7 +78,7 @@ def project(codes: Tensor, method: Method = "pca") -> Tensor:
     if method == "pca":
         from sklearn.decomposition import PCA
 
-        # The seed matters only for many pixels, where scikit-learn projects at random.
+        # The seed matters for many dimensions only, where scikit-learn projects at random.
         points = PCA(2, random_state=0).fit_transform(array)
     else:
         from sklearn.manifold import TSNE
@@ -101,15 +101,15 @@ def scatter(
     Args:
         codes: Codes, shape (N, D).
         labels: Class indices, shape (N,), or None for one colour.
-        names: What each class is called; by default its index.
-        method: How more than two dimensions become two, see `project`.
-        title: What is written above, after how many codes are drawn.
+        names: Names of the classes; by default their indices.
+        method: Projection of more than two dimensions, see `project`.
+        title: Title, which follows the number of codes.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
 
     Raises:
-        LabError: If labels are not one class index a code, or `project` refuses the codes.
+        LabError: If labels are not one class index per code, or `project` refuses the codes.
     """
     check_labels(codes, labels)
     from matplotlib.figure import Figure
@@ -132,21 +132,20 @@ def beside_pca(
 ) -> Tensor:
     """Draw two-dimensional codes beside the first two principal components of the same images.
 
-    Each panel is titled by the share of points whose class is that of most of their five nearest
-    neighbours, where there are classes.
+    If there are classes, each panel's title has the accuracy of a 5-nearest-neighbours vote.
 
     Args:
         codes: Codes, shape (N, 2).
-        images: The images they are of, shape (N, ...).
+        images: The encoded images, shape (N, ...).
         labels: Class indices, shape (N,), or None for one colour.
-        names: What each class is called; by default its index.
+        names: Names of the classes; by default their indices.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
 
     Raises:
-        LabError: If codes are not of two dimensions or not as many as images, labels are not one
-            class index a code, or codes or images are not finite.
+        LabError: If codes do not have two dimensions or differ in number from images, labels are
+            not one class index per code, or codes or images are not finite.
 
     References:
         Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006,
@@ -175,12 +174,12 @@ def beside_pca(
 
 
 def _neighbours(points: Tensor, labels: Tensor | None, k: int = 5) -> str:
-    """Say how well each point's class is told by its neighbours, itself left out."""
+    """Return a text on how well each point's neighbours predict its class."""
     if labels is None or len(points) <= k or len(torch.unique(labels)) < 2:
         return ""
     from sklearn.neighbors import NearestNeighbors
 
-    # Asked about no points in particular, it leaves each out of its own neighbours.
+    # Without arguments it excludes each point from its own neighbours.
     near = NearestNeighbors(n_neighbors=k).fit(points.numpy()).kneighbors(return_distance=False)
     labels = labels.cpu()
     accuracy = (labels[torch.from_numpy(near)].mode(1).values == labels).float().mean()
@@ -188,10 +187,10 @@ def _neighbours(points: Tensor, labels: Tensor | None, k: int = 5) -> str:
 
 
 def check_labels(codes: Tensor, labels: Tensor | None) -> None:
-    """Refuse labels that are not one class index a code, and codes that are not finite.
+    """Refuse labels that are not one class index per code, and codes that are not finite.
 
     Raises:
-        LabError: If either is so.
+        LabError: If either is the case.
     """
     if labels is not None and labels.shape != codes.shape[:1]:
         raise LabError(
@@ -203,9 +202,9 @@ def check_labels(codes: Tensor, labels: Tensor | None) -> None:
 
 
 def add_legend(axes: "Axes") -> None:
-    """Name the classes of an axes' points to its right, if there are several."""
+    """Add a legend of the classes to the right of the axes, if there are several."""
     if classes := len(axes.get_legend_handles_labels()[1]):
-        # More than a column of 25 would be higher than the figure.
+        # A column of more than 25 would be higher than the figure.
         axes.legend(
             title="class",
             loc="center left",
@@ -216,19 +215,19 @@ def add_legend(axes: "Axes") -> None:
 
 
 def explained(codes: Tensor, points: Tensor) -> list[float]:
-    """Return the shares of the variance of codes (N, D) that the axes of their points show."""
+    """Return the shares of the variance of codes (N, D) along the axes of their points."""
     whole = codes.detach().double().cpu().var(0).sum()
     return (points.double().var(0) / whole).nan_to_num().tolist()
 
 
 def name_axes(axes: "Axes", dimensions: int, projected: str, shares: Sequence[float] = ()) -> None:
-    """Name the axes of points that `project` made of codes of so many dimensions.
+    """Label the axes of points from `project`, given the dimensions of the codes.
 
     Args:
         axes: The axes.
-        dimensions: How many numbers a code has; up to two are axes themselves.
-        projected: What the axes of more are called.
-        shares: How much of the codes' variance each shows, if that is known.
+        dimensions: Dimensions of a code; up to two are the axes themselves.
+        projected: Name of the axes of more dimensions.
+        shares: Share of the codes' variance along each axis, if known.
     """
     names = [f"z{k}" if dimensions <= 2 else f"{projected} {k}" for k in (1, 2)]
     if dimensions > 2 and shares:
@@ -241,14 +240,14 @@ def name_axes(axes: "Axes", dimensions: int, projected: str, shares: Sequence[fl
 
 
 def rasterise(figure: "Figure") -> Tensor:
-    """Turn a figure into an image, shape (3, H, W), in [0, 1]."""
+    """Render a figure to an image, shape (3, H, W), in [0, 1]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    # Straight from the renderer's memory: a PNG in between would take as long as the drawing.
-    canvas: Any = FigureCanvasAgg(figure)  # matplotlib gives it no types
+    # Directly from the renderer's memory: a PNG in between would take as long as the drawing.
+    canvas: Any = FigureCanvasAgg(figure)  # matplotlib has no types for it
     _name(figure)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # `families` says it once
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # `families` reports it once
         _lay_out(figure, canvas.get_renderer())
         canvas.draw()
     return from_bytes(np.array(canvas.buffer_rgba())[..., :3])
@@ -259,14 +258,14 @@ def _lay_out(figure: "Figure", renderer: Any) -> None:
     _widen(figure, renderer)
     if layout := figure.get_layout_engine():
         layout.execute(figure)
-        figure.set_layout_engine("none")  # or the drawing would do it again
+        figure.set_layout_engine("none")  # else the drawing would do it again
     for axes in figure.axes:
         axes.apply_aspect()
     part_names(figure)
 
 
 def _widen(figure: "Figure", renderer: Any) -> None:
-    """Widen a figure by what a legend of long names would take from the points."""
+    """Widen a figure by the width of a legend of long names."""
     keys = [(axes, legend) for axes in figure.axes if (legend := axes.get_legend())]
     boxes = [(axes.bbox, legend.get_window_extent(renderer)) for axes, legend in keys]
     width = max((box.width for points, box in boxes if box.x0 >= points.x1), default=0.0)
@@ -274,14 +273,14 @@ def _widen(figure: "Figure", renderer: Any) -> None:
 
 
 def _name(figure: "Figure") -> None:
-    """Choose fonts that have the names' letters, and take `$a$` for no mathematics."""
+    """Choose fonts with the names' letters, and do not parse `$a$` as mathematics."""
     written = [*figure.texts]
     for axes in figure.axes:
         legend = axes.get_legend()
         written += [axes.title, *axes.texts, *(legend.get_texts() if legend else ())]
     fonts = families(text.get_text() for text in written)
     for text in written:
-        # matplotlib takes no folders' names that are no Unicode.
+        # matplotlib does not accept folder names that are not Unicode.
         text.set_text(text.get_text().encode("utf-8", "replace").decode())
         text.set_parse_math(False)
         text.set_fontfamily(fonts)
@@ -290,7 +289,7 @@ def _name(figure: "Figure") -> None:
 def draw_points(
     axes: "Axes", points: Tensor, labels: Tensor | None, names: Sequence[str] = ()
 ) -> None:
-    """Draw points of the plane or of a line, coloured by class, each named near its median."""
+    """Draw points of the plane or of a line, coloured by class, with names near medians."""
     if points.shape[1] == 1:
         points = _in_rows(points, labels)
     else:
@@ -301,32 +300,32 @@ def draw_points(
     x, y = points[:, 0].numpy(), points[:, 1].numpy()
     draw = partial(axes.scatter, x, y, s=size, linewidths=0)
     if labels is None:
-        draw(color="0.35")  # no class's colour
+        draw(color="0.35")  # not the colour of a class
         return
     classes = labels[: len(points)].cpu().long()
     places = medians(points, classes)
-    # The same class has the same colour where others are absent.
+    # A class keeps its colour if others are absent.
     colours = palette(max(len(names), int(classes.max()) + 1))
-    # One call keeps the order of the codes, so that no class hides the others.
+    # One call, in the order of the codes, so that no class hides the others.
     draw(c=[colours[k] for k in classes.tolist()])
     if len(places) > 1:
         written = [names[k] if names else str(k) for k in places]
         for k, name in zip(places, written, strict=True):
-            # A legend leaves out what begins with an underscore, as a folder's name may.
+            # A legend omits labels that begin with an underscore, as a folder's name may.
             axes.scatter([], [], s=30, color=colours[k], label=f" {name}")
         write_names(axes, written, places.values())
 
 
 def _in_rows(points: Tensor, labels: Tensor | None) -> Tensor:
-    """Draw points of a line (N, 1) apart: upwards, a row for each class, the first one on top."""
+    """Spread points of a line (N, 1) vertically: one row per class, the first one on top."""
     rows = points.new_zeros(len(points)) if labels is None else -labels.cpu().float()
-    # Multiples of the golden ratio fill a row evenly, however many lie in it.
+    # Multiples of the golden ratio fill a row evenly, for any number of points.
     heights = torch.arange(len(points), dtype=torch.double) * 0.6180339887 % 1 - 0.5
     return torch.stack([points[:, 0], rows + 0.7 * heights.float()], 1)
 
 
 def palette(classes: int) -> Sequence[str]:
-    """Return colours of classes, as many at least, that a colour-blind reader tells apart."""
+    """Return at least as many colours as classes, for colour-blind readers too."""
     if classes <= len(_COLOURS):
         return _COLOURS
     from matplotlib import colormaps

@@ -1,4 +1,4 @@
-"""A prior beside the codes that it stands for."""
+"""A prior beside the aggregate posterior."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,25 +37,25 @@ def beside_prior(
 
     .. math:: q(z) = \frac{1}{N} \sum_n q(z | x_n)
 
-    Where the two differ, the prior draws codes that the decoder has never seen. Codes of more than
-    two dimensions are projected on their first two principal components, and the prior's draws on
-    the same.
+    Where the two differ, samples of the prior are codes that the decoder has never seen. Codes of
+    more than two dimensions, and the samples, are projected on the codes' first two principal
+    components.
 
     Args:
-        codes: Codes drawn from q(z|x), one an image, shape (N, D).
+        codes: Codes drawn from q(z|x), one per image, shape (N, D).
         draws: Codes drawn from the prior, shape (M, D).
         labels: Class indices of the images, shape (N,), or None for one colour.
-        conditions: Class indices that the prior was given, shape (M,), if it was given any.
-        log_density: The prior's, of codes (n, 2), for contours that hold 90, 50 and 10 % of it.
-        title: What is written above both.
+        conditions: Class indices given to the prior, shape (M,), if any.
+        log_density: Log-density of the prior at codes (n, 2), for contours around 90, 50 and 10 %.
+        title: Title above both.
         density: The prior's name.
-        names: What each class is called; by default its index.
+        names: Names of the classes; by default their indices.
 
     Returns:
         The figure, shape (3, H, W), in [0, 1].
 
     Raises:
-        LabError: If the codes are of several sizes, too few, or not finite.
+        LabError: If codes differ in size, are too few, or are not finite.
     """
     check_labels(codes, labels)
     check_labels(draws, conditions)
@@ -101,7 +101,7 @@ def _plane(codes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _limits(points: Tensor) -> tuple[list[float], list[float]]:
-    """Return ends of a line, or corners of a square, that hold all but the few far away."""
+    """Return the ends of a line, or the corners of a square, around all but a few outliers."""
     ends = points.quantile(torch.tensor([0.002, 0.998]), 0)
     centre, half = ends.mean(0), 0.6 * (ends[1] - ends[0]).max()
     return (centre - half).tolist(), (centre + half).tolist()
@@ -110,15 +110,15 @@ def _limits(points: Tensor) -> tuple[list[float], list[float]]:
 def _contours(
     log_density: Callable[[Tensor], Tensor], low: list[float], high: list[float]
 ) -> tuple[Any, Any, Any, list[float]]:
-    """Return heights over a grid, and those around which the prior has its shares.
+    """Return log-densities over a grid, and the levels that enclose the shares of the prior.
 
-    They come from the grid itself: of a few draws they would be as uncertain as those.
+    Levels are computed from the grid, as samples would make them uncertain.
     """
     x, y = (torch.linspace(a, b, 200) for a, b in zip(low, high, strict=True))
     heights = log_density(torch.cartesian_prod(y, x).flip(1))
     falling = heights.sort(descending=True).values
     held = falling.double().exp().cumsum(0) * ((x[1] - x[0]) * (y[1] - y[0]))
-    # Some shares lie outside of the grid where the prior goes further than it.
+    # If the prior extends beyond the grid, some shares have no level.
     places = [k for share in _SHARES if (k := int((held < 1 - share).sum())) < len(falling)]
     levels = sorted({falling[k].item() for k in places})
     return x.numpy(), y.numpy(), heights.view(200, 200).numpy(), levels

@@ -1,4 +1,4 @@
-"""Sheets of images: what a decoder makes of codes."""
+"""Sheets of images decoded from codes."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +28,10 @@ Decode = Callable[[Tensor], Tensor]
 
 
 def reconstructions(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Draw a row of inputs over the row of their reconstructions, until all are drawn.
+    """Draw rows of inputs, each above the row of their reconstructions.
 
     Args:
-        x: Inputs, shape (N, C, H, W). The title says so if they are binary, as images are once
-            `binarize` has drawn their pixels.
+        x: Inputs, shape (N, C, H, W). The title says so if they are binary, as with `binarize`.
         x_hat: Reconstructions, same shape.
 
     Raises:
@@ -44,13 +43,13 @@ def reconstructions(x: Tensor, x_hat: Tensor) -> Tensor:
 
 
 def restorations(clean: Tensor, corrupted: Tensor, restored: Tensor, title: str = "") -> Tensor:
-    """Draw rows of images, of the same corrupted, and restored, until all are drawn.
+    """Draw rows of images, corrupted images, and restored images.
 
     Args:
         clean: Images, shape (N, C, H, W).
-        corrupted: What the model saw of them, same shape.
-        restored: What it made of that, same shape.
-        title: One line over all.
+        corrupted: The model's inputs, same shape.
+        restored: Its outputs, same shape.
+        title: One line above all.
 
     Raises:
         LabError: If the shapes differ.
@@ -59,7 +58,7 @@ def restorations(clean: Tensor, corrupted: Tensor, restored: Tensor, title: str 
 
 
 def neighbours(images: Tensor, nearest: Tensor) -> Tensor:
-    """Draw a row of samples over the row of the training images nearest to them, until all are.
+    """Draw rows of samples, each above the row of their nearest training images.
 
     Args:
         images: Samples, shape (N, C, H, W).
@@ -73,11 +72,11 @@ def neighbours(images: Tensor, nearest: Tensor) -> Tensor:
 
 
 def inversions(target: Tensor, found: Mapping[str, Tensor]) -> Tensor:
-    """Draw rows of images, of what codes make of them, and of their differences.
+    """Draw rows of images, of decoded codes, and of their differences.
 
     Args:
         target: Images, shape (N, C, H, W).
-        found: By the name of who found the codes: images of that shape.
+        found: Decoded images of the same shape, by the origin of their codes.
 
     Raises:
         LabError: If the shapes differ.
@@ -90,12 +89,12 @@ def inversions(target: Tensor, found: Mapping[str, Tensor]) -> Tensor:
 
 
 def gallery(x: Tensor, restored: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> Tensor:
-    """Draw rows of images, of what each model restores of them, and of what each draws itself.
+    """Draw rows of images, of each model's reconstructions, and of each model's samples.
 
     Args:
         x: Images, shape (N, C, H, W).
-        restored: By a model's name: its reconstructions of them, same shape.
-        drawn: By a model's name: its samples, same shape.
+        restored: Reconstructions by the model's name, same shape.
+        drawn: Samples by the model's name, same shape.
 
     Raises:
         LabError: If the shapes differ.
@@ -109,7 +108,7 @@ def gallery(x: Tensor, restored: Mapping[str, Tensor], drawn: Mapping[str, Tenso
 
 
 def _rows(named: Mapping[str, Tensor], title: str = "") -> Tensor:
-    """Draw a row of each tensor's images, labelled by its name, until all are drawn."""
+    """Draw one row per tensor of images, labelled by its name, in as many blocks as needed."""
     if len({x.shape for x in named.values()}) > 1:
         shapes = " and ".join(f"{name} {tuple(x.shape)}" for name, x in named.items())
         raise LabError(f"The shapes of images do not match: {shapes}.")
@@ -122,13 +121,13 @@ def _rows(named: Mapping[str, Tensor], title: str = "") -> Tensor:
 
 
 def samples(images: Tensor, title: str = "samples", width: int = WIDTH) -> Tensor:
-    """Draw samples, shape (N, C, H, W), as near to a square as their number allows."""
+    """Draw samples, shape (N, C, H, W), in a nearly square grid."""
     columns = columns_of(images, at_most=math.ceil(math.sqrt(len(images))))
     return captioned(grid(images, columns, width=width), title)
 
 
 def columns_of(images: Tensor, at_most: int) -> int:
-    """Return how many images (N, C, H, W) have room beside each other."""
+    """Return how many images (N, C, H, W) fit side by side."""
     return max(1, min(len(images), at_most, WIDTH // images.shape[-1]))
 
 
@@ -138,7 +137,7 @@ def manifold(
     codes: Tensor | None = None,
     of: str = "the codes",
 ) -> Tensor:
-    r"""Decode a square of codes that cuts the standard normal prior into equal shares.
+    r"""Decode a square grid of codes at equally spaced quantiles of the standard normal prior.
 
     With $n$ images a side, the one $i$ rows from the bottom and $j$ columns from the left shows
     $z = (\Phi^{-1}(\frac{j + 1/2}{n}), \Phi^{-1}(\frac{i + 1/2}{n}))$, $i, j = 0, ..., n - 1$: z1
@@ -146,10 +145,10 @@ def manifold(
 
     Args:
         decode: Maps codes (N, 2) to images.
-        side: Images a side.
-        codes: Codes (M, 2) whose own quantiles take the place of the standard normal's, where a
-            model has another prior or none.
-        of: What those codes are, as the title says.
+        side: Images per side.
+        codes: Codes (M, 2) whose quantiles replace the standard normal's, if a model has another
+            prior or none.
+        of: Name of those codes in the title.
 
     References:
         Kingma and Welling (2014). Auto-Encoding Variational Bayes. Figure 4.
@@ -176,15 +175,15 @@ def traversal(
     dims: Sequence[int] | None = None,
     limits: Tensor | None = None,
 ) -> Tensor:
-    """Sweep one latent dimension a row, the others held at the base code.
+    """Vary one latent dimension per row, with the others as in the base code.
 
     Args:
         decode: Maps codes (N, D) to images.
-        codes: Base code, shape (D,), or several, shape (B, D), each with rows of its own.
-        span: The swept dimension takes `steps` even values from `-span` to `span`.
-        steps: Images a row.
-        dims: Indices, from 0, of the dimensions to sweep; all by default. A dozen read well.
-        limits: Lowest and highest value of each dimension, shape (2, D), in the place of `span`.
+        codes: Base code, shape (D,), or several, shape (B, D), each with its own rows.
+        span: The dimension takes `steps` evenly spaced values from `-span` to `span`.
+        steps: Images per row.
+        dims: Indices, from 0, of the dimensions to vary; by default all.
+        limits: Lowest and highest value of each dimension, shape (2, D), instead of `span`.
 
     Raises:
         LabError: If a dimension lies outside the code.
@@ -205,19 +204,19 @@ def traversal(
     if limits is None:
         columns = [short(value) for value in torch.linspace(-span, span, steps).tolist()]
         return captioned(image, f"{title} from {-span:g} to {span:g}", names * len(base), columns)
-    # Each has a scale of its own.
+    # Each dimension has its own scale.
     ends = [f"{name}: {low[d]:.2g} to {high[d]:.2g}" for name, d in zip(names, dims, strict=True)]
     return captioned(image, f"{title} as far as said beside it", ends * len(base))
 
 
 def interpolation(decode: Decode, start: Tensor, end: Tensor, steps: int = 11) -> Tensor:
-    """Walk in a straight line from one code to another, one row a pair.
+    """Interpolate linearly from one code to another, one row per pair.
 
     Args:
         decode: Maps codes (N, D) to images.
         start: First codes, shape (B, D).
         end: Last codes, shape (B, D).
-        steps: Images a row, both ends included.
+        steps: Images per row, including both ends.
 
     Raises:
         LabError: If the shapes differ.
