@@ -1,4 +1,4 @@
-"""Workers of a sweep as jobs of a cluster: each runs the command that empties the same queue."""
+"""Workers of a sweep as cluster jobs, which share one queue of trials."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,20 +21,20 @@ DAY = 24 * 60
 
 
 def submit(cluster: str, name: str, words: Sequence[str], count: int, folder: Path) -> list[Any]:
-    """Hand a command in so many times, as jobs of one processor each, and return them.
+    """Submit a command `count` times, as jobs of one processor each, and return them.
 
-    What else a cluster wants to know, `sbatch` reads from its own variables: `SBATCH_PARTITION`,
+    Other settings of the cluster are read by `sbatch` from its own variables: `SBATCH_PARTITION`,
     `SBATCH_ACCOUNT`, `SBATCH_GPUS`, ...
 
     Args:
         cluster: `slurm`, or `local` for processes of this machine.
-        name: What the cluster calls the jobs.
+        name: Name of the jobs.
         words: The command.
-        count: How many jobs.
-        folder: Where the jobs' own files go; all machines have to see it.
+        count: Number of jobs.
+        folder: Folder of the jobs' own files, visible to all machines.
 
     Raises:
-        LabError: If submitit is missing, or there is no such cluster here, or it refuses them.
+        LabError: If submitit is missing, there is no such cluster, or it refuses the jobs.
     """
     if not find_spec("submitit"):
         raise LabError("--launcher needs submitit: `pip install -e '.[sweep]'`.")
@@ -53,7 +53,7 @@ def submit(cluster: str, name: str, words: Sequence[str], count: int, folder: Pa
 
 
 def wait(jobs: Sequence[Any], study: "Study", ended: Callable[[int], object]) -> None:
-    """Wait for all jobs, tell of each trial that ends, and then of jobs that failed."""
+    """Wait for all jobs, print each trial that ends, and then the jobs that failed."""
     told = {trial.number for trial in study.trials if trial.state.is_finished()}
     going = True
     while going:

@@ -1,4 +1,4 @@
-"""A parameter of a sweep: how W&B describes it, and the distribution that it is drawn from."""
+"""Parameters of a sweep: W&B's descriptions, and their distributions."""
 
 import json
 import math
@@ -29,14 +29,14 @@ GRID = 1000
 
 
 def one_of(path: Path, key: str, value: Any, known: tuple[str, ...]) -> str:
-    """Return what a file says of a key, or say that it is none of the known."""
+    """Return the value of a key, or refuse one that is not allowed."""
     if value not in known:
         raise LabError(f"{path}: {key} is one of {', '.join(known)}, not {value!r}.")
     return str(value)
 
 
 def is_whole(value: Any) -> bool:
-    """Tell whether a value is an integer, which True is not."""
+    """Return whether a value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -45,7 +45,7 @@ def _is_number(value: Any) -> bool:
 
 
 def described(path: Path, name: str, given: Any) -> dict[str, Any]:
-    """Return how a parameter is described, or say that it is not."""
+    """Return the description of a parameter, or refuse one without."""
     needs = LabError(f"{path}: {name} needs a value, values, or a min and a max.")
     if not isinstance(given, dict):
         raise needs
@@ -68,7 +68,7 @@ def described(path: Path, name: str, given: Any) -> dict[str, Any]:
 
 
 def _kind(given: dict[str, Any]) -> str:
-    """Return the distribution that W&B takes where none is named."""
+    """Return W&B's default distribution of a description."""
     if "value" in given:
         return "constant"
     if _listed(given):
@@ -85,10 +85,10 @@ def _limited(given: dict[str, Any]) -> bool:
 
 
 def distribution(name: str, given: dict[str, Any]) -> "BaseDistribution":
-    """Return what a parameter is drawn from.
+    """Return the distribution of a parameter.
 
     Raises:
-        LabError: If its ends do not belong together.
+        LabError: If its bounds do not fit together.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -102,7 +102,7 @@ def distribution(name: str, given: dict[str, Any]) -> "BaseDistribution":
             return IntDistribution(low, high)
         if kind == "q_uniform":
             return _stepped(low, high, given.get("q", 1))
-        if kind == "log_uniform":  # whose ends W&B gives as exponents
+        if kind == "log_uniform":  # whose bounds W&B gives as exponents
             return FloatDistribution(math.exp(low), math.exp(high), log=True)
         return FloatDistribution(low, high, log=kind == "log_uniform_values")
     except OverflowError as error:
@@ -115,13 +115,13 @@ def distribution(name: str, given: dict[str, Any]) -> "BaseDistribution":
 
 
 def _stepped(low: float, high: float, q: Any) -> "BaseDistribution":
-    """Return the multiples of q between two of them, whole numbers if q is one.
+    """Return the multiples of q from one bound to the other, integers if q is one.
 
-    W&B's server draws multiples of q, and its scheduler for Optuna steps from min: where they
-    would differ, neither is guessed.
+    W&B's server draws multiples of q, its scheduler for Optuna takes steps from min. If the two
+    would differ, the parameter is refused.
 
     Raises:
-        ValueError: If q is no step, or an end none of its multiples.
+        ValueError: If q is not a step, or a bound is not a multiple of it.
     """
     from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -135,20 +135,20 @@ def _stepped(low: float, high: float, q: Any) -> "BaseDistribution":
 
 
 def _choice(value: Any) -> Any:
-    """Return what stands for a value among choices: lists and tables as they would be written."""
+    """Return a value's form among choices, with lists and mappings as text."""
     return value if isinstance(value, str | int | float | None) else written(value)
 
 
 def written(value: Any) -> str:
-    """Return a value as W&B writes it, but for None, which a command line knows as null."""
+    """Return a value as W&B writes it, except None, which is null on the command line."""
     return str(value) if isinstance(value, str | bool) else json.dumps(value, default=str)
 
 
 def values(name: str, distribution: "BaseDistribution") -> Sequence[Any]:
-    """Return a parameter's values, no more of a range than make a grid too large.
+    """Return a parameter's values, of a range at most as many as a grid may have.
 
     Raises:
-        LabError: If there is no end of them.
+        LabError: If there are infinitely many.
     """
     from optuna.distributions import CategoricalDistribution, IntDistribution
 

@@ -1,4 +1,4 @@
-"""Where a sweep's trials are kept, shared by processes that may be on several machines."""
+"""Storage of a sweep's trials, shared by processes on any number of machines."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ PATIENCE = 300.0
 
 @contextmanager
 def keeping(storage: str) -> Iterator[None]:
-    """Turn the errors of a storage into a sentence that names it.
+    """Turn errors of a storage into a LabError that names it.
 
     Raises:
         LabError: If it cannot be read or written.
@@ -32,7 +32,7 @@ def keeping(storage: str) -> Iterator[None]:
 
     try:
         yield
-    # A driver may be missing, and a journal that something else has written to is no JSON.
+    # A driver may be missing, and a journal written to by something else is not JSON.
     except (OSError, ImportError, JSONDecodeError, SQLAlchemyError, StorageInternalError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LabError(f"{storage} cannot hold the trials: {reason}") from error
@@ -42,15 +42,15 @@ def open_storage(storage: str) -> "BaseStorage":
     """Open a journal file in a folder that exists, or an SQL database by its URL.
 
     Raises:
-        LabError: If the journal is damaged, or something else.
+        LabError: If the journal is damaged, or not a journal.
     """
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     class Mending(JournalFileSymlinkLock):
-        """Cuts off the piece of a line that a kill or a full disk left at a journal's end.
+        """Removes an incomplete line that a kill or a full disk left at a journal's end.
 
-        Whatever is written next would be glued to it, and the journal never read again.
+        The next line would be appended to it, and make the journal unreadable.
         """
 
         def acquire(self) -> bool:
@@ -66,14 +66,14 @@ def open_storage(storage: str) -> "BaseStorage":
         return _database(storage)
     try:
         return JournalStorage(JournalFileBackend(storage, Mending(storage)))
-    # Optuna replays what it finds, and checks none of it.
+    # Optuna replays the journal without checking it.
     except (LookupError, TypeError, ValueError) as error:
         reason = "it is damaged, or no journal of a sweep"
         raise LabError(f"{storage} cannot hold the trials: {reason}.") from error
 
 
 def _database(url: str, attempts: int = 20) -> "BaseStorage":
-    """Open a database, also while another process makes its tables."""
+    """Open a database, even while another process creates its tables."""
     from optuna.storages import get_storage
     from sqlalchemy.exc import DBAPIError
 
@@ -99,11 +99,11 @@ def _cut_torn_line(path: str) -> None:
 class Turns:
     """Lets one process at a time change a queue, on whatever machine it runs.
 
-    In any storage a study of one name can be made only once: whoever makes it has the turn.
+    A study of one name can be created only once in any storage: its creator has the turn.
 
     Args:
-        storage: What the processes share.
-        name: What they take turns at.
+        storage: The shared storage.
+        name: Name of the queue.
     """
 
     def __init__(self, storage: "BaseStorage", name: str) -> None:
@@ -111,12 +111,12 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for the turn, and give it back."""
+        """Wait for the turn, and release it afterwards."""
         held = self._take()
         try:
             yield
         finally:
-            with suppress(KeyError):  # somebody lost patience
+            with suppress(KeyError):  # another process gave up waiting
                 self._storage.delete_study(held)
 
     def _take(self) -> int:
@@ -132,7 +132,7 @@ class Turns:
                 return held
             except DuplicatedStudyError:
                 time.sleep(0.05)
-            with suppress(KeyError):  # the turn has just been given back
+            with suppress(KeyError):  # the turn has just been released
                 other = self._storage.get_study_id_from_name(self._name)
                 holder = str(self._storage.get_study_user_attrs(other).get("holder"))
                 if holder != seen:
@@ -147,7 +147,7 @@ def _died(holder: str) -> bool:
 
 
 def gone(host: str, pid: int) -> bool:
-    """Tell whether a process of this machine is no more; of another machine's nobody knows."""
+    """Return whether a process has ended; always False for other machines."""
     if host != socket.gethostname():
         return False
     try:

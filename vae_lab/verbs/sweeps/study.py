@@ -1,4 +1,4 @@
-"""The study of a sweep: a queue of trials that outlives the process."""
+"""The study of a sweep: a persistent queue of trials."""
 
 import json
 import os
@@ -26,10 +26,10 @@ SILENCE = 600.0
 
 
 def open_study(sweep: Sweep, storage: str) -> "Study":
-    """Open the study of a sweep, or make it.
+    """Open the study of a sweep, or create it.
 
     Args:
-        sweep: What its file says.
+        sweep: The sweep file.
         storage: A journal file in a folder that exists, or the URL of an SQL database.
 
     Raises:
@@ -40,7 +40,7 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     parts = ("method", "metric", "goal", "command", "parameters", "configs")
     defined = {part: getattr(sweep, part) for part in parts}
-    defined = json.loads(json.dumps(defined, default=str))  # as it is read back
+    defined = json.loads(json.dumps(defined, default=str))  # in the form that is read back
     with keeping(storage):
         study = optuna.create_study(
             storage=open_storage(storage),
@@ -49,7 +49,7 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
             direction=cast(Literal["minimize", "maximize"], sweep.goal),
             load_if_exists=True,
         )
-        # A study of before digests were kept does not know all parts.
+        # Older studies do not have digests, nor all parts.
         if defined | study.user_attrs.get("sweep", {}) != defined:
             raise LabError(
                 f"{storage} holds trials of another {sweep.path}: move it or rename this."
@@ -59,7 +59,7 @@ def open_study(sweep: Sweep, storage: str) -> "Study":
 
 
 def _pruner(sweep: Sweep) -> "BasePruner":
-    """Return what W&B's hyperband is: successive halving that waits for no trial.
+    """Return W&B's hyperband, which is asynchronous successive halving.
 
     Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020, algorithm 2.
     """
@@ -71,23 +71,23 @@ def _pruner(sweep: Sweep) -> "BasePruner":
 
 
 def fill(study: "Study", sweep: Sweep, wanted: int | None, folder: Path) -> None:
-    """Queue what is missing, and again what ran in a process that is no more.
+    """Queue missing trials, and those of dead processes again.
 
     Args:
-        study: Where trials are kept.
-        sweep: What the sweep's file says.
-        wanted: How many trials there are to be; None for all of a grid.
-        folder: Where runs go.
+        study: The study.
+        sweep: The sweep file.
+        wanted: Total number of trials; None for all of a grid.
+        folder: Folder of the runs.
 
     Raises:
-        LabError: If that is not known, or the file's parameters do not make a space.
+        LabError: If the number is unknown, or the file's parameters are invalid.
     """
     grid = sweep.method == "grid"
     points = sweep.points[:wanted] if grid else []
     if not grid and wanted is None:
         raise LabError(f"{sweep.path} says nothing of how many trials; add --trials or a run_cap.")
     again = _requeue(study, folder)
-    # Optuna's own look for a point reads all trials again for each.
+    # Optuna's own search for a point would read all trials again for each.
     known = [trial.system_attrs.get("fixed_params", trial.params) for trial in study.trials]
     for point in points:
         if point not in known:
@@ -97,17 +97,17 @@ def fill(study: "Study", sweep: Sweep, wanted: int | None, folder: Path) -> None
 
 
 def sampler(method: str, begun: int) -> "BaseSampler":
-    """Return a sampler of the next trial, whose seed is how many there were."""
+    """Return the sampler of the next trial, seeded by the number of trials."""
     from optuna.samplers import RandomSampler, TPESampler
 
     if method == "bayes":
-        # Trials that are still running keep others away from where they are.
+        # Running trials keep new ones away from their points.
         return TPESampler(seed=begun, constant_liar=True)
     return RandomSampler(seed=begun)
 
 
 def _requeue(study: "Study", folder: Path) -> int:
-    """Queue again what a dead process ran, and return how many trials stand for others."""
+    """Queue trials of dead processes again, and return how many trials replace others."""
     from optuna.trial import TrialState
 
     trials = study.trials
@@ -117,7 +117,7 @@ def _requeue(study: "Study", folder: Path) -> int:
             continue
         _end(trial, folder)
         if trial.number not in repeated:
-            # A kill may have come before every parameter was drawn.
+            # A kill may have come before all parameters were drawn.
             point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             study.enqueue_trial(point, {"repeats": trial.number})
             repeated.add(trial.number)
@@ -126,28 +126,28 @@ def _requeue(study: "Study", folder: Path) -> int:
 
 
 def sign(trial: "Trial") -> None:
-    """Note who runs a trial, and that it still does."""
+    """Record which process runs a trial, and when it was last alive."""
     trial.set_user_attr("host", socket.gethostname())
     trial.set_user_attr("parent", os.getpid())
     trial.set_user_attr("seen", time.time())
 
 
 def _alive(trial: "FrozenTrial") -> bool:
-    """Tell whether the process that began a trial lives, by its signs of life and its number."""
+    """Return whether a trial's process is alive, by its signs of life and its number."""
     given = trial.user_attrs
     if given.get("left") or time.time() - float(given.get("seen", 0)) > SILENCE:
         return False
     host, parent = str(given.get("host")), int(given.get("parent", os.getpid()))
-    # A container gives its processes the same numbers each time.
+    # Containers give their processes the same numbers each time.
     repeated = host == socket.gethostname() and parent == os.getpid()
     return not (repeated or gone(host, parent))
 
 
 def _end(trial: "FrozenTrial", folder: Path) -> None:
-    """End a training whose sweep was killed, if it is still there."""
+    """End a training whose sweep was killed, if it still runs."""
     pid = int(trial.user_attrs.get("pid", 0))
     with suppress(OSError):
-        # The number may be another process's by now.
+        # The number may belong to another process by now.
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         if {f"--runs={folder}", f"--name=trial_{trial.number}"} <= {*words}:
             os.kill(pid, signal.SIGTERM)

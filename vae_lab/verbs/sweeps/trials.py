@@ -1,4 +1,4 @@
-"""The trainings of a sweep: workers that empty its queue."""
+"""The trainings of a sweep: workers that process its queue."""
 
 import math
 import subprocess
@@ -32,13 +32,13 @@ BEAT = 60.0
 class Trials:
     """The trials of a sweep, run by several workers.
 
-    A trial waits in the study until a worker takes it, so that any process may go on with what
+    A trial waits in the study until a worker takes it, so that any process can continue what
     another one left.
 
     Args:
-        sweep: What the sweep's file says.
-        storage: Where its trials are kept, see `open_study`.
-        folder: Where its runs go.
+        sweep: The sweep file.
+        storage: Storage of the trials, see `open_study`.
+        folder: Folder of the runs.
 
     Raises:
         LabError: If the storage cannot be opened, or holds the trials of another sweep.
@@ -52,20 +52,19 @@ class Trials:
         self._workers = Workers()
 
     def fill(self, wanted: int | None) -> None:
-        """Queue what is missing of so many trials, see `vae_lab.verbs.sweeps.study.fill`."""
+        """Queue missing trials, see `vae_lab.verbs.sweeps.study.fill`."""
         with keeping(self.storage), self._turns.turn():
             fill(self.study, self.sweep, wanted, self.folder)
 
     def run(self, workers: int, ended: Callable[[int], object] = lambda number: None) -> None:
-        """Run what is queued, so many trials at a time.
+        """Run the queued trials.
 
         Args:
-            workers: How many.
+            workers: Number of trials at a time.
             ended: Called with the number of each trial that has ended.
 
         Raises:
-            LabError: If a trial ends well and does not write the metric, or the storage takes
-                no more.
+            LabError: If a successful trial does not log the metric, or the storage fails.
         """
         self._workers.run(workers, lambda: self._work(ended))
 
@@ -75,11 +74,11 @@ class Trials:
 
     @property
     def logs(self) -> Path:
-        """The folder of what trials printed."""
+        """The folder of the trials' output."""
         return self.folder / "logs"
 
     def log(self, number: int) -> Path:
-        """Return the file that has what a trial printed."""
+        """Return the file of a trial's output."""
         return self.logs / f"trial_{number}.log"
 
     def _work(self, ended: Callable[[int], object]) -> None:
@@ -89,7 +88,7 @@ class Trials:
             with keeping(self.storage):
                 if (trial := self._next()) is None:
                     return
-                with suppress(UpdateFinishedTrialError):  # it was taken for dead
+                with suppress(UpdateFinishedTrialError):  # another process took it for dead
                     self._train(trial)
             if not self._workers.stopped:
                 ended(trial.number)
@@ -97,7 +96,7 @@ class Trials:
     def _next(self) -> "Trial | None":
         from optuna.trial import TrialState
 
-        # Two that ask at once would draw the same, and the second might ask an empty queue.
+        # Two processes that ask at once would draw the same point, or find an empty queue.
         with self._lock, self._turns.turn():
             states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
             if self._workers.stopped or TrialState.WAITING not in states:
@@ -109,7 +108,7 @@ class Trials:
             return trial
 
     def _train(self, trial: "Trial") -> None:
-        """Run one trial to its end, whatever that is."""
+        """Run one trial to its end."""
         from optuna.trial import TrialState
 
         pruned, seen, signed = False, 0, time.monotonic()
@@ -126,8 +125,8 @@ class Trials:
                     process.terminate()
         if self._workers.stopped:
             trial.set_user_attr("left", True)
-            return  # still running by the study's account, so that it is run again
-        # One that was found hopeless may have come to its end before it could be stopped.
+            return  # still running in the study, so that it is run again
+        # A hopeless trial may have ended before it could be stopped.
         if process.returncode == 0:
             self._finish(trial)
         elif pruned:
@@ -149,17 +148,17 @@ class Trials:
         return Run(self.path(number)).curves()
 
     def _report(self, trial: "Trial", seen: int) -> tuple[int, bool]:
-        """Tell the study of validations after the first `seen`.
+        """Report validations after the first `seen` to the study.
 
         Returns:
-            How many there are, and whether the trial is hopeless.
+            The number of validations, and whether the trial is hopeless.
         """
         hopeless = False
         with suppress(LabError):  # the file is being written
             for _, value in self._curves(trial.number).get(self.sweep.metric, [])[seen:]:
                 seen += 1
                 trial.report(value, seen)
-                # Asked at each: a rung takes the value that was reported last.
+                # Asked after each, as a rung takes the value reported last.
                 hopeless = hopeless or trial.should_prune()
         return seen, hopeless
 
