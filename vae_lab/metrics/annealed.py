@@ -52,7 +52,7 @@ class Annealing(NamedTuple):
 
     @property
     def moves(self) -> int:
-        """Number of moves for an image and a simulated one: two forward passes, one reverse."""
+        """Number of moves for an image and a sampled one: forward for each, and one reverse."""
         return self.temperatures * (2 * self.pilots + 3 * self.chains)
 
 

@@ -184,7 +184,7 @@ class StackedAutoencoder(SingleObjective):
         return own if self.training else self._whole(batch.x) | own
 
     def _layer(self, k: int, batch: Batch) -> Tensor:
-        """Return layer `k`'s terms per image."""
+        """Return layer `k`'s loss per image."""
         with torch.no_grad():
             below = self._climb(batch.x, k)
         layer = cast(Autoencoder, self.layers[k])
@@ -194,7 +194,7 @@ class StackedAutoencoder(SingleObjective):
         return self.first.restoration(self.first.decoder(self._descend(self.encode(x))), x)
 
     def _climb(self, x: Tensor, layers: int) -> Tensor:
-        """Encode images by the first `count` layers."""
+        """Encode images by the first so many layers."""
         for layer in cast(Iterable[Autoencoder], self.layers[:layers]):
             x = layer.encode(x.reshape(-1, *layer.shape))
         return x

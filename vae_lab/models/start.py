@@ -18,7 +18,7 @@ MakeModel = Callable[[Shape], Model]
 
 
 def _stored(path: Any) -> str:
-    """Accept a path as it is; a class's settings, also a string, must not be taken for one."""
+    """Accept strings only, so that a class's settings are not taken for a path."""
     if not isinstance(path, str):
         raise ValueError("not a path")
     return str(path)

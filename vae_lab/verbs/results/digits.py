@@ -1,4 +1,4 @@
-"""The embedded digits in the place of an experiment's images: a table in minutes."""
+"""The quick table: experiments on the embedded digits."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ from vae_lab.verbs.results.index import Index, Mark, Row
 
 __all__ = ["on_digits", "quick"]
 
-# Sizes that a source of colour or of another shape stands for.
+# Sizes in place of sources in colour or of other shapes.
 _SIZES = {
     "frey": ["--data.resize=[28,20]"],
     "cifar10": ["--data.resize=32", "--data.channels=3"],
@@ -16,7 +16,7 @@ _SIZES = {
 
 
 def on_digits(experiment: str) -> list[str]:
-    """Return the words of `lab fit` that train an experiment on the embedded digits.
+    """Return the arguments of `lab fit` that train an experiment on the embedded digits.
 
     Examples:
         >>> on_digits("vae_mnist")
@@ -27,7 +27,7 @@ def on_digits(experiment: str) -> list[str]:
 
 
 def quick(index: Index) -> Index:
-    """Return the same table of embedded digits, a few epochs and one seed, without any mark."""
+    """Return the same table for the embedded digits, with few epochs, one seed and no marks."""
     rows = {name: _quick(row, row.experiment or name) for name, row in index.rows.items()}
     return replace(index, rows=rows, records=None)
 

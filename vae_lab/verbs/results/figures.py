@@ -1,4 +1,4 @@
-"""The page of figures: each drawn by a verb from the runs of the table."""
+"""The page of figures, each drawn by a verb from runs of the table."""
 
 import json
 import threading
@@ -23,17 +23,18 @@ _READ = (
 
 
 def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
-    """Draw the figures whose runs are there, but for those that were drawn of the same before.
+    """Draw the figures whose runs exist, unless they are up to date.
 
-    A figure outlives its runs, as long as they are on record and it would be drawn the same way.
+    A figure is kept after its runs are deleted, as long as they are recorded and its command is the
+    same.
 
     Args:
-        shelf: Where the figures and the runs are.
-        folder: Where the pictures go.
-        workers: How many are drawn at once.
+        shelf: The figures and the runs.
+        folder: Folder of the pictures.
+        workers: Number of figures to draw at once.
 
     Returns:
-        For each figure that is not there, why.
+        The reason for each missing figure.
     """
     notes, missing = _Notes(folder / "drawn.json"), dict[str, str]()
     waiting: list[_Drawing] = []
@@ -50,7 +51,7 @@ def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
         while not pool.stopped:
             try:
                 drawing = waiting.pop()
-            except IndexError:  # another thread has the last one
+            except IndexError:  # another thread took the last one
                 return
             log = shelf.root / f"figure_{drawing.name}.log"
             with pool.process([*processes.LAB, *drawing.words], log) as process:
@@ -66,7 +67,7 @@ def draw(shelf: Shelf, folder: Path, workers: int) -> dict[str, str]:
 
 
 class _Drawing:
-    """A figure with the runs that it is drawn of, and the command that draws it."""
+    """A figure with its runs, and the command that draws it."""
 
     def __init__(self, name: str, figure: Figure, runs: Mapping[str, Run], folder: Path) -> None:
         self.name, self.runs, self.folder = name, runs, folder
@@ -82,14 +83,14 @@ class _Drawing:
 
     @property
     def origin(self) -> str:
-        """A digest of the command, and of the files that it may read."""
+        """A digest of the command and of its input files."""
         files = [run.path / file for run in self.runs.values() for file in _READ]
         known = [*self.words, *(f"{file} {digest(file)}" for file in files if file.is_file())]
         return sha256("\n".join(known).encode()).hexdigest()
 
 
 class _Notes:
-    """What each figure of a folder was drawn of, in a file beside the figures."""
+    """A file with the origin of each figure of a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, threading.Lock()
@@ -98,7 +99,7 @@ class _Notes:
             self._known = dict(json.loads(path.read_text(encoding="utf-8")))
 
     def add(self, shelf: Shelf, drawing: _Drawing) -> None:
-        """Note what a figure was just drawn of."""
+        """Record the origin of a new figure."""
         weights = {row: shelf.weights(run) for row, run in drawing.runs.items()}
         note = {"command": drawing.command, "weights": weights, "origin": drawing.origin}
         with self._lock:
@@ -106,15 +107,15 @@ class _Notes:
             write_text(self.path, f"{json.dumps(self._known, indent=1, sort_keys=True)}\n")
 
     def drawn(self, drawing: _Drawing) -> bool:
-        """Tell whether a figure and what comes with it is there, drawn of just these files."""
+        """Return whether a figure and its other outputs exist and were drawn from these files."""
         if not all(path.is_file() for path in drawing.outputs):
             return False
         return self._known.get(drawing.name, {}).get("origin") == drawing.origin
 
     def stands(self, shelf: Shelf, name: str, folder: Path) -> bool:
-        """Tell whether a figure is there that runs on record were drawn in, as it would be today.
+        """Return whether a figure of recorded runs exists and has the current command.
 
-        Whatever else it shows, such as numbers of a later evaluation, may have changed since.
+        Other content, such as numbers of a later evaluation, may have changed since.
         """
         note, figure = self._known.get(name, {}), shelf.index.figures[name]
         if note.get("command") != _command(figure, folder.name):
@@ -127,10 +128,10 @@ def figures_page(shelf: Shelf, title: str, missing: Mapping[str, str], folder: s
     """Return the page's lines.
 
     Args:
-        shelf: Where the figures and the runs are.
+        shelf: The figures and the runs.
         title: The first line.
-        missing: For each figure that is not there, why.
-        folder: Where the pictures are, as seen from the page.
+        missing: The reason for each missing figure.
+        folder: Folder of the pictures, relative to the page.
     """
     return [
         title,
@@ -154,7 +155,7 @@ def _entries(
 
 
 def _command(figure: Figure, folder: str) -> str:
-    """Return the command that draws a figure, with rows in the place of runs."""
+    """Return the command that draws a figure, with rows instead of runs."""
     return f"lab {' '.join(_words(figure, figure.rows, folder))}"
 
 

@@ -1,4 +1,4 @@
-"""The published table's index: rows and figures, each of what it is made of."""
+"""The index of the published table: its rows and figures."""
 
 from argparse import ArgumentError
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,18 +17,18 @@ __all__ = ["Figure", "Index", "Mark", "Row", "read"]
 
 @dataclass(frozen=True)
 class Mark:
-    """What is to be reached in one metric, or nothing but the wish to see the metric.
+    """The published number to reach in one metric, or only a metric to show.
 
     Attributes:
         published: The number, if there is one.
-        goal: Which way ours is held against it.
-        tolerance: By how much ours may miss it.
-        over: What is taken over seeds to be held against it.
-        source: Where it was read.
-        protocol: How they measured.
-        budget: What they trained for.
-        caveat: Why ours is not held against it, if it is not.
-        own: Whether nobody published it: it is this suite's own aim.
+        goal: Direction of the comparison.
+        tolerance: Largest allowed miss.
+        over: Statistic over seeds to compare.
+        source: Source of the number.
+        protocol: The authors' protocol.
+        budget: The authors' training budget.
+        caveat: Why the numbers are not compared, if they are not.
+        own: Whether it is this suite's own aim, not a published number.
     """
 
     published: float | None = None
@@ -43,26 +43,26 @@ class Mark:
 
     @property
     def whose(self) -> str:
-        """Who set the mark."""
+        """The authors of the mark."""
         return "our own aim" if self.own else self.source
 
 
 @dataclass(frozen=True)
 class Row:
-    """A system of the table.
+    """One row of the table, a system.
 
     Attributes:
-        system: What it is.
-        metrics: What it is judged by, and the marks.
-        experiment: The file that trains it; by default of the row's own name.
-        overlays: More files of the experiments' folder, laid over the first.
-        overrides: More words of `lab fit`.
-        seeds: Which seeds it is trained with.
+        system: Its description.
+        metrics: The metrics and their marks.
+        experiment: The experiment file; by default that of the row's name.
+        overlays: Further configuration files, which override the first.
+        overrides: Further arguments of `lab fit`.
+        seeds: The seeds to train with.
         needs: Options of `lab fit` that take the runs of other rows.
         evaluate: Arguments of `lab evaluate`; `judge` may be a row.
-        quick: More words of `lab fit` on the embedded digits.
-        groups: Names that stand for this row among others.
-        by_name: Whether it is trained only where it is named, for what it costs.
+        quick: Further arguments of `lab fit` on the embedded digits.
+        groups: Names of groups that include this row.
+        by_name: Whether it is trained only if it is named, because of its cost.
     """
 
     system: str
@@ -83,12 +83,12 @@ class Figure:
     """A figure of the page.
 
     Attributes:
-        title: What it shows.
+        title: Its title.
         verb: The verb that draws it.
-        rows: Whose runs it is drawn of.
-        arguments: More words of the verb; `{folder}` is where the pictures go.
-        output: The verb's option that takes the PNG.
-        source: Which published figure it follows.
+        rows: The rows whose runs it is drawn from.
+        arguments: Further arguments of the verb; `{folder}` is the folder of the pictures.
+        output: The verb's option for the PNG.
+        source: The published figure that it follows.
     """
 
     title: str
@@ -104,10 +104,10 @@ class Index:
     """All rows and all figures.
 
     Attributes:
-        folder: Where the index lies, beside the experiments.
-        rows: By name, in the table's order.
-        figures: By name, in the page's order.
-        records: The folder of what was measured, which outlives the runs' weights, if it is kept.
+        folder: Folder of the index, in that of the experiments.
+        rows: Rows by name, in the table's order.
+        figures: Figures by name, in the page's order.
+        records: Folder of recorded numbers, which are kept without the runs' weights, if any.
     """
 
     folder: Path
@@ -116,21 +116,21 @@ class Index:
     records: Path | None = None
 
     def files(self, name: str) -> list[Path]:
-        """Return the file that trains a row, and those that are laid over it."""
+        """Return the experiment file of a row, and its overlays."""
         row = self.rows[name]
         return [
             self.folder.parent / f"{file}.yaml" for file in (row.experiment or name, *row.overlays)
         ]
 
     def needed(self, name: str) -> list[str]:
-        """Return the rows without which a row can be neither trained nor evaluated."""
+        """Return the rows that a row needs for training or evaluation."""
         row = self.rows[name]
         judge = row.evaluate.get("judge")
         judges = [judge] if isinstance(judge, str) and judge in self.rows else []
         return [*row.needs.values(), *judges]
 
     def named(self, names: Iterable[str]) -> list[str]:
-        """Return the rows that names of rows and of groups stand for.
+        """Return the rows of the given names of rows and groups.
 
         Raises:
             LabError: If a name is neither a row's nor a group's.
@@ -144,10 +144,10 @@ class Index:
         return [row for name in names for row in known[name]]
 
     def chosen(self, names: Sequence[str]) -> list[str]:
-        """Return the rows that are named, or all that need not be, after what they need.
+        """Return the named rows, or all except those trained only by name, after rows they need.
 
         Raises:
-            LabError: If a name is neither a row's nor a group's, or rows need each other.
+            LabError: If a name is neither a row's nor a group's, or rows need one another.
         """
         found: dict[str, None] = {}
         for name in names or [name for name, row in self.rows.items() if not row.by_name]:
@@ -167,7 +167,7 @@ def read(folder: str | Path) -> Index:
     """Read `table.yaml` and `figures.yaml`.
 
     Raises:
-        LabError: If one is missing, or says something unknown, wrong or without a source.
+        LabError: If one is missing, or has unknown or invalid entries, or a mark without a source.
     """
     folder = Path(folder)
     rows = {name: _row(given) for name, given in _entries(folder / "table.yaml", Row)}
@@ -182,7 +182,7 @@ def read(folder: str | Path) -> Index:
 
 
 def _entries(path: Path, kind: type[Row] | type[Figure]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name of each entry and what it says, its types checked."""
+    """Yield each entry by name, with its types checked."""
     from vae_lab.parsing import LabParser, brief
 
     try:
@@ -194,7 +194,7 @@ def _entries(path: Path, kind: type[Row] | type[Figure]) -> Iterator[tuple[str, 
         ) from error
     if not isinstance(given, dict):
         raise LabError(f"{path} holds no `name: entry` lines.")
-    # Its own way out would import every class there is, to look for the name that was meant.
+    # Its own error would import all classes, to suggest a name.
     parser = LabParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     known = [part.name for described in (kind, Mark) for part in fields(described)]

@@ -1,4 +1,4 @@
-"""What became of a row: its numbers held against its marks, its state, its cost."""
+"""The outcome of a row: its numbers compared with marks, its state, its cost."""
 
 import math
 from collections import Counter
@@ -17,19 +17,19 @@ __all__ = ["Outcome"]
 
 
 class Outcome:
-    """What became of a row: a run a seed, or why there is none."""
+    """The outcome of a row: one run per seed, or the reason for a missing one."""
 
     def __init__(self, shelf: Shelf, name: str) -> None:
         self.shelf, self.name, self.row = shelf, name, shelf.index.rows[name]
         found = {seed: run for seed in self.row.seeds if (run := shelf.find(name, seed))}
         damaged = {seed: note for seed, run in found.items() if (note := damage(run))}
         self.runs = {seed: run for seed, run in found.items() if seed not in damaged}
-        # A number on record stands, but a new training of it that failed is told all the same.
+        # A recorded number is kept, but a failure of a new training is reported too.
         notes = {job.seed: failure(shelf, job) for job in wanted(shelf, [name], again=[name])}
         self.failures = {seed: note for seed, note in (notes | damaged).items() if note}
 
     def entries(self, key: str) -> dict[int, dict[str, Any]]:
-        """Return what `metrics.json` says of a metric, seed by seed, and of one judge alone."""
+        """Return a metric's entries of `metrics.json` for all seeds, measured by one judge."""
         found = {
             seed: run.evaluation["metrics"][f"test/{key}"]
             for seed, run in self.runs.items()
@@ -42,7 +42,7 @@ class Outcome:
         return {seed: found[seed] for seed in found if judges[seed] == most[0][0]}
 
     def ours(self, key: str) -> str:
-        """Return the number with its spread, or what there is in its place."""
+        """Return the number with its spread, or a text in its place."""
         entries = [*self.entries(key).values()]
         if not entries:
             return self.state
@@ -64,7 +64,7 @@ class Outcome:
 
     @property
     def state(self) -> str:
-        """Say why there is no number."""
+        """Return why there is no number."""
         if self.failures:
             return "**FAILED**"
         if not self.runs:
@@ -73,7 +73,7 @@ class Outcome:
         return "not evaluated" if finished else "not finished"
 
     def verdict(self, key: str) -> str:
-        """Say whether ours reaches the mark, or by how much not, once every seed has a number."""
+        """Return whether the mark is met, or by how much missed, once all seeds have a number."""
         mark, entries = self.row.metrics[key], self.entries(key)
         values = [float(entry["value"]) for entry in entries.values()]
         if not all(map(math.isfinite, values)):
@@ -92,12 +92,12 @@ class Outcome:
         return [run.record for run in self.runs.values()]
 
     def recorded(self, key: str) -> str:
-        """Return what `run.json` says of something, each different value once."""
+        """Return the distinct values of a key of `run.json`."""
         return ", ".join(dict.fromkeys(str(r[key]) for r in self.records if r.get(key)))
 
     @property
     def budget(self) -> str:
-        """Epochs and images seen, as `metrics.csv` counts them, and what was trained before."""
+        """Epochs and images seen by `metrics.csv`, and the earlier training it started from."""
         seen = [run.seen for run in self.runs.values()]
         texts = [f"{_count(epochs, 'epoch')}, {_count(images, 'image')}" for epochs, images in seen]
         before = [f"after [{row}](#{row})" for row in self.row.needs.values()] if seen else []
@@ -110,7 +110,7 @@ class Outcome:
 
 
 def _number(values: list[float], unit: str, standard_error: float | None) -> str:
-    """Write a mean with its spread over seeds, or else over images."""
+    """Format a mean with its spread over seeds, or else over images."""
     if len({*values}) == 1 and unit in ("dimensions", "classes"):
         return f"{values[0]:.0f}"
     spread = deviation(values) if len(values) > 1 else standard_error
@@ -120,13 +120,13 @@ def _number(values: list[float], unit: str, standard_error: float | None) -> str
 
 
 def _verdict(mark: Mark, ours: float) -> str:
-    """Hold a number against a mark.
+    """Compare a number with a mark.
 
     Examples:
         >>> _verdict(Mark(3.0, "at most"), 3.5)
         '**MISSED** by 0.5'
     """
-    # Decimals that tie need not do so in binary.
+    # Decimals that are equal may differ in binary.
     difference = round(ours - (mark.published or 0.0), 9)
     beyond = {"at most": difference, "at least": -difference}.get(str(mark.goal), abs(difference))
     if beyond > mark.tolerance:

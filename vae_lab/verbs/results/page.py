@@ -1,4 +1,4 @@
-"""`RESULTS.md`: our numbers beside the published ones, all read from run folders and the index."""
+"""`RESULTS.md`: our numbers beside the published ones, from run folders and the index."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -32,10 +32,10 @@ def page(shelf: Shelf, title: str, quick: bool, figures: str) -> list[str]:
     """Return the page's lines.
 
     Args:
-        shelf: Where the rows and their runs are.
+        shelf: The rows and their runs.
         title: The first line.
         quick: Whether the runs are of the embedded digits.
-        figures: The figures' page, as seen from this one.
+        figures: Path of the figures' page, relative to this one.
     """
     outcomes = [Outcome(shelf, name) for name in shelf.index.rows]
     command = "lab results --quick" if quick else "lab results"
@@ -47,7 +47,7 @@ def page(shelf: Shelf, title: str, quick: bool, figures: str) -> list[str]:
 
 
 def _tally(outcomes: Iterable[Outcome]) -> str:
-    """Count what the table says, so that nobody has to."""
+    """Count the verdicts of the table."""
     order = ("met", "met our own aim", "**MISSED**", "**MISSED** our own aim", "not compared")
     kinds = Counter(_kind(o, key) for o in outcomes for key in o.row.metrics)
     known = sorted(kinds, key=lambda kind: (*order, "incomplete", "**FAILED**", kind).index(kind))
@@ -55,7 +55,7 @@ def _tally(outcomes: Iterable[Outcome]) -> str:
 
 
 def _kind(outcome: Outcome, key: str) -> str:
-    """Return what is counted of a verdict, without how far the mark was missed or met."""
+    """Return the kind of a verdict, without the distance to the mark."""
     if not outcome.entries(key):
         return outcome.state
     verdict = outcome.verdict(key)
@@ -82,7 +82,7 @@ def _table(outcomes: Iterable[Outcome], quick: bool) -> Iterator[str]:
 
 
 def _rows(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """Say of each row how it was made, measured and published."""
+    """Describe how each row was trained, measured and published."""
     for outcome in outcomes:
         yield from ("", f"### {outcome.name}", "", f"{outcome.row.system}.", "")
         yield from (f"- {line}" for line in _details(outcome))
@@ -144,5 +144,5 @@ def _mark(mark: Mark) -> str:
 
 
 def _protocol(text: str) -> str:
-    """Leave out of a protocol which file was measured: the row's commit says what made it."""
+    """Return a protocol without the measured file; the row has the commit."""
     return ", ".join(part for part in text.split(", ") if not part.startswith("checkpoint"))

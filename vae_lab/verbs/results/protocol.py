@@ -20,20 +20,20 @@ def as_asked(
     asked: Mapping[str, Any],
     judges: Set[str],
 ) -> bool:
-    """Tell whether a number rests on the seed, the samples and the judge that are asked for.
+    """Return whether a number has the requested seed, samples and judge.
 
-    More importance samples than that are as good: they make the same bound tighter.
+    More importance samples are accepted, as they make the same bound tighter.
 
     Args:
         key: The metric.
-        entry: What `metrics.json` says of it.
-        protocol: What it says of the split.
-        asked: Arguments of `lab evaluate`; its own defaults stand for the others.
-        judges: Words by which the judge may be named there, such as a digest of its weights.
+        entry: Its entry of `metrics.json`.
+        protocol: The protocol of the split.
+        asked: Arguments of `lab evaluate`; the others have its defaults.
+        judges: Words that identify the judge, such as a digest of its weights.
     """
     asked = {**_DEFAULTS, **asked}
     said = str(entry.get("protocol", ""))
-    # An evaluation keeps what earlier ones measured: only the entry tells by which seed it was.
+    # An evaluation keeps earlier results, so the seed is that of the entry.
     if f"seed {asked['seed']}" not in re.split("[;,] ", said):
         return False
     if key in JUDGED:
@@ -41,6 +41,6 @@ def as_asked(
         return not judges.isdisjoint(name.split()) and count == f"{asked['samples']} samples"
     if key == "parzen_log_density":
         return re.search(rf"\baround {asked['samples']} samples\b", said) is not None
-    # What knows its likelihood exactly draws nothing to estimate it.
+    # An exact likelihood needs no samples.
     drawn = protocol.get("importance_samples", asked["importance_samples"])
     return "nll" not in key or drawn >= asked["importance_samples"]

@@ -1,4 +1,4 @@
-"""What is kept of a measured run, without its weights: its settings, its cost and its numbers."""
+"""Records of measured runs without their weights: settings, cost and numbers."""
 
 import csv
 import io
@@ -18,10 +18,10 @@ __all__ = ["keep"]
 
 
 def keep(shelf: Shelf) -> None:
-    """Put every measured run of a row on record, a small run folder beside the index.
+    """Record every measured run of a row, as a small run folder beside the index.
 
-    It is found as the run itself is, so that the table outlives the weights and says the same
-    everywhere. A run that cannot be put on record is reported and passed over.
+    Records are found like runs, so that the table does not need the weights and is the same
+    everywhere. A run that cannot be recorded is reported and skipped.
     """
     if shelf.index.records is None:
         return
@@ -35,7 +35,7 @@ def keep(shelf: Shelf) -> None:
 
 
 def _measured(shelf: Shelf) -> Iterator[tuple[str, Run]]:
-    """Yield the whole, evaluated runs of each row that still have their weights."""
+    """Yield the evaluated runs of each row that have their weights."""
     for name, row in shelf.index.rows.items():
         for seed in row.seeds:
             run = shelf.find(name, seed, weights=True)
@@ -58,7 +58,7 @@ def _keep(run: Run, folder: Path, needs: Iterable[str]) -> None:
 
 
 def _settings(run: Run, needs: Iterable[str]) -> dict[str, Any]:
-    """Return the settings of a run, without the machine's folders."""
+    """Return the settings of a run, without paths of the machine."""
     config = deepcopy(run.config)
     config.pop("runs", None)
     config["data"].get("init_args", {}).pop("root", None)
@@ -70,7 +70,7 @@ def _settings(run: Run, needs: Iterable[str]) -> dict[str, Any]:
 
 
 def _ends(rows: Iterable[dict[str, float]]) -> str:
-    """Return of the curves' rows one an epoch, in which stands each column's last value."""
+    """Return one row of the curves per epoch, with each column's last value."""
     ends: dict[float, dict[str, float]] = {}
     for row in rows:
         ends.setdefault(row.get("epoch", 0.0), {}).update(row)

@@ -1,4 +1,4 @@
-"""Which run is a row's: the one whose settings are the row's, wherever and whenever it was made."""
+"""Runs of rows, found by their settings, wherever and whenever they were made."""
 
 import io
 import json
@@ -23,7 +23,7 @@ __all__ = ["Shelf", "damage"]
 
 _ELSEWHERE = (
     *("data.root", "data.eval_batch_size", "last.minutes", "weights_only"),
-    "checkpoint.save_on_train_epoch_end",  # every row is validated just then
+    "checkpoint.save_on_train_epoch_end",  # every row is validated at that time
     *(
         f"trainer.{name}"
         for name in (
@@ -37,11 +37,11 @@ _ELSEWHERE = (
 
 
 class Shelf:
-    """The runs below one folder, and those on record, looked up by what they are.
+    """Finds the runs of rows, below one folder and among the records.
 
     Args:
-        index: The rows, and the records of runs whose weights may be gone.
-        root: The folder; it need not exist yet.
+        index: The rows, and the records of runs, whose weights may be deleted.
+        root: The folder of the runs, which need not exist yet.
     """
 
     def __init__(self, index: Index, root: Path) -> None:
@@ -54,19 +54,19 @@ class Shelf:
         self.look()
 
     def look(self) -> None:
-        """See which runs there are by now, and what they hold."""
+        """Read which runs there are now."""
         with self._lock:
             records = _below(self.index.records) if self.index.records else []
             records.sort(key=lambda run: str(run.record.get("started") or ""))
             self._runs = [*records, *_below(self.root)]
 
     def words(self, name: str) -> list[str]:
-        """Return what follows `lab fit` for a row, but for its seed and the runs that it needs."""
+        """Return a row's arguments of `lab fit`, without its seed and the runs that it needs."""
         files = [word for file in self.index.files(name) for word in ("--config", str(file))]
         return [*files, *self.index.rows[name].overrides]
 
     def fingerprint(self, name: str) -> str:
-        """Return a digest of what a row is trained, evaluated and judged by, as it is today."""
+        """Return a digest of a row's current settings of training, evaluation and judge."""
         row = self.index.rows[name]
         with self._lock:
             own = {k: v for k, v in self._settings_of(name).items() if k not in row.needs}
@@ -74,12 +74,12 @@ class Shelf:
         return sha256(known.encode()).hexdigest()[:12]
 
     def find(self, name: str, seed: int, weights: bool = False) -> Run | None:
-        """Return the run of a row and a seed, the newest of the measured or else of the finished.
+        """Return the run of a row and a seed, the newest measured one or else finished one.
 
         Args:
             name: The row.
             seed: The seed.
-            weights: Whether it must still have its weights, which a record has not.
+            weights: Whether it must have its weights, which a record has not.
         """
         runs = [run for run in self._of(name, seed) if not weights or _has_weights(run)]
         return max(
@@ -104,13 +104,13 @@ class Shelf:
             return [run for run in self._runs if self._is(run, name, seed, wanted)]
 
     def evaluated(self, name: str, run: Run) -> bool:
-        """Tell whether a run has all the numbers that its row asks for, as it asks for them."""
+        """Return whether a run has all numbers of its row, measured by the row's protocol."""
         return all(self.measured(name, run, key) for key in self.index.rows[name].metrics)
 
     def measured(self, name: str, run: Run, key: str) -> bool:
-        """Tell whether a run has a number, by the row's protocol and of its own weights."""
+        """Return whether a run has a number by the row's protocol, of its current weights."""
         asked = self.index.rows[name].evaluate
-        with suppress(LabError):  # a damaged evaluation holds no number
+        with suppress(LabError):  # a damaged evaluation has no numbers
             protocol = run.evaluation["protocol"].get("test", {})
             entry = run.evaluation["metrics"].get(f"test/{key}")
             if entry is None or protocol.get("checkpoint_sha256") != self.weights(run):
@@ -119,10 +119,10 @@ class Shelf:
         return False
 
     def _judges(self, judge: object, run: Run) -> Set[str]:
-        """Return by what the evaluation of a run may name its judge.
+        """Return the names that the judge may have in a run's evaluation.
 
-        A judge that was trained several times counts each time, except that a run which can still
-        be measured is held against the judge that still measures.
+        Each training of the judge is accepted, except that a run which can still be measured needs
+        the judge that still exists.
         """
         if judge in self.index.rows:
             alive = self.first(str(judge)) if _has_weights(run) else None
@@ -134,7 +134,7 @@ class Shelf:
         return set()
 
     def weights(self, run: Run) -> str | None:
-        """Return the digest of a run's weights, by its evaluation if they stayed elsewhere."""
+        """Return the digest of a run's weights, from its evaluation if they are elsewhere."""
         with suppress(LabError):
             return self._digest(run.checkpoint())
         with suppress(LabError):
@@ -149,29 +149,29 @@ class Shelf:
         return self._digests[key]
 
     def _is(self, run: Run, name: str, seed: int, wanted: dict[str, str]) -> bool:
-        # A batch's size is that of one process: two see twice as many images a step.
+        # The batch size is that of one process: two see twice as many images per step.
         if run.record.get("processes", 1) != 1:
             return False
-        with suppress(LabError):  # a damaged run is no row's
+        with suppress(LabError):  # a damaged run belongs to no row
             needs = self.index.rows[name].needs
             own = self._settings(run)
             apart = {"seed_everything", *needs}
             if own.keys() != wanted.keys() and _agree(own, wanted, apart):
-                # It may know fewer settings than there are today: read as one of today's.
+                # It may lack settings that exist today, which get their defaults.
                 own = self._settings(run, today=True)
             return (
                 own.get("seed_everything") == str(seed)
                 and own.keys() == wanted.keys()
                 and _agree(own, wanted, apart)
-                # Last, as each needed row goes through all runs again, and so on along a chain.
+                # Last, as each needed row searches all runs again.
                 and all(self._made_from(run, own[k], self.known(row)) for k, row in needs.items())
             )
         return False
 
     def _made_from(self, run: Run, checkpoint: str, sources: Mapping[str, Run]) -> bool:
-        """Tell whether a run started from the checkpoint of one of these, on whichever machine.
+        """Return whether a run started from the checkpoint of one of these, on any machine.
 
-        A run that noted no digest of it is known by the name in its settings alone.
+        A run without its digest is identified by the path in its settings.
         """
         if noted := run.record.get("source_sha256"):
             return noted in sources
@@ -179,11 +179,11 @@ class Shelf:
         return Path(checkpoint).parts[-4:-2] in places
 
     def _settings(self, run: Run, today: bool = False) -> dict[str, str]:
-        """Return the settings of a run as it saved them, or with those that it knew nothing of."""
+        """Return the settings that a run saved, optionally with defaults of later ones."""
         path = run.path / "config.yaml"
         key = (path, *_looks(path), today)
         if key not in self._read:
-            # Read anew: a training may have been writing it when this run was first looked at.
+            # Read again, as a training may have been writing it the first time.
             config = _resolved(["--config", str(path)]) if today else Run(run.path).config
             self._read[key] = settings_of(config, _ELSEWHERE)
         return self._read[key]
@@ -200,7 +200,7 @@ class Shelf:
 
 
 def damage(run: Run) -> str:
-    """Say what is wrong with a run's files; nothing if they can be read."""
+    """Return what is wrong with a run's files; empty if they can be read."""
     try:
         _ = run.evaluation, run.epoch_ends
     except LabError as error:
@@ -209,7 +209,7 @@ def damage(run: Run) -> str:
 
 
 def _below(folder: Path) -> list[Run]:
-    """Return the runs somewhere below a folder; none of one that does not exist yet."""
+    """Return the runs anywhere below a folder; none if it does not exist."""
     with suppress(LabError):
         return expand([f"{escape(str(folder))}/**"])
     return []
@@ -222,27 +222,27 @@ def _has_weights(run: Run) -> bool:
 
 
 def _agree(own: dict[str, str], wanted: dict[str, str], apart: set[str]) -> bool:
-    """Tell whether settings that both have are the same, but for those that stand apart."""
+    """Return whether settings that both have are equal, apart from those compared elsewhere."""
     return all(own[key] == wanted[key] for key in own.keys() & wanted.keys() - apart)
 
 
 def _looks(path: Path) -> tuple[int, int]:
-    """Return when a file was written and its size: a clock's tick is longer than a writing."""
+    """Return a file's modification time and its size, as several writes may share a time."""
     found = path.stat() if path.exists() else None
     return (found.st_mtime_ns, found.st_size) if found else (0, 0)
 
 
 def _resolved(words: list[str]) -> dict[str, Any]:
-    """Return the whole configuration that these words of `lab fit` stand for.
+    """Return the complete configuration of these arguments of `lab fit`.
 
     Raises:
-        LabError: If they stand for none.
+        LabError: If they are invalid.
     """
     from vae_lab.training import run
 
     said = io.StringIO()
     with redirect_stdout(said), suppress(SystemExit), warnings.catch_warnings():
-        # Lightning expects the words of the command line, which here are another command's.
+        # Lightning reads the command line, which here is another command's.
         warnings.simplefilter("ignore")
         run(["fit", *words, "--print_config"])
     return dict(load_yaml(said.getvalue()))

@@ -1,4 +1,4 @@
-"""What `lab results` trains and evaluates: a queue in which rows wait for those that they need."""
+"""The trainings and evaluations of `lab results`, in a queue that respects dependencies."""
 
 import sys
 import threading
@@ -29,22 +29,22 @@ class Job(NamedTuple):
 
 
 class _Failed(Exception):
-    """A command of a job did not end well."""
+    """A command of a job failed."""
 
 
 def wanted(shelf: Shelf, names: Sequence[str], again: Collection[str] = ()) -> list[Job]:
-    """Return what is missing of some rows for the settings that they have today.
+    """Return the jobs that rows lack for their current settings.
 
     Args:
-        shelf: Where runs are found.
+        shelf: Finds the runs.
         names: The rows, each after those that it needs.
-        again: Rows of which a record is not enough: their runs must have their weights.
+        again: Rows whose runs must have their weights; a record is not enough.
     """
     jobs: list[Job] = []
     needed: set[str] = set()
     for name in reversed(names):
         seeds = shelf.index.rows[name].seeds
-        # The first seed's run stands for its row where another one is made or judged by it.
+        # Other rows start from, or are judged by, the first seed's run.
         alive = {*(seeds if name in again else seeds[: name in needed])}
         missing = [seed for seed in seeds if not _done(shelf, Job(name, seed), seed in alive)]
         jobs[:0] = [Job(name, seed) for seed in missing]
@@ -53,7 +53,7 @@ def wanted(shelf: Shelf, names: Sequence[str], again: Collection[str] = ()) -> l
 
 
 def failure(shelf: Shelf, job: Job) -> str:
-    """Return why a job failed when it was last tried as its row is today; nothing if it did not."""
+    """Return why a job with its row's current settings failed last time; empty if not."""
     with suppress(OSError, UnicodeDecodeError):
         known, _, reason = _note(shelf.root, job).read_text(encoding="utf-8").partition(" ")
         return reason.strip() if known == shelf.fingerprint(job.name) else ""
@@ -61,14 +61,14 @@ def failure(shelf: Shelf, job: Job) -> str:
 
 
 class Queue:
-    """Jobs, each done once what its row needs is done.
+    """Jobs, each done after those that its row needs.
 
     Args:
-        shelf: Where runs are found, and go.
-        jobs: What is missing.
+        shelf: Finds the runs.
+        jobs: The jobs.
 
     Attributes:
-        failed: The jobs that did not come to their end by their own fault.
+        failed: The jobs that failed.
     """
 
     def __init__(self, shelf: Shelf, jobs: Sequence[Job]) -> None:
@@ -78,10 +78,10 @@ class Queue:
         self._workers, self._changed = workers.Workers(), threading.Condition()
 
     def run(self, count: int) -> None:
-        """Train and evaluate, so many at a time; what fails is noted and the rest goes on.
+        """Train and evaluate several jobs at a time; failures are recorded, and the rest goes on.
 
         Raises:
-            LabError: If the folder cannot be written to, or trainings of before still run there.
+            LabError: If the folder is not writable, or earlier trainings still run there.
         """
         if not self._waiting:
             return
@@ -103,7 +103,7 @@ class Queue:
                     self._changed.notify_all()
 
     def _next(self) -> Job | None:
-        """Return a job that needs nothing any more, after a wait for one if there must be."""
+        """Return a job whose needs are met, after waiting for one if necessary."""
         with self._changed:
             while self._waiting and not self._workers.stopped:
                 busy = {job.name for job in (*self._waiting, *self._running)}
@@ -112,7 +112,7 @@ class Queue:
                     self._waiting.remove(job)
                     self._running.append(job)
                     return job
-                # Ctrl-C reaches the main thread alone, which then stops the workers.
+                # Ctrl-C reaches the main thread only, which then stops the workers.
                 self._changed.wait(1)
         return None
 
@@ -127,16 +127,16 @@ class Queue:
         if not self.shelf.evaluated(job.name, run):
             _say(f"{job}: is evaluated")
             self._call(job, ["evaluate", str(run.path), *self._evaluation(job.name)], append=True)
-            run = Run(run.path)  # what was known of it is from before
+            run = Run(run.path)  # an earlier failure is outdated
         self._check(job.name, run)
         _say(f"{job}: done")
 
     def _fit(self, job: Job, run: Run | None) -> list[str]:
-        """Return the command that trains, from where a run was left if there is one."""
+        """Return the command that trains, or resumes a run if there is one."""
         words = ["fit", *self.shelf.words(job.name), f"--seed_everything={job.seed}"]
         needs = self.index.rows[job.name].needs.items()
         words += [f"--{option}={self._run_of(row).path}" for option, row in needs]
-        words.append("--trainer.devices=1")  # a batch is what one process takes
+        words.append("--trainer.devices=1")  # the batch size is per process
         if run is None or not (run.path / "checkpoints/last.ckpt").is_file():
             return [*words, f"--runs={self.root}", f"--name={job.name}"]
         folder = run.path.parent
@@ -196,7 +196,7 @@ def _say(line: str) -> None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[int]:
-    """Hold a folder of runs for this process and those that it starts, which may outlive it."""
+    """Lock a folder of runs for this process and those that it starts, which may outlive it."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         file = (root / ".lock").open("wb")
