@@ -6,7 +6,7 @@ from typing import Any
 
 from vae_lab.runs import expand, names_of
 from vae_lab.verbs.options import above_zero, at_least
-from vae_lab.verbs.picture import Split, each, picture, save
+from vae_lab.verbs.picture import Split, each, named_pictures, picture, save
 
 __all__ = [
     "complete",
@@ -49,9 +49,7 @@ def sample(
         save(picture(kind, runs[0], **options), output)
         return
     options["width"] = max(WIDTH // 4, 2 * WIDTH // len(runs))
-    names = dict(zip(runs, names_of(runs), strict=True))
-    drawn = each(runs, lambda run: picture(kind, run, name=names[run], **options))
-    save(beside(drawn), output)
+    save(beside(named_pictures(kind, runs, **options)), output)
 
 
 def transfer(run: str, n: int = 8, split: Split = "val", output: str = "transfer.png") -> None:
@@ -131,10 +129,7 @@ def filters(runs: list[str], output: str = "filters.png") -> None:
     """
     from vae_lab.pictures import stacked
 
-    every = [*_spelled(runs)]
-    names = dict(zip(every, names_of(every), strict=True))
-    drawn = each(every, lambda run: picture("filters", run, name=names[run]))
-    save(stacked(drawn), output)
+    save(stacked(named_pictures("filters", [*_spelled(runs)])), output)
 
 
 def _spelled(words: Iterable[str]) -> Iterator[str]:

@@ -20,6 +20,7 @@ __all__ = [
     "check_images",
     "check_once",
     "each",
+    "named_pictures",
     "origin",
     "picture",
     "save",
@@ -102,6 +103,17 @@ def each(runs: Sequence[str], do: Callable[[str], Made]) -> list[Made]:
                 raise
             raise LabError(f"{run}: {error}") from error
     return done
+
+
+def named_pictures(
+    drawing: str,
+    words: Sequence[str],
+    images: tuple[Split, int] | None = None,
+    **options: Any,
+) -> list["Tensor"]:
+    """Return a `picture` of each run, with the run's name in its title."""
+    names = dict(zip(words, runs.names_of(words), strict=True))
+    return each(words, lambda run: picture(drawing, run, images, name=names[run], **options))
 
 
 def check_once(paths: Iterable[Path]) -> None:

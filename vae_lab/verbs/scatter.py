@@ -2,9 +2,8 @@
 
 from typing import Any, Literal
 
-from vae_lab.runs import names_of
 from vae_lab.verbs.options import at_least
-from vae_lab.verbs.picture import Split, each, picture, save
+from vae_lab.verbs.picture import Split, named_pictures, save
 
 __all__ = ["scatter"]
 
@@ -37,6 +36,5 @@ def scatter(
     images = (split, n)
     kind: str = "beside_prior" if prior else "scatter"
     options: dict[str, Any] = {} if prior else {"projection": projection}
-    names = dict(zip(runs, names_of(runs), strict=True))
-    drawn = each(runs, lambda run: picture(kind, run, images, name=names[run], **options))
+    drawn = named_pictures(kind, runs, images, **options)
     save(stacked(drawn) if prior else beside(drawn), output)
