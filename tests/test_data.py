@@ -203,6 +203,12 @@ def test_colour_without_colour_is_the_same_grey():
     assert torch.equal(grey, levels)
 
 
+def test_a_threshold_lies_between_127_and_128():
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    found = pixels.prepare(levels, 1, (16, 16), border=0, threshold=True)
+    assert found.flatten().tolist() == [0] * 128 + [255] * 128
+
+
 def test_static_is_drawn_once_and_dynamic_anew():
     static, dynamic = Digits(binarize="static"), Digits(binarize="dynamic")
     assert static.protocol("test")["binarize"] == "static-own"
