@@ -150,7 +150,22 @@ def test_a_training_that_is_killed_has_failed_and_the_rest_goes_on(write, capsys
         sweep(path)
     killer.join()
     assert [trial.state.name for trial in found()] == ["FAIL", "COMPLETE"]
-    assert "failed    trial 0: ended by SIGKILL" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "failed    trial 0: ended by SIGKILL; the same command runs it again" in said
+    for _ in range(2):  # and only once
+        sweep(path)
+        assert [trial.state.name for trial in found()] == ["FAIL", "COMPLETE", "COMPLETE"]
+        assert [trial.params["x"] for trial in found()] == [1, 2, 1]
+    assert "failed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("status", "again"), [(143, True), (-signal.SIGHUP, True), (2, False)])
+def test_a_training_that_was_told_to_end_is_run_again(write, status, again):
+    queue = trials.Trials(sweep_file.read(write()), "s.journal", Path("runs/s"))
+    queue.fill(1)
+    queue._failed(queue._next(), status, "stopped")
+    queue.fill(1)
+    assert [trial.state.name for trial in found("s.journal")] == ["FAIL", *["WAITING"] * again]
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(0, True), (2 * study.SILENCE, False)])

@@ -89,7 +89,8 @@ def _counts(trials: Iterable["FrozenTrial"]) -> str:
 
 
 def _state(trial: "FrozenTrial") -> str:
-    if trial.state.name == "FAIL" and "reason" not in trial.user_attrs:
+    given = trial.user_attrs
+    if trial.state.name == "FAIL" and ("killed" in given or "reason" not in given):
         return "killed"
     return STATES[trial.state.name]
 
@@ -158,9 +159,12 @@ def _drawn(queue: Trials) -> Path | None:
 
 def _say_failed(queue: Trials) -> int:
     """Say why trials have failed, and return how many."""
-    failed = [trial for trial in queue.study.trials if "reason" in trial.user_attrs]
+    trials = queue.study.trials
+    again = {trial.user_attrs.get("repeats") for trial in trials}
+    failed = [t for t in trials if "reason" in t.user_attrs and t.number not in again]
     for trial in failed:
-        print(f"failed    trial {trial.number}: {trial.user_attrs['reason']}")
+        hint = "; the same command runs it again" if "killed" in trial.user_attrs else ""
+        print(f"failed    trial {trial.number}: {trial.user_attrs['reason']}{hint}")
         print(f"          {queue.log(trial.number)}")
     return len(failed)
 

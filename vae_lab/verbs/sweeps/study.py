@@ -107,21 +107,22 @@ def sampler(method: str, begun: int) -> "BaseSampler":
 
 
 def _requeue(study: "Study", folder: Path) -> int:
-    """Queue trials of dead processes again, and return how many trials replace others."""
+    """Queue killed trials again, and return how many trials replace others."""
     from optuna.trial import TrialState
 
     trials = study.trials
     repeated = {t.user_attrs["repeats"] for t in trials if "repeats" in t.user_attrs}
     for trial in trials:
-        if trial.state != TrialState.RUNNING or _alive(trial):
-            continue
-        _end(trial, folder)
-        if trial.number not in repeated:
+        lost = trial.state == TrialState.RUNNING and not _alive(trial)
+        if lost:
+            _end(trial, folder)
+        if (lost or "killed" in trial.user_attrs) and trial.number not in repeated:
             # A kill may have come before all parameters were drawn.
             point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             study.enqueue_trial(point, {"repeats": trial.number})
             repeated.add(trial.number)
-        study.tell(trial.number, state=TrialState.FAIL)
+        if lost:
+            study.tell(trial.number, state=TrialState.FAIL)
     return len(repeated)
 
 

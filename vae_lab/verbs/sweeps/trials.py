@@ -1,6 +1,7 @@
 """The trainings of a sweep: workers that process its queue."""
 
 import math
+import signal
 import subprocess
 import threading
 import time
@@ -24,6 +25,9 @@ __all__ = ["Trials"]
 
 POLL = 1.0
 """Seconds between two looks at a trial's curve."""
+
+ENDS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+"""Signals by which others end a training, or the system where memory runs out."""
 
 BEAT = 60.0
 """Seconds between two signs of life, for machines that cannot see the process."""
@@ -132,7 +136,8 @@ class Trials:
         elif pruned:
             self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
-            self._fail(trial, last_words(process.returncode, self.log(trial.number)))
+            words = last_words(process.returncode, self.log(trial.number))
+            self._failed(trial, process.returncode, words)
 
     @contextmanager
     def _process(self, trial: "Trial") -> Iterator["subprocess.Popen[bytes]"]:
@@ -178,6 +183,13 @@ class Trials:
             self.study.tell(trial, best, skip_if_finished=True)
         else:
             self._fail(trial, f"{self.sweep.metric} was never a finite number")
+
+    def _failed(self, trial: "Trial", status: int, reason: str) -> None:
+        """Note why a training has failed, and whether somebody has ended it, as none of us did."""
+        # A shell, and `lab fit` as well, tells of a signal by a status above 128.
+        if {-status, status - 128} & ENDS:
+            trial.set_user_attr("killed", True)
+        self._fail(trial, reason)
 
     def _fail(self, trial: "Trial", reason: str) -> None:
         from optuna.trial import TrialState
