@@ -125,8 +125,8 @@ def _goes_on(experiment: Path, checkpoint: Path) -> bool:
 
 def first_process() -> bool:
     """Return whether this process is the one that writes, over all machines."""
-    # Lightning stores the rank as an attribute of its decorator.
-    return bool(vars(rank_zero_only)["rank"] == 0)
+    # Lightning stores the rank as an attribute of its decorator, once imported.
+    return bool(vars(rank_zero_only).get("rank", 0) == 0)
 
 
 def _remove_empty(*folders: Path) -> None:
