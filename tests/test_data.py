@@ -304,7 +304,7 @@ def test_a_disk_without_room_for_what_is_mapped_is_named(monkeypatch, tmp_path):
         ({"binarize": "soft"}, "binarize is one of none, threshold, static, dynamic"),
         ({"split_seed": -1}, "split_seed is at least 0"),
         ({"split_seed": None}, "split_seed is at least 0; got None"),
-        ({"batch_size": 2000}, "batch_size is 2000 .* only 1350 training images"),
+        ({"batch_size": 2000}, "batch_size is 2000 .* more than 1,350 training images"),
     ],
 )
 def test_numbers_out_of_range_are_refused_by_name(arguments, message):

@@ -59,7 +59,7 @@ def fit(model, data=None, **options):
     [
         (lambda terms: {k: v.mean() for k, v in terms.items()}, r"'loss' is .* not shape \(\)"),
         (lambda terms: {**terms, "weight": 0.5}, "'weight' is .* not 0.5"),
-        (lambda terms: {"elbo": terms["elbo"]}, "terms of a Odd hold no `loss`"),
+        (lambda terms: {"elbo": terms["elbo"]}, "terms of an Odd hold no `loss`"),
     ],
 )
 def test_terms_that_are_no_numbers_of_images_are_refused_at_once(bend, says):

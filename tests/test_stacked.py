@@ -188,11 +188,11 @@ def test_codes_that_are_no_shares_of_one_are_refused_below_another_layer():
 
 
 def test_training_that_ends_before_the_last_layer_is_refused():
-    with pytest.raises(LabError, match=r"take 3 epochs of 4 steps, more than"):
+    with pytest.raises(LabError, match=r"need 3 epochs of 4 steps, more than"):
         fit(build(), 2)
-    with pytest.raises(LabError, match=r"take 3 epochs of 4 steps, more than"):
+    with pytest.raises(LabError, match=r"need 3 epochs of 4 steps, more than"):
         fit(build(), 3, max_steps=11)
-    with pytest.raises(LabError, match=r"take 3 epochs of 2 steps, more than"):
+    with pytest.raises(LabError, match=r"need 3 epochs of 2 steps, more than"):
         fit(build(), 3, max_steps=5, accumulate_grad_batches=2)
     fit(build(), 3, max_steps=6, accumulate_grad_batches=2)
 

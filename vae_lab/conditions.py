@@ -13,6 +13,7 @@ from vae_lab.errors import LabError
 from vae_lab.likelihoods import Likelihood
 from vae_lab.nets import Encoder, MLPEncoder, encoded
 from vae_lab.precision import at_least_single
+from vae_lab.words import counted
 
 __all__ = [
     "AttributeCondition",
@@ -259,6 +260,7 @@ def check_classes(trainer: object, classes: int, setting: str) -> None:
     found = getattr(data, "num_classes", None)
     if data is not None and found != classes:
         raise LabError(
-            f"{type(data).__name__} has {found or 'no'} classes, but {setting} are {classes}: "
+            f"{type(data).__name__} has {counted(found, 'class') if found else 'no classes'}, but "
+            f"{setting} are {classes}: "
             "make them the same."
         )

@@ -8,6 +8,7 @@ from vae_lab.checkpoints import folder_of
 from vae_lab.errors import LabError
 from vae_lab.files import digest
 from vae_lab.runs import Run, checkpoint_of, load_data, load_model
+from vae_lab.words import article
 
 if TYPE_CHECKING:
     from vae_lab.contracts import Images
@@ -48,7 +49,7 @@ def load_judge(path: str, model: Any, data: Images, classifies: bool = True) -> 
     for capability in (Classifies, Encodes) if classifies else (Encodes,):
         require(judge, capability, "--judge")
     if isinstance(judge, Conditional):
-        raise LabError(f"--judge sees images alone; a {type(judge).__name__} needs a condition.")
+        raise LabError(f"--judge sees images alone; {article(judge)} needs a condition.")
     if judge.shape != model.shape:
         theirs, ours = (" x ".join(map(str, shape)) for shape in (judge.shape, model.shape))
         raise LabError(f"The judge takes images of {theirs}; these are {ours}.")

@@ -1,9 +1,10 @@
 """The words of a command line, and of what is counted."""
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-__all__ = ["counted", "followed"]
+__all__ = ["article", "counted", "followed"]
 
 
 def followed(words: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -14,4 +15,17 @@ def followed(words: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def counted(n: int, noun: str) -> str:
     """Return how many there are of something: 1 dimension, 2 dimensions."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    ending = "es" if noun.endswith(("s", "tch")) else "s"
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}{ending}"
+
+
+def article(thing: object, a: str = "a") -> str:
+    """Name a thing's class, or a class by its name, as it is spoken: an Autoencoder, an R1, a VAE.
+
+    Args:
+        thing: An instance, or a name.
+        a: `A` at the beginning of a sentence.
+    """
+    name = thing if isinstance(thing, str) else type(thing).__name__
+    spelled = re.match(r"[A-Z][A-Z\d]", name)
+    return f"{a}{'n' * (name[0].upper() in ('AEFHILMNORSX' if spelled else 'AEIO'))} {name}"

@@ -18,6 +18,7 @@ from vae_lab.files import atomic
 from vae_lab.nets import evaluating
 from vae_lab.pictures import signed, to_png
 from vae_lab.runs import Run
+from vae_lab.words import counted
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -76,7 +77,9 @@ class Pictures(Callback):
         found = len(first_images(trainer, pl_module, 3).x)
         few = [kind for kind in self._chosen if DRAWINGS[kind].images > found]
         if few and self.kinds is not None:
-            raise LabError(f"{found} validation images are too few for the picture {few[0]!r}.")
+            raise LabError(
+                f"{counted(found, 'validation image')} will not do for the picture {few[0]!r}."
+            )
         self._chosen = [kind for kind in self._chosen if kind not in few]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

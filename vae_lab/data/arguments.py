@@ -8,6 +8,7 @@ from torch import Tensor
 from vae_lab.arguments import at_least
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
+from vae_lab.words import counted
 
 __all__ = ["readable", "sides", "together", "trainable"]
 
@@ -75,6 +76,6 @@ def trainable(images: int, batch_size: int, world: int, shift: int, shape: Shape
         )
     if images < batch_size * world:
         raise LabError(
-            f"batch_size is {batch_size} on {world} process(es), but there are only {images} "
-            "training images. Lower it."
+            f"batch_size is {batch_size} on {counted(world, 'process')}, more than "
+            f"{counted(images, 'training image')}. Lower it."
         )

@@ -10,6 +10,7 @@ from vae_lab.contracts import Batch
 from vae_lab.data.pixels import draw, generator, seed_of, shifted
 from vae_lab.data.store import Split
 from vae_lab.errors import LabError
+from vae_lab.words import counted
 
 __all__ = ["Batches"]
 
@@ -62,7 +63,7 @@ class Batches:
     ) -> None:
         if len(split.rows) < world:
             raise LabError(
-                f"{len(split.rows)} images cannot be shared among {world} processes. "
+                f"{counted(len(split.rows), 'image')} cannot be shared among {world} processes. "
                 "Use fewer processes or more images."
             )
         self.split = split
@@ -113,9 +114,10 @@ class Batches:
         within = 0 < state["batch"] < state["batches"]
         if within and state["batches"] != len(self):
             raise LabError(
-                f"The checkpoint was written in the middle of an epoch of {state['batches']} "
-                f"batches, and an epoch has {len(self)} batches now. Continue with the same data, "
-                "batch size and number of processes, or from a checkpoint at an epoch's end."
+                "The checkpoint was written in the middle of an epoch of "
+                f"{counted(state['batches'], 'batch')}, and an epoch has {len(self)} now. Continue "
+                "with the same data, batch size and number of processes, or from a checkpoint at "
+                "an epoch's end."
             )
         self.epoch, self._next = state["epoch"], state["batch"]
         self._resume = min(self._next, len(self))

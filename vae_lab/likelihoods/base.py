@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from vae_lab.errors import LabError
+from vae_lab.words import article
 
 __all__ = ["Likelihood"]
 
@@ -50,8 +51,7 @@ class Likelihood(nn.Module, ABC):
         if output.shape[-4:] != wanted:
             put, asked = (" x ".join(map(str, shape)) for shape in (output.shape[-4:], wanted))
             raise LabError(
-                f"The decoder put out {put}, where a {type(self).__name__} of these images needs "
-                f"{asked}."
+                f"The decoder put out {put}, where {article(self)} of these images needs {asked}."
             )
 
     @abstractmethod

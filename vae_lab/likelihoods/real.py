@@ -10,6 +10,7 @@ from vae_lab.arguments import one_of
 from vae_lab.errors import LabError
 from vae_lab.likelihoods.base import Likelihood
 from vae_lab.precision import at_least_single
+from vae_lab.words import article
 
 __all__ = ["Gaussian", "Laplace"]
 
@@ -27,7 +28,9 @@ class _LocationScale(Likelihood):
 
         if not self.floor < scale < math.inf:
             name = type(self).__name__
-            raise LabError(f"A {name}'s scale must exceed {self.floor:.4f}; it is {scale}.")
+            raise LabError(
+                f"{article(name, 'A')}'s scale must exceed {self.floor:.4f}; it is {scale}."
+            )
         one_of(get_args(Learned), learned=learned)
         self.per_pixel = learned == "pixel"
         start = torch.tensor(math.log(scale - self.floor))

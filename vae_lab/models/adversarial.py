@@ -21,7 +21,7 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import Model, Schedule
 from vae_lab.randomness import reseed
-from vae_lab.words import counted
+from vae_lab.words import article, counted
 
 __all__ = ["Adversarial", "Made"]
 
@@ -136,7 +136,7 @@ class Adversarial(Model):
         super().check_precision(precision)
         if precision == "16-mixed":
             raise LabError(
-                f"A {type(self).__name__} cannot learn in 16-mixed, where one scale has to fit the "
+                f"{article(self, 'A')} cannot learn in 16-mixed, where one scale has to fit the "
                 "gradients of all players and penalties overflow: use --trainer.precision "
                 "bf16-mixed or 32-true."
             )
@@ -293,7 +293,8 @@ def _check_trainer(trainer: Trainer, name: str) -> None:
         )
     if any(c.monitor == "val/loss" for c in trainer.early_stopping_callbacks):
         raise LabError(
-            f"A {name} has no val/loss that falls: let EarlyStopping monitor something else."
+            f"{article(name, 'A')} has no val/loss that falls: let EarlyStopping monitor something "
+            "else."
         )
 
 

@@ -24,6 +24,7 @@ from vae_lab.errors import Diverged, LabError
 from vae_lab.models.meter import Meter, gathered
 from vae_lab.nets import Decoder, Encoder
 from vae_lab.randomness import reseed
+from vae_lab.words import article
 
 __all__ = ["MakeDecoder", "MakeEncoder", "Model", "Schedule"]
 
@@ -289,4 +290,4 @@ def _as_batch(batch: Any) -> Batch:
     """Make a Batch of the images and labels of any loader."""
     if isinstance(batch, list | tuple) and len(batch) == 2:
         return Batch(*batch)
-    raise LabError(f"A batch is images and labels, not a {type(batch).__name__}.")
+    raise LabError(f"A batch is images and labels, not {article(type(batch).__name__)}.")

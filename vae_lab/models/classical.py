@@ -15,6 +15,7 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.losses import squared_distance
 from vae_lab.models.base import Model
+from vae_lab.words import counted
 
 __all__ = ["PCA", "Classical", "KMeans", "check", "frozen"]
 
@@ -81,7 +82,8 @@ class Classical(Model):
         if -1 < self.trainer.max_steps < self.trainer.num_training_batches:
             raise LabError(
                 f"{type(self).__name__} is fitted once it has seen all images, after "
-                f"{self.trainer.num_training_batches} steps, which --trainer.max_steps forbids."
+                f"{counted(int(self.trainer.num_training_batches), 'step')}, which "
+                "--trainer.max_steps forbids."
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

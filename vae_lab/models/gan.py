@@ -16,6 +16,7 @@ from vae_lab.models.average import averaged, follow
 from vae_lab.models.base import MakeDecoder, MakeEncoder, Schedule
 from vae_lab.nets import MLPCritic, MLPGenerator, normalises, tried
 from vae_lab.precision import at_least_single
+from vae_lab.words import article
 
 __all__ = ["GAN"]
 
@@ -97,7 +98,7 @@ class GAN(Adversarial):
         self.critic = self._make_critic(critic, shape)
         if penalty and normalises(self.critic):
             raise LabError(
-                f"A {type(self.penalty).__name__} is of the critic's slope at each image by "
+                f"{article(self.penalty, 'A')} is of the critic's slope at each image by "
                 "itself, which batch norm mixes: give the critic batch_norm false."
             )
         if spectral_norm:
@@ -124,7 +125,7 @@ class GAN(Adversarial):
         return self.decode(z)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        raise LabError(f"A {type(self).__name__} restores no images; `lab sample` draws new ones.")
+        raise LabError(f"{article(self, 'A')} restores no images; `lab sample` draws new ones.")
 
     def draw(self, batch: Batch) -> Tensor:
         return self.draw_codes(len(batch.x))

@@ -13,6 +13,7 @@ from vae_lab.contracts import Batch, Shape
 from vae_lab.errors import LabError
 from vae_lab.models.base import Model, Schedule
 from vae_lab.randomness import reseed
+from vae_lab.words import article
 
 __all__ = ["SingleObjective"]
 
@@ -100,7 +101,7 @@ class SingleObjective(Model):
         with self._lone_image_refused():
             terms = self.terms(batch)
         if "loss" not in terms:
-            raise LabError(f"The terms of a {type(self).__name__} hold no `loss` to minimise.")
+            raise LabError(f"The terms of {article(self)} hold no `loss` to minimise.")
         self._record(batch, batch_idx, terms)
         return terms["loss"].mean()
 

@@ -17,6 +17,7 @@ from vae_lab.models.autoencoder import Autoencoder
 from vae_lab.models.base import Schedule
 from vae_lab.models.single import SingleObjective
 from vae_lab.nets import MLPEncoder
+from vae_lab.words import counted
 
 __all__ = ["StackedAutoencoder"]
 
@@ -145,8 +146,9 @@ class StackedAutoencoder(SingleObjective):
             )
         if short or -1 < self.trainer.max_steps < wanted * steps:
             raise LabError(
-                f"{len(self.layers)} layers of {self.pretrain_epochs} epochs each take {wanted} "
-                f"epochs of {steps} steps, more than --trainer.max_epochs or max_steps allow."
+                f"{counted(len(self.layers), 'layer')}, each trained for "
+                f"{counted(self.pretrain_epochs, 'epoch')}, need {counted(wanted, 'epoch')} of "
+                f"{counted(steps, 'step')}, more than --trainer.max_epochs or max_steps allow."
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -154,7 +156,7 @@ class StackedAutoencoder(SingleObjective):
         self._epoch = checkpoint["epoch"]
         if (found := checkpoint["hyper_parameters"]["pretrain_epochs"]) != self.pretrain_epochs:
             raise LabError(
-                f"The checkpoint's layers take {found} epochs each; with "
+                f"The checkpoint's layers take {counted(found, 'epoch')} each; with "
                 f"--model.pretrain_epochs {self.pretrain_epochs} it would go on in another stage."
             )
 

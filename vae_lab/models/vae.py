@@ -14,6 +14,7 @@ from vae_lab.models.single import SingleObjective
 from vae_lab.nets import Decoder, Encoder, MLPDecoder, MLPEncoder, encoded, tried
 from vae_lab.posteriors import DiagonalGaussian, Family, Gaussian, Posterior
 from vae_lab.priors import CodeDensity, Prior, StandardNormal
+from vae_lab.words import article
 
 __all__ = ["VAE"]
 
@@ -248,15 +249,17 @@ class VAE(SingleObjective):
             raise LabError("free_bits and capacity each replace the divergence: choose one.")
         if self.free_bits and not isinstance(self.family, self.prior.closed_form):
             raise LabError(
-                "free_bits needs the divergence of each dimension, which is not known of a "
-                f"{family} posterior and a {prior} prior."
+                "free_bits needs the divergence of each dimension, which is not known of "
+                f"{article(family)} posterior and {article(prior)} prior."
             )
         if self.total_correlation and not isinstance(self.family, Gaussian):
-            raise LabError(f"total_correlation needs a Gaussian posterior; this is a {family}.")
+            raise LabError(
+                f"total_correlation needs a Gaussian posterior; this is {article(family)}."
+            )
         if self.importance_samples > 1 and self.family.classes:
             raise LabError(
-                f"A {family}'s relaxed codes have no importance weights to be trained by: set "
-                "importance_samples to 1."
+                f"{article(family, 'A')}'s relaxed codes have no importance weights to be trained "
+                "by: set importance_samples to 1."
             )
         if self.doubly_reparameterised and self.importance_samples == 1:
             raise LabError("doubly_reparameterised needs importance_samples of 2 at least.")

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
+from vae_lab.words import article
 
 __all__ = ["Decoder", "Encoder", "encoded", "evaluating", "initialise", "normalises", "tried"]
 
@@ -122,7 +123,7 @@ def _inputs(layer: Weighted) -> float:
 def _checked(net: nn.Module, made: Any, given: Tensor, wanted: tuple[int, ...]) -> Tensor:
     """Return what a network made of inputs (B, ...), if that is one tensor (B, *wanted)."""
     if not isinstance(made, Tensor) or made.shape[1:] != wanted:
-        put = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
+        put = tuple(made.shape) if isinstance(made, Tensor) else article(type(made).__name__)
         raise LabError(
             f"The {type(net).__name__} returned {put} for inputs of {tuple(given.shape)}, "
             f"where one tensor of {(len(given), *wanted)} is needed."

@@ -5,6 +5,7 @@ from itertools import islice
 from torch import Tensor, nn
 
 from vae_lab.errors import LabError
+from vae_lab.words import article
 
 __all__ = ["check_layer", "from_layer", "to_layer"]
 
@@ -33,7 +34,9 @@ def check_layer(chain: nn.Module, layer: int) -> nn.Sequential:
     """
     name = type(chain).__name__
     if not isinstance(chain, nn.Sequential):
-        raise LabError(f"Features are those of a layer of a chain; a {name} is no nn.Sequential.")
+        raise LabError(
+            f"Features are those of a layer of a chain; {article(name)} is no nn.Sequential."
+        )
     if not 0 <= layer < len(chain) - 1:
         known = ", ".join(f"{i} {type(part).__name__}" for i, part in enumerate(list(chain)[:-1]))
         raise LabError(f"This {name} has no layer {layer} to take features of; it has {known}.")

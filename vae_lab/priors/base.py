@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vae_lab.contracts import Shape
 from vae_lab.errors import LabError
 from vae_lab.posteriors import Family, Posterior
+from vae_lab.words import article
 
 __all__ = ["CodeDensity", "Prior"]
 
@@ -82,8 +83,8 @@ class Prior(nn.Module, ABC):
         if family.classes != self.classes:
             kinds = [_kind(part.classes) for part in (family, self)]
             raise LabError(
-                f"Codes of a {type(family).__name__} posterior are {kinds[0]}, those of a "
-                f"{type(self).__name__} prior {kinds[1]}; choose two that agree."
+                f"Codes of {article(family)} posterior are {kinds[0]}, those of "
+                f"{article(self)} prior {kinds[1]}; choose two that agree."
             )
 
 

@@ -14,6 +14,7 @@ from vae_lab.errors import LabError
 from vae_lab.posteriors import LOG_VARIANCE_BOUND, DiagonalGaussian, Family, Gaussian, Posterior
 from vae_lab.precision import doubled
 from vae_lab.priors.base import CodeDensity, Prior
+from vae_lab.words import article
 
 __all__ = ["Mixture", "MixtureOfGaussians", "VampPrior"]
 
@@ -110,7 +111,7 @@ class VampPrior(Prior):
     def check(self, family: Family) -> None:
         if not isinstance(family, Gaussian):
             raise LabError(
-                f"A VampPrior mixes Gaussian posteriors; a {type(family).__name__} posterior's "
+                f"A VampPrior mixes Gaussian posteriors; {article(family)} posterior's "
                 "codes need another prior."
             )
 

@@ -46,4 +46,5 @@ def encode(
             done.update(len(x))
     with atomic(output) as file:
         np.savez(file, codes=np.concatenate(codes), labels=np.concatenate(labels))
-    print(f"{output}: {sum(map(len, codes)):,} codes of {counted(model.latent_dim, 'dimension')}")
+    made = counted(sum(map(len, codes)), "code")
+    print(f"{output}: {made} of {counted(model.latent_dim, 'dimension')}")

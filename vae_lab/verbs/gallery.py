@@ -11,6 +11,7 @@ from vae_lab.runs import Run, checkpoint_of, find, load_data, load_model, names_
 from vae_lab.verbs.comparing.comparison import Column, columns_of
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, check_once, each, origin, say_if_fewer
+from vae_lab.words import article
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +127,7 @@ def _loaded(run: str) -> tuple[Any, set[str]]:
             DRAWINGS[kind].check(model, "`lab gallery`")
             able.add(kind)
     if not able:
-        raise LabError(f"A {type(model).__name__} neither restores images nor draws new ones.")
+        raise LabError(f"{article(model, 'A')} neither restores images nor draws new ones.")
     return model, able
 
 

@@ -9,7 +9,7 @@ from vae_lab.runs import checkpoint_of, load_data, load_model, names_of
 from vae_lab.verbs.bar import bar
 from vae_lab.verbs.options import at_least
 from vae_lab.verbs.picture import Split, check_images, check_once, each, origin, save
-from vae_lab.words import counted
+from vae_lab.words import article, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,7 +150,7 @@ def _targets(
         raise LabError(f"This {name}'s condition, {kind}, comes with the data only: --data N.")
     if files:
         if conditional and y is None:
-            raise LabError(f"A {name} decodes under a condition: give files a --y.")
+            raise LabError(f"{article(name, 'A')} decodes under a condition: give files a --y.")
         x = source.from_files([Path(file) for file in files])
         found, about = Batch.unlabelled(x), "files"
     else:
@@ -189,7 +189,7 @@ def _write(path: str, found: Mapping[str, _Found]) -> None:
 def _say(path: str, found: Mapping[str, _Found]) -> None:
     for run, one in found.items():
         n, d = one.codes["inverse"].shape
-        print(f"{path}: {n:,} codes of {counted(d, 'dimension')}, {run}")
+        print(f"{path}: {counted(n, 'code')} of {counted(d, 'dimension')}, {run}")
 
 
 def _arrays(found: _Found) -> "dict[str, Tensor]":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vae_lab import checkpoints, runs
 from vae_lab.errors import LabError
+from vae_lab.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +69,7 @@ def picture(
         names, batch = data.label_names, data.images(*images)
         if len(batch.x) < needed:
             raise LabError(
-                f"The picture {drawing!r} is drawn from {needed} images at least; "
+                f"The picture {drawing!r} is drawn from {counted(needed, 'image')} at least; "
                 f"there are {len(batch.x)}."
             )
         say_if_fewer(batch, asked, images[0])

@@ -18,6 +18,7 @@ from vae_lab.verbs.bar import bar
 from vae_lab.verbs.evaluating.judge import sampled
 from vae_lab.verbs.evaluating.report import merged, show
 from vae_lab.verbs.options import at_least
+from vae_lab.words import counted
 
 # Annotations by these are quoted: were all postponed, jsonargparse would import these to read them.
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def evaluate(
         # What took hours is shown, even if it could not be written.
         show(protocol, found)
     if limit is not None:
-        print(f"A quick look at {protocol['images']} images; metrics.json is left as it was.")
+        looked = counted(protocol["images"], "image")
+        print(f"A quick look at {looked}; metrics.json is left as it was.")
 
 
 def _measure(

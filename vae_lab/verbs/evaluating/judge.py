@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
 from vae_lab.judges import Judge, load_judge
+from vae_lab.words import article
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +100,6 @@ def _check_samples(model: Any, user: str) -> None:
     require(model, Samples, user)
     if isinstance(model, Conditional) and not model.classes:
         raise LabError(
-            f"{user} needs a model of classes; this {type(model).__name__}'s condition is a "
-            f"{type(model.condition).__name__}."
+            f"{user} needs a model of classes; this {type(model).__name__}'s condition is "
+            f"{article(model.condition)}."
         )
