@@ -131,7 +131,7 @@ def test_a_command_without_what_it_needs(refused, words, message):
     [
         ("--model.latent_dim=0", "latent_dim"),
         ("--model.lr=-1", "lr is a finite number above 0"),
-        ("--data.batch_size=5000", "only 64 training images"),
+        ("--data.batch_size=5000", "more than 64 training images"),
         ("--data.val_size=5000", "only 1500 images"),
         ("--data.val_size=0", "no validation images"),
         ("--data.resize=0", "resize is at least 1"),
