@@ -122,6 +122,27 @@ def test_a_large_code_is_probed_by_its_seed_alone():
     assert first.value == pytest.approx(exact, rel=0.02)
 
 
+class FromABook(Autoencoder):
+    """Codes that are entries of a learned book, by steps of which nothing is differentiable."""
+
+    def __init__(self, shape, latent_dim):
+        super().__init__(shape, latent_dim)
+        self.book = nn.Parameter(torch.randn(4, latent_dim))
+
+    def encode(self, x, y=None):
+        code = super().encode(x)
+        entry = self.book[torch.cdist(code, self.book).argmin(1)]
+        return entry.view(len(x), self.latent_dim)
+
+
+def test_codes_that_no_gradient_leads_through_to_the_image_have_no_jacobian():
+    model = FromABook(SHAPE, 6).eval()
+    assert jacobians(model, images(), 0) == {}
+    found = measure(model, images(), images, 0, 0)
+    assert "squared_error" in found
+    assert "jacobian_norm" not in found
+
+
 def test_gradients_are_taken_where_they_are_switched_off_and_leave_none_behind():
     model = Autoencoder(SHAPE, 3, activation="Tanh").eval()
     with torch.inference_mode():

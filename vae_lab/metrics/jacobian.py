@@ -44,4 +44,9 @@ def differentiable(model: nn.Module, encode: Callable[[Tensor], Tensor], x: Tens
     if not any(p.requires_grad for p in model.parameters()):
         return False
     with torch.inference_mode(False), torch.enable_grad():
-        return encode(x.detach().clone().requires_grad_()).requires_grad
+        x = x.detach().clone().requires_grad_()
+        code = encode(x)
+        if not code.requires_grad:
+            return False
+        # Codes from a learned book have gradients too, which do not reach the image.
+        return torch.autograd.grad(code.sum(), x, allow_unused=True)[0] is not None
