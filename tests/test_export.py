@@ -186,6 +186,20 @@ def test_what_onnx_lacks_is_a_sentence(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Counting(Autoencoder):
+    """Tells how many images there are by a number that a tracer takes for a constant."""
+
+    def encode(self, x, y=None):
+        return super().encode(x).view(len(x), -1)
+
+
+def test_an_own_model_that_cannot_be_traced_is_a_sentence(tmp_path):
+    model = Counting((1, 4, 4), 2).eval()
+    with pytest.raises(LabError, match=r"the `encode` of a Counting .*x\.shape\[0\].*`len\(x\)`"):
+        export_part(model, "encode", "pt2", tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+
+
 def given(kind, tmp_path, part="decode"):
     return export_part(MODELS[kind]().eval(), part, "pt2", tmp_path)["inputs"]
 

@@ -79,7 +79,8 @@ def export_part(model: Any, name: str, format: Format, folder: Path) -> dict[str
     if name == "decode" and not model.bounded:
         del output["range"]
     file = f"{name}r.{format}"
-    _write(_trace(part, inputs), folder / file, list(inputs))
+    what = f"the `{name}` of a {type(model).__name__}"
+    _write(_trace(part, what, inputs), folder / file, list(inputs))
     return {
         "file": file,
         "inputs": {key: _describe(value, key, model) for key, value in inputs.items()},
@@ -110,12 +111,19 @@ def _condition(model: Any) -> dict[str, "Tensor"]:
     return {} if condition is None else {"y": condition.example(2)}
 
 
-def _trace(part: "nn.Module", inputs: dict[str, "Tensor"]) -> "ExportedProgram":
+def _trace(part: "nn.Module", name: str, inputs: dict[str, "Tensor"]) -> "ExportedProgram":
     from torch.export import Dim
     from torch.export import export as trace
 
     shapes = tuple({0: Dim("batch", min=1)} for _ in inputs)
-    return trace(part, tuple(inputs.values()), dynamic_shapes=shapes, strict=False)
+    try:
+        return trace(part, tuple(inputs.values()), dynamic_shapes=shapes, strict=False)
+    except RuntimeError as error:  # as all errors of torch's tracer are
+        reason = str(error).partition("\n")[0]
+        raise LabError(
+            f"torch.export cannot follow {name} for batches of any size: {reason} In classes of "
+            "your own, tell the size by `x.shape[0]`, not by `len(x)`, and choose by torch.where."
+        ) from error
 
 
 def _write(program: "ExportedProgram", path: Path, names: list[str]) -> None:
