@@ -151,11 +151,17 @@ def test_what_cannot_be_trained_leaves_no_folder(refused, words, message):
     assert message in refused(*FIT, words)
 
 
-@pytest.mark.parametrize(("model", "verb"), [("VAE", "evaluate"), ("GAN", "sample")])
-def test_a_training_ends_with_a_verb_that_takes_its_run(lab, model, verb):
+@pytest.mark.parametrize(
+    ("model", "name", "last"),
+    [
+        ("VAE", "run", "lab evaluate runs/run/version_0"),
+        ("GAN", "two words", "lab sample 'runs/two words/version_0'"),
+    ],
+)
+def test_a_training_ends_with_a_verb_that_takes_its_run(lab, model, name, last):
     short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--pictures.every=9")
-    said = lab("fit", "--data=Digits", f"--model={model}", *short)
-    assert said.splitlines()[-1] == f"next      lab {verb} runs/run/version_0"
+    said = lab("fit", "--data=Digits", f"--model={model}", f"--name={name}", *short)
+    assert said.splitlines()[-1] == f"next      {last}"
 
 
 @pytest.mark.parametrize("precision", ["16", "16-mixed"])

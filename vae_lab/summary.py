@@ -3,6 +3,7 @@
 import math
 import sys
 from pathlib import Path
+from shlex import quote
 
 from lightning.pytorch.trainer import Trainer
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -41,7 +42,7 @@ def report(folder: Path, chosen: list[Best]) -> None:
         print(f"picture   {picture}")
     # Adversarial models have no loss to choose by, and a GAN cannot be evaluated without a judge.
     unscored = any(callback.monitor is None for callback in chosen)
-    print(f"next      lab {'sample' if unscored else 'evaluate'} {folder}")
+    print(f"next      lab {'sample' if unscored else 'evaluate'} {quote(str(folder))}")
 
 
 def _best(run: Run, chosen: Best) -> str:

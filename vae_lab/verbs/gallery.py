@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_lab.errors import LabError
@@ -164,7 +165,7 @@ def _check_numbers(word: str, run: Run) -> None:
     if known not in (None, digest(checkpoint_of(word))):
         raise LabError(
             f"The numbers of {run.path} are of other weights than those of {word}: "
-            f"`lab evaluate {word} --judge JUDGE` measures these."
+            f"`lab evaluate {quote(word)} --judge JUDGE` measures these."
         )
 
 
@@ -219,7 +220,7 @@ def _notes(rows: Sequence[_Row], columns: dict[str, Column]) -> Iterator[str]:
         yield f"Measured on test, {said}: {', '.join(measured)}."
     for row in rows:
         if "samples" in row.kinds and "judge" not in row.test_protocol:
-            path = row.run.path
-            yield f"No judge has seen these samples yet: `lab evaluate {path} --judge JUDGE`."
+            command = f"lab evaluate {quote(str(row.run.path))} --judge JUDGE"
+            yield f"No judge has seen these samples yet: `{command}`."
     if apart := [_METRICS[key] for key, column in columns.items() if not column.comparable]:
         yield f"Not measured alike, and so not to be compared: {', '.join(apart)}."

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import LabError
@@ -173,7 +174,7 @@ def _say_best(queue: Trials, page: Path) -> None:
     best = queue.study.best_trial
     print(f"best      trial {best.number}, {_number(best)}: {queue.path(best.number)}")
     print(f"plots     {page}")
-    print(f"next      lab compare {queue.folder}")
+    print(f"next      lab compare {quote(str(queue.folder))}")
 
 
 def _page(study: "Study") -> str:
