@@ -294,6 +294,12 @@ def test_without_a_terminal_progress_is_a_few_lines(lab):
     assert all("images/s" in line and "val/loss" in line for line in lines)
 
 
+def test_no_other_epochs_score_stands_beside_an_epoch_without_validation(lab):
+    said = lab(*FIT, "--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2")
+    lines = [line for line in said.splitlines() if line.startswith("epoch")]
+    assert ["val/loss" in line for line in lines] == [False, True, False]
+
+
 @pytest.fixture
 def bar(monkeypatch):
     """The states of the bar on what seems to be a terminal: images so far, and in all."""

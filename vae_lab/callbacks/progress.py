@@ -22,6 +22,7 @@ class Progress(ProgressBar):
         self._enabled = True
         self._bar: tqdm[Any] | None = None
         self._refreshed = 0.0
+        self._validated = -1
 
     def disable(self) -> None:
         """Print nothing; Lightning calls this on every rank but the first, and while tuning."""
@@ -50,15 +51,18 @@ class Progress(ProgressBar):
         if self._bar is not None and time.monotonic() - self._refreshed > 0.2:
             self._refresh(trainer)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = trainer.current_epoch
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epochs = trainer.max_epochs or -1
         done = trainer.current_epoch + 1
         shown = epochs < 10 or done == 1 or done % (epochs // 10) == 0
         if self._enabled and self._bar is None and shown:
             speed = self._images / (time.monotonic() - self._begun)
-            print(
-                f"{self._where(trainer)} {self._score(trainer)} {speed:,.0f} images/s", flush=True
-            )
+            # An epoch may end without validation, and what is known then is another epoch's.
+            score = self._score(trainer) if self._validated == trainer.current_epoch else ""
+            print(f"{self._where(trainer)} {score} {speed:,.0f} images/s", flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
