@@ -100,6 +100,12 @@ def test_a_callback_of_lightnings_that_lacks_something_is_refused_by_its_name(
     assert error.count("\n") == 1
 
 
+def test_an_average_that_no_checkpoint_would_hold_is_refused(refused):
+    word = "{class_path: StochasticWeightAveraging, init_args: {swa_lrs: 0.001}}"
+    _, error = refused(f"--trainer.callbacks=[{word}]")
+    assert "no checkpoint would hold it" in error
+
+
 def test_lightnings_timer_is_written_down(lab):
     duration = "--trainer.callbacks.duration=00:01:00:00"
     lab(*FIT, "--pictures.kinds=[]", "--trainer.callbacks=Timer", duration)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import yaml
 from lightning import LightningModule
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar, StochasticWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer import Trainer
 from lightning_utilities.core.enums import StrEnum
@@ -169,6 +169,7 @@ class LabCLI(LightningCLI):
         own = [Monitors(), Projector(), Record(self.source), *self._bar()]
         self.trainer_defaults["callbacks"] = own
         trainer = super().instantiate_trainer(**kwargs)
+        _check_average(trainer)
         if self.checkpoint:
             drop_finders(trainer, begun_with(self.checkpoint))
         drop_idle_hooks([*attached(trainer), self.model])
@@ -315,3 +316,13 @@ def _cli(verb: str) -> type[LabCLI]:
     """Return the CLI class with one verb; parsers of all four take a fifth of a second."""
     only = {verb: LightningCLI.subcommands()[verb] | {"verbose"}}
     return type("LabCLI", (LabCLI,), {"subcommands": staticmethod(lambda: only)})
+
+
+def _check_average(trainer: Trainer) -> None:
+    """Refuse an average of weights that Lightning makes after the last checkpoint is written."""
+    if any(isinstance(callback, StochasticWeightAveraging) for callback in attached(trainer)):
+        raise LabError(
+            "StochasticWeightAveraging puts its average in place when training is over, so that "
+            "no checkpoint would hold it: take EMAWeightAveraging, whose average is validated and "
+            "saved."
+        )
