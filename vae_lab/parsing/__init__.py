@@ -1,4 +1,4 @@
-"""The command line's parser, and its errors in a sentence or two."""
+"""The command line's parser, with short error messages."""
 
 from vae_lab.parsing.classes import check_made, parameters
 from vae_lab.parsing.messages import brief

@@ -14,7 +14,7 @@ __all__ = ["check_made", "class_names", "derived", "parameters", "settings"]
 
 
 def class_names() -> Iterator[str]:
-    """Yield the names of the classes that can be made."""
+    """Yield the names of all concrete classes."""
     return (kind.__name__ for kind in _classes() if not isabstract(kind))
 
 
@@ -37,7 +37,7 @@ def _classes() -> Iterator[type]:
 
 
 def derived(kind: type) -> Iterator[type]:
-    """Yield the classes derived from one that can be made."""
+    """Yield all public concrete subclasses of a class."""
     below: list[type] = kind.__subclasses__()
     for other in below:
         if not (isabstract(other) or other.__name__.startswith("_")):
@@ -46,17 +46,17 @@ def derived(kind: type) -> Iterator[type]:
 
 
 def settings(path: str) -> list[str]:
-    """Return what a class can be told, also what it hands on to the classes it is made of."""
+    """Return a class's settings, including those that it passes on to its base classes."""
     kind: Any = locate(path)
     found: list[str] = ArgumentParser().add_class_arguments(kind, fail_untyped=False)
     return found
 
 
 def check_made(config: Namespace) -> None:
-    """Refuse an abstract class, which jsonargparse takes for a function that makes one.
+    """Refuse abstract classes, which jsonargparse takes for factory functions.
 
     Raises:
-        LabError: If there is one.
+        LabError: If the configuration names one.
     """
     for key, path in config.items():
         kind: Any = locate(str(path)) if key.endswith(".class_path") else None
@@ -69,10 +69,10 @@ def check_made(config: Namespace) -> None:
 
 
 def parameters(groups: Mapping[type, str]) -> Iterator[str]:
-    """Return the settings of the classes that a configuration may name, as `model.lr`.
+    """Yield the settings of all classes that a configuration may name, as `model.lr`.
 
     Args:
-        groups: The options that take classes, by the base of these; others stand behind no name.
+        groups: The option of each base class; settings of other classes begin with a dot.
     """
     for kind in _classes():
         group = next((name for base, name in groups.items() if issubclass(kind, base)), "")

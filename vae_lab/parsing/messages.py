@@ -1,4 +1,4 @@
-"""Messages of jsonargparse, of several lines and many types, boiled down to a sentence."""
+"""Short versions of jsonargparse's long error messages."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ KEY = re.compile(r'Parser key "([\w.]+)"')
 EXPECTED = re.compile(
     r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\]|tuple with (\d+) elements)"
 )
-# Part of other patterns.
+# A part of other patterns.
 GIVEN = r"(?:Got value|Given value): ([^\n]*?)(?:\. Got value|$)"
 
 _Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
@@ -29,13 +29,13 @@ _Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
 def brief(
     message: str, options: Iterable[str] = (), nested: Iterable[str] = (), rest: str = "."
 ) -> str:
-    """Say in a sentence what was wrong, and what was meant.
+    """Summarise an error in one sentence, with a suggestion.
 
     Args:
-        message: jsonargparse's message, of several lines and all the types that were tried.
-        options: Names that would have been accepted.
-        nested: Settings of classes, as `model.lr`, or `.lr` where no option takes the class.
-        rest: What is said of a name that is like none of them.
+        message: jsonargparse's message, which lists all types that it tried.
+        options: Names of the accepted options.
+        nested: Settings of classes, as `model.lr`, or `.lr` if no option takes the class.
+        rest: End of the sentence if no known name is similar.
     """
     if file := FILE.search(message):
         return f"{file[1]} stands alone; did you mean --config {file[1]}?"
@@ -58,7 +58,7 @@ def brief(
 
 
 def _wrong(message: str) -> str:
-    """Return the answer of the first rule that has one."""
+    """Return the first rule's answer, or else the shortened message."""
     for pattern, answer in _RULES:
         if (found := pattern.search(message)) and (said := answer(found)):
             return said
@@ -94,12 +94,12 @@ def _plain(name: str, literals: str, length: str) -> str:
 
 
 def _rule(pattern: str, answer: str | Callable[[re.Match[str]], str]) -> _Rule:
-    """Return a pattern, and what makes an answer of its match: a function, or a template."""
+    """Compile a rule: a pattern, and its answer as a template or a function of the match."""
     made = methodcaller("expand", answer) if isinstance(answer, str) else answer
     return re.compile(pattern, re.MULTILINE | re.DOTALL), made
 
 
-# The first that matches answers, as one message may speak of several types that were tried.
+# The order matters: a message that lists several types may match several rules.
 _RULES: list[_Rule] = [
     _rule(r"(\S+ stands there twice, again in line \d+\.)", r"\1"),
     _rule(

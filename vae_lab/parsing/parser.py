@@ -29,7 +29,7 @@ _load = get_loader("yaml")
 
 
 def _load_once_named(text: str) -> Any:
-    """Load a configuration, the file of a part of one, or a word that stands in a file's place."""
+    """Load the YAML of a configuration or a part of one, and refuse duplicate keys."""
     check_names(text)
     return _load(text)
 
@@ -38,23 +38,23 @@ set_loader("yaml", _load_once_named, (yaml.YAMLError,))
 
 
 class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Lays options out as jsonargparse does, and leaves what stands around them as it is."""
+    """Formats options like jsonargparse, and leaves other text unchanged."""
 
 
 class LabParser(ArgumentParser):
-    """An argument parser whose errors are short enough to be read."""
+    """An argument parser with short error messages."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # An abbreviation would let a mistyped name pass for another one.
+        # With abbreviations, a mistyped name could pass for another one.
         super().__init__(*args, allow_abbrev=False, formatter_class=Formatter, **kwargs)
 
     def add_class_arguments(
         self, theclass: type, nested_key: str | None = None, *args: Any, **kwargs: Any
     ) -> list[str]:
-        """Add a class's arguments; a help of the class begins with its whole docstring."""
+        """Add a class's arguments; its help page begins with its whole docstring."""
         told, _, path = str(self.description).removeprefix("Help for ").partition("=")
         if shown := told.startswith("--"):
-            self.usage = SUPPRESS  # the settings themselves stand below
+            self.usage = SUPPRESS  # the settings are listed below
             self.description = f"{path}: {_about(theclass)}{_made_of(theclass, told)}"
             # It comes from the data, not from the user.
             kwargs["skip"] = {*(kwargs.get("skip") or ()), "shape"}
@@ -68,12 +68,12 @@ class LabParser(ArgumentParser):
             parsed: Namespace = super().parse_path(path, *args, **kwargs)
         except UnicodeDecodeError as error:
             raise LabError(f"{path} is not text, so it is no configuration.") from error
-        except LabError as error:  # of several files one is to blame
+        except LabError as error:  # say which file is wrong
             raise LabError(f"{path}: {error}") from error
         return parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what was wrong.
+        """Raise a short error.
 
         Raises:
             LabError: Always; the command line adds its own name and the exit status.
@@ -86,17 +86,17 @@ class LabParser(ArgumentParser):
         raise LabError(brief(message, known, self.nested(), rest)) from ex
 
     def nested(self) -> Iterable[str]:
-        """Return the settings that a command has beneath its options, as `model.lr`."""
+        """Return settings of the classes that options take, as `model.lr`."""
         return ()
 
 
 def _about(kind: type) -> str:
-    """Return a class's docstring without its arguments, which are listed one by one."""
+    """Return a class's docstring without its arguments, which the help lists itself."""
     return _ARGUMENTS.sub("", f"{getdoc(kind)}\n")
 
 
 def _made_of(kind: type, option: str) -> str:
-    """Return a line for each class derived from one, to be given in its place."""
+    """Return the help's list of a class's subclasses, one line each."""
     made = {other.__name__: str(getdoc(other)).partition("\n")[0] for other in derived(kind)}
     if not made:
         return ""

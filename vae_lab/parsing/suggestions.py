@@ -1,4 +1,4 @@
-"""What was meant by a name that does not exist."""
+"""Suggestions for names that do not exist."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ OWNER = re.compile(
 )
 CHOSEN = re.compile(r"given class_path '([\w.]+)'")
 
-# What other programs call a setting, and what it is here.
+# Names of settings in other programs, and ours.
 ELSEWHERE = {
     "seed": "seed_everything",
     "gpu": "trainer.accelerator",
@@ -35,7 +35,7 @@ ELSEWHERE = {
     "epoch": "trainer.max_epochs",
     "n_epochs": "trainer.max_epochs",
 }
-# What loaders of images have to be told elsewhere, and why no training of ours is.
+# Settings of other programs' data loaders, and why there are none here.
 _LOADERS = ("num_workers", "workers", "pin_memory", "persistent_workers", "prefetch_factor")
 NEEDLESS = {
     **dict.fromkeys(_LOADERS, ": all images lie in memory, and no workers load them."),
@@ -45,11 +45,11 @@ NEEDLESS = {
 
 
 def closest(wrong: str, known: Iterable[str]) -> str:
-    """Return which of the known names is meant, or an empty text if none is like it."""
+    """Return the most similar known name, or an empty string if none is similar."""
     names = {*known} - {wrong}
     if same := next((name for name in names if name.lower() == wrong.lower()), None):
         return same
-    # A wrong first or last part hides how near the rest is.
+    # A wrong first or last part would hide a similar rest.
     parts = (wrong, wrong.partition(".")[0], wrong.rpartition(".")[2])
     return next((near[0] for part in parts if (near := get_close_matches(part, names, 1))), "")
 
@@ -57,15 +57,15 @@ def closest(wrong: str, known: Iterable[str]) -> str:
 def nearest_setting(
     wrong: str, message: str, nested: Iterable[str], options: Iterable[str], rest: str
 ) -> str:
-    """Name the setting that is meant of the class that is chosen there, or else an option."""
+    """Suggest a setting of the chosen class, or else an option."""
     place, _, name = wrong.rpartition(".")
     group = place.partition(".")[0]
-    kin = place if place == group else ""  # what stands behind parts of a model has no group
+    kin = place if place == group else ""  # settings of a model's parts have no group
     if f"{kin}.{name}" in nested:
         return " of the class that is chosen there, though others have one."
     if owner := OWNER.search(message):
         path = owner[1] or owner[2]
-        # Other words for a setting may be like another setting by their letters.
+        # Other programs' names may look like an unrelated setting.
         if name not in ELSEWHERE and (near := closest(name, settings(path))):
             return f"; did you mean '{place}.{near}'?"
         rest = rest.replace("--help", f"--{place}.help {path.rpartition('.')[2]}")
@@ -75,7 +75,7 @@ def nearest_setting(
 
 
 def nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
-    """Name the group of options that is meant, or else the option that ends nearest."""
+    """Suggest the closest group of options, or else the option with the closest end."""
     group, _, name = wrong.partition(".")
     groups = {option for option in options if "." not in option}
     if name and group not in groups and (meant := closest(group, groups)):
@@ -84,10 +84,10 @@ def nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
     if (here := ELSEWHERE.get(end)) in options:
         return f"; did you mean {here!r}{', the rate of Adam' * (here == 'model.lr')}?"
     if end in ELSEWHERE:
-        return rest  # the class that is chosen has nothing like it
+        return rest  # the chosen class has no such setting
     if end in NEEDLESS and "data" in groups:
         return NEEDLESS[end]
-    # Of equals the first: `epochs` is as near to `min_epochs` as to `max_epochs`.
+    # Ties go to the first: `epochs` is as close to `min_epochs` as to `max_epochs`.
     ends = {option.rpartition(".")[2]: option for option in reversed(options)}
     nearness = {known: SequenceMatcher(None, end, known).ratio() for known in reversed(ends)}
     near = max(nearness, key=nearness.__getitem__, default="")
@@ -95,7 +95,7 @@ def nearest_option(wrong: str, options: Sequence[str], rest: str) -> str:
 
 
 def instead(group: str, options: Iterable[str]) -> str:
-    """Say what a value may be meant for that was given to a whole group of options."""
+    """Return a hint for a value that was given to a whole group of options."""
     if group in ELSEWHERE:
         return f"did you mean {ELSEWHERE[group]!r}?"
     settings = [o for o in options if o.startswith(f"{group}.") and not o.endswith(".help")]
@@ -103,8 +103,8 @@ def instead(group: str, options: Iterable[str]) -> str:
 
 
 def _in_group(group: str, name: str, options: Iterable[str]) -> str:
-    """Return a setting by its name, or nearly, in the group that is meant; else the group."""
+    """Return the closest setting of a group, or else the group itself."""
     known = {option.partition(".")[2] for option in options if option.startswith(f"{group}.")}
-    # What stands behind a setting that takes a class is not among the options.
+    # Settings of a nested class are not among the options.
     near = name if name.partition(".")[0] in known else closest(name, known)
     return f"{group}.{near}" if near else group
