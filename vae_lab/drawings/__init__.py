@@ -1,4 +1,4 @@
-"""What is drawn of a model: which codes or images to take, by what it can do, for a picture."""
+"""Pictures of a model: which codes or images each one takes, by the model's capabilities."""
 
 from vae_lab.drawings.kinds import DRAWINGS, Drawing
 

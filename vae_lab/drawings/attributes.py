@@ -1,4 +1,4 @@
-"""Drawings of what real-valued attributes do to images."""
+"""Drawings of the effect of real-valued attributes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from vae_lab.randomness import reseed
 __all__ = ["attribute_rows", "attribute_walks", "needs_attributes"]
 
 MOST = 6
-"""Attributes that are drawn, the first ones; more have no room."""
+"""Maximum number of attributes drawn, as more have no room."""
 
 
 def attribute_rows(
@@ -28,7 +28,7 @@ def attribute_rows(
     width: int = WIDTH,
     names: Sequence[str] = (),
 ) -> Tensor:
-    """New images, one row a value of an attribute from low to high, one column a noise."""
+    """Draw samples, a row per value of an attribute from low to high, a column per noise."""
     middle = batch.y.median(0, keepdim=True).values
     rows, captions = [], []
     for number, value, y in _moved(middle, batch.y, steps=5):
@@ -40,7 +40,7 @@ def attribute_rows(
 
 
 def attribute_walks(model: Any, batch: Batch, n: int = 4, names: Sequence[str] = ()) -> Tensor:
-    """Styles of images while one attribute after another goes from low to high."""
+    """Draw the styles of images with one attribute at a time from low to high."""
     x, y = batch.x[:n], batch.y[:n]
     z, steps = model.encode(x, y), 9
     moved = list(_moved(y, batch.y, steps))
@@ -66,20 +66,20 @@ def needs_attributes(model: Any) -> None:
 
 
 def _called(number: int, names: Sequence[str]) -> str:
-    """Return what the attribute of this number, from 1, is called."""
+    """Return the name of an attribute by its number, from 1."""
     return names[number - 1] if names else f"y{number}"
 
 
 def _left_out(y: Tensor) -> str:
-    """Return what a title ends with where not all attributes (N, A) are drawn."""
+    """Return the end of a title if not all attributes (N, A) are drawn."""
     return f" (the first {MOST} of {y.shape[1]} attributes)" if y.shape[1] > MOST else ""
 
 
 def _moved(y: Tensor, known: Tensor, steps: int) -> Iterator[tuple[int, float, Tensor]]:
-    """Yield conditions (B, A) with one attribute set, its number, and to what.
+    """Yield an attribute's number and value, and conditions (B, A) with it set.
 
-    Each goes in even steps from the 2nd to the 98th percentile of the known values (N, A); one of
-    two values goes from one to the other, however rare either is.
+    Values go in even steps from the 2nd to the 98th percentile of the known ones (N, A), those
+    of a binary attribute from one value to the other, however rare either is.
     """
     known = known.float()
     low, high = known.quantile(torch.tensor([0.02, 0.98], device=known.device), 0)

@@ -1,4 +1,4 @@
-"""Drawings of what a baseline found."""
+"""Drawings of fitted baselines."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["clusters", "likelihood_curve"]
 
 
 def clusters(model: Any, batch: Batch, names: Sequence[str] = ()) -> Tensor:
-    """What each cluster's code stands for, by its share of the images and their commonest class."""
+    """Draw each cluster's decoded code, with its share of images and their commonest class."""
     found = model.cluster(batch.x)
     eye = torch.eye(model.latent_dim, device=found.device)
     captions = [f"{(found == k).float().mean():.0%}" for k in range(len(eye))]
@@ -35,6 +35,6 @@ def _commonest(labels: Tensor, names: Sequence[str]) -> str:
 
 
 def likelihood_curve(model: Any, batch: Batch) -> Tensor:
-    """The likelihood of the training images, iteration by iteration."""
+    """Draw the mean log-likelihood of the training images by iteration."""
     title = f"{type(model).__name__}: log-likelihood of the training images"
     return pictures.curve(model.log_likelihoods, "mean log p(x), nats", title)

@@ -1,4 +1,4 @@
-"""Drawings of models that draw their own codes, and of those that read some off an image."""
+"""Drawings of models that sample codes, and of those that predict some from an image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,10 +28,10 @@ def sweeps(
     rows: int = 12,
     names: Sequence[str] = (),
 ) -> Tensor:
-    """What each code does; for a model without such codes, what each number of its input does.
+    """Draw the effect of each code of an InfoGAN, or of dimensions of another model's input.
 
-    The first rows all start from one draw; the first two numbers are then moved for several draws,
-    as an InfoGAN's codes are. `span` and `rows` are not for an InfoGAN: its codes have ranges.
+    The first panel moves up to `rows` dimensions of one draw, the next two panels the first two
+    dimensions of several draws. `span` and `rows` do not apply to an InfoGAN.
     """
     reseed(image)
     if isinstance(model, ReadsCodes):
@@ -42,13 +42,13 @@ def sweeps(
     draws, values = model.draw_codes(ROWS), torch.linspace(-span, span, steps)
     for k in dims[:2]:
         title = f"z{k + 1} from left to right, of {ROWS} draws"
-        seen = (span, 1.0)  # no lines: they would stand at the ends
+        seen = (span, 1.0)  # no lines, as they would be at the ends
         panels.append(_swept(model, draws, slice(k, k + 1), values, seen, _draws(), title))
     return pictures.stacked(panels)
 
 
 def walks(model: Any, batch: Batch, pairs: int = 8, steps: int = 11, seed: int = 0) -> Tensor:
-    """Straight walks between two draws of the codes, the same every time."""
+    """Draw linear interpolations between pairs of sampled codes."""
     reseed(seed)
     start, end = model.draw_codes(2 * pairs).chunk(2)
     return pictures.interpolation(model.decode, start, end, steps)
@@ -57,7 +57,7 @@ def walks(model: Any, batch: Batch, pairs: int = 8, steps: int = 11, seed: int =
 def inverted_walks(
     model: Any, batch: Batch, pairs: int = 8, steps: int = 11, seed: int = 0
 ) -> Tensor:
-    """Straight walks between the codes that gradients find for two images."""
+    """Draw linear interpolations between codes found for images by gradients."""
     pairs = min(pairs, len(batch.x) // 2)
     images = Batch(batch.x[: 2 * pairs], batch.y[: 2 * pairs])
     start, end = invert(model, images, Search(), seed).to(model.device).chunk(2)
@@ -65,14 +65,14 @@ def inverted_walks(
 
 
 def needs_no_encoder(model: Any) -> None:
-    """Refuse a model whose codes need no search, or that none can be found for."""
+    """Refuse a model that has an encoder, or whose codes cannot be searched."""
     if isinstance(model, Encodes):
         raise LabError(f"{type(model).__name__} encodes: `interpolation` needs no search.")
     check_invertible(model, "The picture 'inverted_walks'")
 
 
 def _panels(model: Any, batch: Batch, steps: int, classes: Sequence[str]) -> list[Tensor]:
-    """Draw a panel for each code, their rows those of the first categorical one."""
+    """Draw a panel for each code; continuous ones have the rows of `_rows`."""
     names, base = _rows(model, batch, classes)
     panels = []
     for name, code in model.codes.items():
@@ -96,14 +96,14 @@ def _swept(
     rows: list[str],
     title: str,
 ) -> Tensor:
-    """Draw a row for each input (B, latent_dim), one number of it moved through values (V,)."""
+    """Draw a row for each input (B, latent_dim), with one dimension set to values (V,)."""
     z = base.repeat_interleave(len(values), 0)
     z[:, place] = values.to(base).repeat(len(base)).unsqueeze(1)
     return pictures.code_sweep(model.decode(z), values.tolist(), *seen, rows, title)
 
 
 def _category(model: Any, batch: Batch, name: str, classes: Sequence[str]) -> Tensor:
-    """Draw a row for each value of a categorical code, the columns of one noise each."""
+    """Draw a row per value of a categorical code, a column per noise."""
     noise = model.draw_codes(ROWS)
     order, names, fit = _order(model, batch, name, classes)
     values = len(order)
@@ -114,7 +114,7 @@ def _category(model: Any, batch: Batch, name: str, classes: Sequence[str]) -> Te
 
 
 def _rows(model: Any, batch: Batch, classes: Sequence[str]) -> tuple[list[str], Tensor]:
-    """Return one input for each value of the first categorical code, all of the same noise."""
+    """Return names and inputs of equal noise, one per value of the first categorical code."""
     if (name := model.category) is None:
         return _draws(), model.draw_codes(ROWS)
     order, names, _ = _order(model, batch, name, classes)
@@ -130,9 +130,9 @@ def _draws() -> list[str]:
 def _order(
     model: Any, batch: Batch, name: str, classes: Sequence[str]
 ) -> tuple[list[int], list[str], str]:
-    """Order a code's values by the class that the Hungarian method gives each, if classes are.
+    """Order a code's values by the classes that the Hungarian method assigns, if there are any.
 
-    Each value gets one, be it by chance: what fits of it is for the title.
+    A class may be assigned by chance, so the title gets the accuracy.
     """
     values = model.codes[name].size
     if not (batch.has_classes and len(batch.y)):
@@ -141,7 +141,7 @@ def _order(
         found = model.read(batch.x.to(model.device))[name].argmax(1).cpu()
     matched = match(found, batch.y.cpu())
     share = (matched[found] == batch.y.cpu()).float().mean()
-    # No other images than validation's are given to this.
+    # Only validation images are passed to this function.
     fit = f" (rows' classes fit {share:.0%} of {len(found)} validation images)"
     matched = torch.cat([matched, matched.new_full((values - len(matched),), -1)])
     names = called(int(matched.max()) + 1, classes)

@@ -1,4 +1,4 @@
-"""Drawings of what a condition does."""
+"""Drawings of a condition's effect."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def class_rows(
     width: int = WIDTH,
     names: Sequence[str] = (),
 ) -> Tensor:
-    """New images, one row a class, one column a noise."""
+    """Draw samples, a row per class, a column per noise."""
     rows = []
     for k in range(model.classes):
         reseed(seed)
@@ -43,7 +43,7 @@ def class_rows(
 
 
 def transfer(model: Any, batch: Batch, n: int = 8, names: Sequence[str] = ()) -> Tensor:
-    """Styles of images under every class."""
+    """Draw the styles of images under every class."""
     x, y = batch.x[:n], batch.y[:n]
     n, classes = len(x), model.classes
     z, y = (part.repeat_interleave(classes, 0) for part in (model.encode(x, y), y))
@@ -53,7 +53,7 @@ def transfer(model: Any, batch: Batch, n: int = 8, names: Sequence[str] = ()) ->
 
 
 def completions(model: Any, batch: Batch, n: int = 10, draws: int = 5, seed: int = 0) -> Tensor:
-    """Images, what is known of them, and draws given that, from the same noise every time."""
+    """Draw images, their conditions, and samples given these, with the noise of `seed`."""
     reseed(seed)
     x, y = batch.x[:n], batch.y[:n]
     drawn = torch.stack([model.sample(len(x), y) for _ in range(draws)])
@@ -61,23 +61,23 @@ def completions(model: Any, batch: Batch, n: int = 10, draws: int = 5, seed: int
 
 
 def headed(model: Any, name: str | None) -> str:
-    """Return what a picture of samples begins its title with; a run among others has a name."""
+    """Return the start of the title of samples; one of several runs has a name."""
     size = getattr(model, "latent_dim", None)
     return ("samples" if name is None else name) + (f", {size}-D code" if name and size else "")
 
 
 def called(classes: int, names: Sequence[str]) -> list[str]:
-    """Return what so many classes are called: by their numbers where not all have a name."""
+    """Return the names of classes, or their numbers if any class lacks a name."""
     return [*names[:classes]] if len(names) >= classes else [str(k) for k in range(classes)]
 
 
 def given_class(model: Any, y: str, n: int, names: Sequence[str] = ()) -> tuple[Tensor, str]:
-    """Return a class as the condition of `n` images, shape (n,), and what it is called.
+    """Return a class as the condition of `n` images, shape (n,), and its description.
 
-    A name goes before a number, as pictures write it: of 01, 02 and 03, class 02 is the second.
+    Names come before numbers, as in pictures: of 01, 02 and 03, class 02 is the second.
 
     Raises:
-        LabError: If the model knows no classes, or none of that name or number.
+        LabError: If the condition is not a class, or there is no such class.
     """
     require(model, Conditional, f"Class {y}")
     needs_classes(model)
@@ -91,7 +91,7 @@ def given_class(model: Any, y: str, n: int, names: Sequence[str] = ()) -> tuple[
 
 
 def needs_classes(model: Any) -> None:
-    """Refuse a model whose condition is something else than a class."""
+    """Refuse a model whose condition is not a class."""
     if not model.classes:
         images = "comes with images: `lab complete` draws what it leaves open"
         attributes = "goes from low to high: `lab sample --y all` draws that"

@@ -1,4 +1,4 @@
-"""What can be drawn of a model, each drawing with the capabilities it asks for."""
+"""The drawings by name, with the capabilities that each one needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,14 +51,14 @@ class Drawing:
     """A picture of a model and some images.
 
     Attributes:
-        draw: From the model, a batch of images and options to a picture (3, H, W) in [0, 1].
-        needs: Capabilities of `vae_lab.contracts` that it uses.
-        latent_dim: The only code size it makes sense for, if there is one.
-        images: How many images it takes at least; 0 where it can do without.
-        prior: Whether it can do without images also where the model has a prior in their place.
-        conditional: Whether it hands a model the conditions that it may need.
-        costly: Whether it takes so long that it is drawn only where it is asked for by name.
-        look: Checks whatever else it needs of a model, and raises a LabError if that is missing.
+        draw: Maps a model, a batch and options to a picture, shape (3, H, W), in [0, 1].
+        needs: Required capabilities of `vae_lab.contracts`.
+        latent_dim: The only code size that it supports; None for any.
+        images: Minimum number of images; 0 if it needs none.
+        prior: Whether it needs no images of a model that samples from a prior.
+        conditional: Whether it supports models with a condition.
+        costly: Whether it is slow, and drawn only if requested by name.
+        look: A further check of a model, which raises a LabError.
     """
 
     draw: Callable[..., Tensor]
@@ -72,22 +72,22 @@ class Drawing:
 
     @property
     def named(self) -> bool:
-        """Whether it writes what classes or attributes are called, if it is told so."""
+        """Whether it can show the names of classes or attributes."""
         return "names" in signature(self.draw).parameters
 
     def __call__(
         self, model: Any, batch: Batch, names: Sequence[str] = (), **options: Any
     ) -> Tensor:
-        """Draw, and write there what the labels' classes, or attributes, are called."""
+        """Return the picture, with the names of classes or attributes if it shows any."""
         told = {"names": names} if self.named else {}
         return self.draw(model, batch, **told, **options)
 
     def looks(self, model: Any) -> bool:
-        """Say whether it is drawn from images."""
+        """Return whether it is drawn from images."""
         return self.images > 0 and not (self.prior and isinstance(model, Samples))
 
     def about(self, model: Any, split: str, **options: Any) -> list[str]:
-        """Say which images the picture is of, and what chose among them or the draws."""
+        """Return the split of the images, and the chosen image, draw or seed."""
         looks = self.looks(model)
         known = {k: p.default for k, p in signature(self.draw).parameters.items()} | options
         calls = {"image": "image" if looks else "draw", "seed": "seed"}
@@ -95,10 +95,10 @@ class Drawing:
         return [f"{split} images", *chosen] if looks else chosen
 
     def check(self, model: Any, user: str) -> None:
-        """Refuse a model that this cannot be drawn of.
+        """Refuse a model that cannot be drawn.
 
         Raises:
-            LabError: If the model lacks a capability or a part, or has a code of another size.
+            LabError: If it lacks a capability or a part, or has the wrong code size or condition.
         """
         for capability in self.needs:
             require(model, capability, user)
@@ -115,13 +115,13 @@ class Drawing:
 
 
 def reconstructions(model: Any, batch: Batch, n: int = 20) -> Tensor:
-    """Images over what is left of them after encoding and decoding."""
+    """Draw images above their reconstructions."""
     x, y = batch.x[:n], batch.y[:n]
     return pictures.reconstructions(x, model.decode(model.encode(x, y), y))
 
 
 def restorations(model: Any, batch: Batch, n: int = 20, seed: int = 0) -> Tensor:
-    """Images, what a corruption leaves of them, and what is restored; the same every time."""
+    """Draw images, corrupted by the noise of `seed`, and restored."""
     reseed(seed)
     x = batch.x[:n]
     corrupted = model.corrupt(x)
@@ -131,7 +131,7 @@ def restorations(model: Any, batch: Batch, n: int = 20, seed: int = 0) -> Tensor
 
 
 def filters(model: Any, batch: Batch, name: str = "filters") -> Tensor:
-    """What the encoder's first layer looks for, under the corruption that it was trained with."""
+    """Draw the filters of the encoder's first layer, titled with the training's corruption."""
     corruption = getattr(_bottom(model), "corruption", None)
     title = name if corruption is None else f"{name}, {corruption}"
     return pictures.filters(_first_layer(model), title)
@@ -147,7 +147,7 @@ def samples(
     width: int = WIDTH,
     names: Sequence[str] = (),
 ) -> Tensor:
-    """New images, of one class or of any, from the same noise every time."""
+    """Draw samples, of one class or of any, with the noise of `seed`."""
     y, title = None, headed(model, name)
     if label is not None:
         y, given = given_class(model, label, n, names)
@@ -157,7 +157,7 @@ def samples(
 
 
 def manifold(model: Any, batch: Batch, side: int = 20) -> Tensor:
-    """The whole plane of a two-dimensional code, as far as its prior goes, or else its codes."""
+    """Draw images over the plane of a two-dimensional code, within its prior or its codes."""
     codes, of = None, "the prior"
     if not isinstance(model, Samples):
         codes, of = model.encode(batch.x, batch.y), "the codes"
@@ -175,7 +175,7 @@ def traversals(
     steps: int = 11,
     rows: int = 12,
 ) -> Tensor:
-    """Latent dimensions moved one at a time, the liveliest first where not all have room."""
+    """Draw an image with one latent dimension moved at a time, those that vary most."""
     codes = model.encode(batch.x, batch.y)
     if not 0 <= image < len(codes):
         raise LabError(f"there is no image {image}; the last one is {len(codes) - 1}.")
@@ -184,14 +184,14 @@ def traversals(
     this = slice(image, image + 1)
     draw = partial(pictures.traversal, _decoder(model, batch.y[this]), codes[this], steps=steps)
     if span is None and not (isinstance(model, Samples) and is_normal(model)):
-        # Without a prior, or with a learned one, the codes themselves tell how far they go.
+        # Without a prior, or with a learned one, the limits are quantiles of the codes.
         ends = torch.tensor([0.01, 0.99], device=codes.device)
         return draw(dims=dims, limits=codes.float().quantile(ends, 0))
     return draw(dims=dims, span=3.0 if span is None else span)
 
 
 def interpolation(model: Any, batch: Batch, pairs: int = 8, steps: int = 11) -> Tensor:
-    """Straight walks between the codes of two images, under the condition of the first."""
+    """Draw linear interpolations between the codes of two images, with the first's condition."""
     pairs = min(pairs, len(batch.x) // 2)
     x, y = batch.x[: 2 * pairs], batch.y[: 2 * pairs]
     start, end = model.encode(x, y).chunk(2)
@@ -202,13 +202,13 @@ def interpolation(model: Any, batch: Batch, pairs: int = 8, steps: int = 11) -> 
 
 
 def _bottom(model: Any) -> Any:
-    """Return the layer of a stack that sees the images; another model is its own."""
+    """Return the first layer of a stack, or else the model itself."""
     return getattr(model, "first", model)
 
 
 def _first_layer(model: Any) -> Tensor:
     bottom = _bottom(model)
-    # Of two, the one that encodes.
+    # If there are two, the averaged one encodes.
     encoder = getattr(bottom, "averaged_encoder", None) or getattr(bottom, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise LabError(f"{type(model).__name__} has no encoder network, and so no filters to draw.")
@@ -216,7 +216,7 @@ def _first_layer(model: Any) -> Tensor:
 
 
 def _needs_real_codes(kind: str) -> Callable[[Any], None]:
-    """Return a check that refuses discrete codes: nothing lies between two of them."""
+    """Return a check that refuses discrete codes, which have none in between."""
     return partial(check_invertible, user=f"The picture {kind!r}")
 
 
@@ -234,7 +234,7 @@ def _needs_classes_if_any(model: Any) -> None:
 
 
 def _decoder(model: Any, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Return a function that decodes codes, each condition shared by equally many in a row."""
+    """Return a function that decodes codes; each condition applies to equally many in a row."""
     device = next(model.parameters()).device
 
     def decode(z: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ def scatter(
     name: str | None = None,
     names: Sequence[str] = (),
 ) -> Tensor:
-    """Codes in the plane, coloured by label; of a named run, how well a line tells those apart."""
+    """Draw projected codes, coloured by label, and a named run's linear probe accuracy."""
     codes, labels = model.encode(batch.x, batch.y), _classes(batch)
     kind = type(model).__name__
     title = kind if name is None else f"{name}, {kind}\n{_probed(codes, labels)}"
@@ -31,7 +31,7 @@ def scatter(
 
 
 def beside_pca(model: Any, batch: Batch, names: Sequence[str] = ()) -> Tensor:
-    """Codes in the plane beside the first two principal components of the same images."""
+    """Draw codes beside the first two principal components of the same images."""
     return pictures.beside_pca(model.encode(batch.x, batch.y), batch.x, _classes(batch), names)
 
 
@@ -42,11 +42,11 @@ def beside_prior(
     seed: int = 0,
     names: Sequence[str] = (),
 ) -> Tensor:
-    """Draws of the prior beside codes drawn from the posteriors of images."""
+    """Draw samples of the prior beside samples of the images' posteriors."""
     reseed(seed)
     codes, prior = model.posterior(batch.x, batch.y).sample(1)[0], model.prior_given(batch.y)
     draws, labels = prior.sample(len(codes)), _classes(batch)
-    # A prior that lies elsewhere for each condition is no one density to draw contours of.
+    # A prior that depends on the condition is not a single density to draw contours of.
     moved = isinstance(prior, Moved)
     device = codes.device
 
@@ -68,7 +68,7 @@ def beside_prior(
 
 
 def needs_posterior(model: Any) -> None:
-    """Refuse a model whose codes are not drawn from a posterior."""
+    """Refuse a model without a posterior."""
     if not hasattr(model, "posterior"):
         raise LabError(f"{type(model).__name__} has no posterior to draw codes from.")
 
@@ -78,7 +78,7 @@ def _classes(batch: Batch) -> Tensor | None:
 
 
 def _probed(codes: Tensor, labels: Tensor | None) -> str:
-    """Say how well logistic regression on half the codes tells the classes of the others."""
+    """Return a text with a probe's accuracy on half the codes, fitted to the others."""
     half = len(codes) // 2
     if labels is None or len(torch.unique(labels[:half])) < 2:
         return ""

@@ -1,4 +1,4 @@
-"""How far codes reach: what a prior draws, and which of it a decoder sees."""
+"""The range of codes: samples of a prior, and dimensions that a decoder uses."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ __all__ = ["is_normal", "prior_codes", "visible"]
 
 
 def is_normal(model: Any) -> bool:
-    """Say whether codes are drawn from N(0, I), not from a learned prior or an InfoGAN's noise."""
+    """Return whether codes are from N(0, I), not from a learned prior or an InfoGAN's noise."""
     moved = isinstance(model, Conditional) and model.moves_prior
     standard = isinstance(getattr(model, "prior", None), StandardNormal | None)
     return standard and not moved and not isinstance(model, ReadsCodes)
 
 
 def prior_codes(model: Any, n: int, y: Tensor | None = None) -> Tensor:
-    """Draw the codes that images are made of, shape (n, latent_dim), maybe under n conditions."""
+    """Sample codes from the prior, shape (n, latent_dim), given n conditions if any."""
     prior = model.prior_given(y).sample if isinstance(model, Generates) else model.draw_codes
     codes: Tensor = prior(n)
     return codes
 
 
 def visible(model: Any) -> int:
-    """Return how many dimensions a decoder looks at: of two layers, those of the lower one."""
+    """Return how many dimensions a decoder uses: of two layers, those of the lower one."""
     return int(getattr(getattr(model, "family", None), "visible", model.latent_dim))
