@@ -1,4 +1,4 @@
-"""How training ends by a signal or an error, in a sentence; and which warnings are silenced."""
+"""Short messages for signals and errors that end a training, and silenced warnings."""
 
 import errno
 import logging
@@ -27,19 +27,19 @@ from vae_lab.run_folder import first_process
 __all__ = ["EndingLoop", "disk", "quiet_board", "quieten", "sentences", "stopping"]
 
 QUIET = (
-    "Checkpoint directory .* exists and is not empty",  # it is a run's that goes on
-    ".*smaller than the logging interval",  # an epoch's end writes what is left of a window
-    "The dirpath has changed",  # a model is measured outside the folder it was trained in
+    "Checkpoint directory .* exists and is not empty",  # that of a resumed run
+    ".*smaller than the logging interval",  # an epoch's end logs an incomplete interval
+    "The dirpath has changed",  # a model is evaluated outside its training's folder
     "Total length of .* is zero",  # a run without validation images is refused
     ".*treespec",  # between Lightning and torch
     ".*in eval mode at the start",  # a frozen encoder
     ".*could not find the monitored key",  # until the first validation; from then on an error
 )
-ASKED = ("lightning.pytorch.profilers", "lightning.pytorch.tuner")  # silent where unused
+ASKED = ("lightning.pytorch.profilers", "lightning.pytorch.tuner")  # silent unless used
 
 
 def quieten() -> None:
-    """Silence Lightning's notices, except of mistakes and of tools that were asked for."""
+    """Silence the warnings in `QUIET`, and Lightning's info except of tools in `ASKED`."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ASKED:
@@ -50,9 +50,9 @@ def quieten() -> None:
 
 @contextmanager
 def stopping(folder: Path) -> Iterator[None]:
-    """Say how to go on after Ctrl-C or SIGTERM, and exit with the status a shell expects.
+    """Print how to resume after Ctrl-C or SIGTERM, and exit with status 130 or 143.
 
-    A broken pipe is raised again: `vae_lab.cli` knows its status.
+    A broken pipe is raised again, as `vae_lab.cli` sets its status.
     """
     try:
         with _terminable():
@@ -71,7 +71,7 @@ def stopping(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """End at SIGTERM as Lightning does, which listens only once all is set up; see also `Last`."""
+    """Handle SIGTERM like Lightning, which does so only after its set-up; see also `Last`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -88,12 +88,12 @@ def _terminate(*_: object) -> None:
 
 @contextmanager
 def disk(folder: Path) -> Iterator[None]:
-    """Turn the OSError of a logger into a sentence that names the file."""
+    """Turn OSErrors, such as a logger's, into a LabError that names the file."""
     try:
         yield
     except OSError as error:
         if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise  # of no file: a connection's, or a pipe's
+            raise  # not of a file, but of a connection or a pipe
         if not error.filename and (printed := unwritable(error)):
             raise printed from error
         where = os.fsdecode(error.filename or folder)
@@ -102,7 +102,7 @@ def disk(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def quiet_board() -> Iterator[None]:
-    """Silence TensorBoard's thread, whose error is raised in the main thread as well."""
+    """Silence errors of TensorBoard's thread, which the main thread raises as well."""
     before = threading.excepthook
 
     def hook(died: threading.ExceptHookArgs) -> None:
@@ -118,7 +118,7 @@ def quiet_board() -> Iterator[None]:
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Say what Lightning or torch refuses, such as a wrong setting, in a sentence of ours."""
+    """Turn refusals by Lightning or torch, such as of a wrong setting, into a LabError."""
     try:
         yield
     except MisconfigurationException as error:
@@ -130,17 +130,17 @@ def sentences() -> Iterator[None]:
 
 
 def _unmeasured(error: Exception) -> LabError | None:
-    """Return which metric of training EarlyStopping lacks, for which Lightning has no class."""
+    """Return the error of an EarlyStopping without its metric, if this is one."""
     if found := re.match(r"Early stopping .* metric `(.+?)` .* following: (.+)", str(error)):
         return LabError(f"There is no {found[1]} to monitor; there is {found[2].replace('`', '')}.")
     return None
 
 
 def _unscheduled(error: Exception) -> LabError | None:
-    """Return why one of torch's schedules is refused, for which it has no class of errors."""
+    """Return the error of a torch schedule with wrong settings, if this is one."""
     *_, (frame, _) = walk_tb(error.__traceback__)
     refused = frame.f_locals.get("self")
-    # In a schedule of one's own it is a bug, to be told where it is.
+    # In a user's own schedule it is a bug, and keeps its traceback.
     if isinstance(refused, LRScheduler) and type(refused).__module__.startswith("torch."):
         reason = str(error).rstrip(".") or type(error).__name__
         return LabError(f"{type(refused).__name__} is no --model.schedule as it stands: {reason}.")
@@ -148,10 +148,10 @@ def _unscheduled(error: Exception) -> LabError | None:
 
 
 def _uncalled(error: Exception) -> LabError | None:
-    """Return which of Lightning's callbacks lacks a package, or a part of the model."""
+    """Return the error of a Lightning callback that lacks a package or a part of the model."""
     if not isinstance(error, AttributeError | ModuleNotFoundError):
         return None
-    # What a model lacks, torch says one call further down.
+    # If a model lacks a part, torch raises one call further down.
     for frame, _ in [*walk_tb(error.__traceback__)][-2:]:
         name = type(part := frame.f_locals.get("self")).__name__
         if isinstance(part, Callback) and type(part).__module__.startswith("lightning."):
@@ -161,10 +161,10 @@ def _uncalled(error: Exception) -> LabError | None:
 
 
 class EndingLoop(_FitLoop):
-    """Lightning's loop, except that a run with nothing left to train still calls its last hooks.
+    """Lightning's fit loop, but calling the last hooks even if nothing is left to train.
 
-    Lightning leaves those out, and with them the last pictures and the record of a run that was
-    stopped while they were made.
+    Lightning skips them, and so the last pictures and the record of a run that was stopped while
+    they were made.
     """
 
     stopped: bool
@@ -172,7 +172,7 @@ class EndingLoop(_FitLoop):
 
     @classmethod
     def replace(cls, trainer: Trainer, stopped: bool, finished: bool) -> None:
-        """Put this loop in the place of a trainer's own, as Lightning's Trainer accepts none.
+        """Replace a trainer's loop by this one, as Lightning's Trainer does not accept one.
 
         Args:
             trainer: The trainer.
@@ -191,7 +191,7 @@ class EndingLoop(_FitLoop):
         if self.finished or not self.skip:
             super().run()
             return
-        # A checkpoint is written before its epoch is counted, one of the epoch's middle too.
+        # A checkpoint is written before its epoch is counted, also within an epoch.
         self.epoch_progress.current.completed = self.epoch_progress.current.ready
         self.on_run_start()
         self.on_run_end()

@@ -1,4 +1,4 @@
-"""What Lightning's finders put in the place of a learning rate or a batch size that was given."""
+"""Learning rates and batch sizes found by Lightning's finders."""
 
 import sys
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _SETTINGS = {LearningRateFinder: ("model", "lr"), BatchSizeFinder: ("data", "bat
 
 
 def note_found(config: Namespace, trainer: Trainer, model: LightningModule) -> None:
-    """Put into a run's settings what was found, by which it trains."""
+    """Write the found values into a run's settings, as it trains with them."""
     # Lightning's Trainer declares no `datamodule`, so mypy knows of none.
     parts = {"model": model, "data": getattr(trainer, "datamodule", None)}
     for group, name in _SETTINGS.values():
@@ -27,11 +27,11 @@ def note_found(config: Namespace, trainer: Trainer, model: LightningModule) -> N
 
 
 def keep_found(config: Namespace, begun: Mapping[str, Any]) -> None:
-    """Let a run that goes on keep what was found when it began, if it is to be looked for again.
+    """Keep the values of a resumed run's beginning for settings that have a finder.
 
     Args:
-        config: What the run is told now.
-        begun: The settings that it began with.
+        config: The settings of the resumed run.
+        begun: The settings at its beginning.
     """
     named = _names(config.trainer.callbacks)
     for finder, (group, name) in _SETTINGS.items():
@@ -41,11 +41,11 @@ def keep_found(config: Namespace, begun: Mapping[str, Any]) -> None:
 
 
 def drop_finders(trainer: Trainer, begun: Mapping[str, Any]) -> None:
-    """Look for nothing: what was found at a run's beginning would be another number by now.
+    """Remove a resumed run's finders, which would find other values than at its beginning.
 
     Args:
-        trainer: The trainer of a run that goes on.
-        begun: The settings that it began with; of a finder that was not among them it is said.
+        trainer: The trainer of the resumed run.
+        begun: The settings at its beginning; finders that are not among them are reported.
     """
     callbacks, known = attached(trainer), _names(begun.get("trainer", {}).get("callbacks"))
     for finder, (_, name) in _SETTINGS.items():
@@ -55,7 +55,7 @@ def drop_finders(trainer: Trainer, begun: Mapping[str, Any]) -> None:
 
 
 def _names(callbacks: Any) -> list[str]:
-    """Return the names of the classes of a configuration's callbacks: none, one or a list."""
+    """Return the class names of a configuration's callbacks: None, one or a list."""
     told = callbacks if isinstance(callbacks, list) else filter(None, [callbacks])
     return [callback["class_path"].rpartition(".")[2] for callback in told]
 
