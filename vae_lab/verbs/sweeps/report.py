@@ -1,4 +1,4 @@
-"""What a sweep shows: its trials while they run, and all of them at the end."""
+"""Output of a sweep: its running trials, and a summary at the end."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +31,7 @@ STATES = {
 
 @contextmanager
 def shown(study: "Study") -> Iterator[Callable[[int], object]]:
-    """Show trials as they go: a live table on a terminal, else a line at the end of each."""
+    """Show trials in a live table on a terminal, else in a line at the end of each."""
     from rich.live import Live
 
     from vae_lab.verbs.terminal import Terminal
@@ -56,7 +56,7 @@ def _line(trial: "FrozenTrial") -> str:
 
 
 def _table(study: "Study", rows: int) -> "Table":
-    """Return the trials that are running, then the others, best first."""
+    """Return a table of the first trials, by state and then best first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -105,7 +105,7 @@ def _short_value(value: object) -> str:
 
 
 def _number(trial: "FrozenTrial") -> str:
-    """Return a trial's value or, of one that has none yet, what its curve last said."""
+    """Return a trial's value or, if it has none yet, the last reported one."""
     value = trial.value
     if value is None and trial.last_step is not None:
         value = trial.intermediate_values[trial.last_step]
@@ -120,10 +120,10 @@ def _minutes(trial: "FrozenTrial") -> str:
 
 
 def summarise(queue: Trials) -> None:
-    """Draw every trial, and print them, what failed and why, and the best.
+    """Write the page of plots, and print all trials, why some failed, and the best.
 
     Raises:
-        LabError: If a trial has failed, or none has a number, nor will have one.
+        LabError: If a trial failed, or none is complete or running.
     """
     from vae_lab.verbs.terminal import Terminal
 
@@ -142,15 +142,15 @@ def summarise(queue: Trials) -> None:
             f"{queue.folder} to begin again."
         )
     if failed:
-        # Only now, as what the others found is worth showing all the same.
+        # Raised last, as the other trials are worth showing all the same.
         raise LabError(
             f"{failed} of {len(study.trials)} trials failed; what they said is in {queue.logs}."
         )
 
 
 def _drawn(queue: Trials) -> Path | None:
-    """Draw all trials, if one has come to an end, and return the page."""
-    # Optuna gives a trial that was given up the value that it had last.
+    """Write the page of plots, if any trial is complete, and return its path."""
+    # Optuna gives pruned trials their last value.
     if not any(trial.state.name == "COMPLETE" for trial in queue.study.trials):
         return None
     page = queue.folder / "sweep.html"
@@ -159,7 +159,7 @@ def _drawn(queue: Trials) -> Path | None:
 
 
 def _say_failed(queue: Trials) -> int:
-    """Say why trials have failed, and return how many."""
+    """Print why trials failed, and return how many did."""
     trials = queue.study.trials
     again = {trial.user_attrs.get("repeats") for trial in trials}
     failed = [t for t in trials if "reason" in t.user_attrs and t.number not in again]
@@ -178,7 +178,7 @@ def _say_best(queue: Trials, page: Path) -> None:
 
 
 def _page(study: "Study") -> str:
-    """Draw the numbers trial by trial and against the parameters, on a page without network."""
+    """Return a self-contained page that plots the metric by trial and by parameter."""
     from optuna import visualization as plots
     from optuna.trial import TrialState
 
@@ -187,17 +187,17 @@ def _page(study: "Study") -> str:
         plots.plot_slice,
         plots.plot_parallel_coordinate,
     ]
-    # Those that were given up have a value too, of which Optuna takes no account.
+    # Pruned trials have a value too, which Optuna ignores here.
     whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.value for trial in whole}) > 1:
         plotted.append(plots.plot_param_importances)
     name = study.user_attrs["sweep"]["metric"]
     charts = [plot(study, target_name=name) for plot in plotted]
-    charts[0].update_xaxes(nticks=min(20, len(study.trials)))  # a trial's number is whole
-    # Optuna draws the worst trial in half of a white that is all but that of the page.
+    charts[0].update_xaxes(nticks=min(20, len(study.trials)))  # trial numbers are integers
+    # Optuna draws the worst trial in a translucent white, nearly that of the page.
     charts[2].update_layout(plot_bgcolor="#a8a8a8").update_traces(opacity=1.0)
     charts[2].update_annotations(font_color="black")
-    # The first one brings the library that draws them all.
+    # The first chart includes the plotting library for all.
     bodies = [
         chart.to_html(full_html=False, include_plotlyjs=not i) for i, chart in enumerate(charts)
     ]
