@@ -22,23 +22,23 @@ class Code(ABC):
         name: Its name in curves, pictures and metrics; by default c1, c2, ... in order.
 
     Raises:
-        LabError: If the weight is not positive or the name cannot be part of a metric's.
+        LabError: If the weight is not positive or the name is not an identifier.
     """
 
     size: int
-    """Numbers that it takes of the generator's input."""
+    """Its dimensions in the generator's input."""
 
     outputs: int
-    """Numbers by which the critic describes it."""
+    """Dimensions of the critic's prediction."""
 
     entropy: float
-    """Nats."""
+    """In nats."""
 
     extent: float | None = None
-    """Where most values of a number lie, from minus this to this; None of a choice."""
+    """Most values lie between -extent and extent; None if categorical."""
 
     share = 1.0
-    """How many of its draws lie there."""
+    """Share of the draws in that range."""
 
     @property
     def categorical(self) -> bool:
@@ -111,7 +111,7 @@ class Continuous(Code):
 
     .. math:: \log Q(c | x) = -\frac{1}{2} (c - \mu(x))^2 - \frac{1}{2} \log 2 \pi
 
-    With a learned variance, the loss of a certain prediction would have no lower limit.
+    With a learned variance, the loss of a certain prediction would be unbounded below.
     """
 
     size = outputs = 1
@@ -134,11 +134,11 @@ class Continuous(Code):
 
 
 class Uniform(Continuous):
-    r"""A number drawn evenly between -1 and 1.
+    r"""A continuous code, uniform on [-1, 1].
 
     .. math:: \log Q(c | x) = -\frac{1}{2} (c - \mu(x))^2 - \frac{1}{2} \log 2 \pi
 
-    where the mean is what the critic says.
+    where the mean is the critic's output.
     """
 
     entropy = math.log(2)
@@ -149,11 +149,11 @@ class Uniform(Continuous):
 
 
 class Normal(Continuous):
-    r"""A number drawn from the standard normal.
+    r"""A continuous code, standard normal.
 
     .. math:: \log Q(c | x) = -\frac{1}{2} (c - \mu(x))^2 - \frac{1}{2} \log 2 \pi
 
-    where the mean is what the critic says.
+    where the mean is the critic's output.
     """
 
     entropy = 0.5 * math.log(2 * math.pi * math.e)

@@ -1,4 +1,4 @@
-"""A sheet of what a generator makes of one of its codes."""
+"""A picture of the images generated along one code."""
 
 from collections.abc import Sequence
 
@@ -21,17 +21,17 @@ def code_sweep(
     rows: Sequence[str],
     title: str,
 ) -> Tensor:
-    """Draw one column a value of a code, red lines around those that training sees most.
+    """Draw one column per value of a code, with red lines around the training's usual range.
 
-    Where that is all of them, or none, there are no lines.
+    There are no lines if it holds all values, or none.
 
     Args:
-        images: Row by row, one a value each, shape (rows * values, C, H, W).
+        images: Images row by row, one per value, shape (rows * values, C, H, W).
         values: The values, in ascending order.
-        extent: Training sees values from minus this to this
-        share: in so large a part of its draws, 1 where it sees no others.
-        rows: What the rows are called.
-        title: One line over all, to which the lines' meaning is added.
+        extent: The usual range is from -extent to extent.
+        share: Share of training's draws in that range.
+        rows: Names of the rows.
+        title: The title, to which the meaning of the lines is added.
     """
     sheet = grid(images, len(values), _GAP).clone()
     cell = (sheet.shape[2] - _GAP) // len(values)
