@@ -14,7 +14,7 @@ class Likelihood(nn.Module, ABC):
     """Base of all likelihoods; pixels are independent given the code.
 
     Attributes:
-        binary: Whether pixels must be 0 or 1.
+        binary: Whether it is a likelihood of binary pixels; of grey ones it is a cross-entropy.
         discrete: Whether it is a probability of 8-bit values, so that bits/dim are defined.
     """
 

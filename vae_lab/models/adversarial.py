@@ -36,9 +36,10 @@ class Adversarial(Model):
     r"""Trains a critic on every batch, and its opponents, which make images, on some or all.
 
     One batch is one step on every axis: a step of the critic, which is what Lightning counts.
-    Gradients and batch-norm statistics are averaged over processes here, because Lightning's DDP
-    would wait for the gradients of networks that do not step. Besides the model's terms, each
-    player's latest gradient norm before clipping and the images per second are logged.
+    Gradients are averaged over processes here, because Lightning's DDP would wait for those of
+    networks that do not step, and so are batch-norm statistics, as one model is saved. Besides
+    the model's terms, each player's latest gradient norm before clipping and the images per second
+    are logged.
 
     A subclass defines `critic`, and `opponents` by name.
 

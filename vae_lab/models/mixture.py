@@ -196,6 +196,6 @@ class GaussianMixture(Classical):
         return self.weights.log() + log_probs
 
     def _log_noise(self, error: Tensor) -> Tensor:
-        """Return the log-density of the residual outside the components, from its squared norm."""
+        """Return the log-density of the residual outside the PCA plane, from its squared norm."""
         constant = self._off_plane * torch.log(2 * math.pi * self.variance)
         return -0.5 * (constant + error / self.variance)

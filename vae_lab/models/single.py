@@ -82,11 +82,11 @@ class SingleObjective(Model):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        # Saves Lightning's loop over its plugins at every step, if none of them scales gradients.
+        # Lightning would go through its plugins at every step to find that there is nothing to do.
         if not gradient_clip_val:
             return
         plugin = self.trainer.precision_plugin
-        # It also allows fused Adam in bfloat16, which Lightning refuses for gradient scalers only.
+        # Lightning also refuses fused Adam in bfloat16, though only a gradient scaler needs that.
         if getattr(plugin, "scaler", None) is not None:
             raise LabError(
                 "--trainer.gradient_clip_val needs gradients that are not scaled: "

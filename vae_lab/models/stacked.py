@@ -29,7 +29,7 @@ SIGMOID_LAYER: MakeLayer = partial(
 
 
 class StackedAutoencoder(SingleObjective):
-    r"""Trains autoencoders one after the other, each on the codes of the last, then all together.
+    r"""Trains autoencoders one after the other, each on the codes of the one before, then all.
 
     Layer k minimises its own objective for `pretrain_epochs` epochs while the layers before it
     are frozen. In the remaining epochs the unrolled stack is fine-tuned to reconstruct images:

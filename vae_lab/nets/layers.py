@@ -27,7 +27,7 @@ def from_layer(chain: nn.Sequential, layer: int, features: Tensor) -> Tensor:
 
 
 def check_layer(chain: nn.Module, layer: int) -> nn.Sequential:
-    """Return a network as a chain, checked to have the layer, which may not be the last.
+    """Return a network as a chain with such a layer; the last one gives no features.
 
     Raises:
         LabError: If there is no such layer, or the network is not a chain of layers.

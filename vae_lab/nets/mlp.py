@@ -15,7 +15,7 @@ __all__ = ["MLPDecoder", "MLPEncoder", "check_widths", "make_activation", "mlp"]
 
 
 def make_activation(name: str) -> nn.Module:
-    """Return the activation of torch.nn called `name`, such as Identity.
+    """Return the activation of torch.nn called `name`; `Identity` applies none.
 
     Raises:
         LabError: If torch.nn has none of that name, or it needs arguments or changes shapes.

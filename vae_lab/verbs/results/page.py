@@ -11,21 +11,22 @@ from vae_lab.verbs.results.shelf import Shelf
 __all__ = ["page"]
 
 _INTRODUCTION = """\
-Written by `{command}` from the run folders, what `{index}/measured` keeps of earlier ones,
-and `{index}`; nothing here is typed by hand. `{command} ROW` re-makes a row. A run of
-one process counts for a row while its settings are the row's; the commit that made it stands below,
-as later ones may have changed what the same settings do.{marks}
+`{command}` writes this page from the run folders, `{index}` and the records of earlier runs in
+`{index}/measured`; nothing is typed by hand. `{command} ROW` trains and measures a row again. A run
+of one process belongs to a row if its settings are the row's. Its commit is given below, as the
+same settings may give another result with other code.{marks}
 
-Ours is the mean over seeds ± their standard deviation; of a single seed, ± the standard error over
-test images, which says nothing of other seeds. Where a median stands beside it, that is judged, as
-single seeds fail. Likelihoods are in nats an image, shares between 0 and 1. What a judge says
-compares under one judge alone, whose digest stands in a row's details.
-Pictures of these runs: [{figures}]({figures})."""
+Ours is the mean over seeds ± their standard deviation, or, of a single seed, ± the standard error
+over test images, which does not include the differences between seeds. If a median is given, it is
+compared with the mark, because single seeds fail. Likelihoods are in nats per image; shares are
+between 0 and 1. Scores by a judge are comparable only if the judge is the same; the row's details
+give its digest. Pictures of these runs: [{figures}]({figures})."""
 
-_MARKS = """ A mark is a published number, or
-where it says so our own aim; met and MISSED tell the side of it that ours lies on, and how far off,
-whatever its ±; not compared is what was published under other conditions, which the row's details
-name."""
+_MARKS = """
+
+A mark is a published number or, if it says so, our own aim. A number has met or MISSED its mark by
+the given distance; its ± is ignored. Not compared means that the published number was measured
+under other conditions, given in the row's details."""
 
 
 def page(shelf: Shelf, title: str, quick: bool, figures: str) -> list[str]:
