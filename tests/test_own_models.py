@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import QUIET
 from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from vae_lab.callbacks import AtomicCheckpointIO
 from vae_lab.contracts import Batch, group_size
@@ -50,7 +50,7 @@ class Odd(VAE):
 
 def fit(model, data=None, **options):
     trainer = L.Trainer(max_epochs=1, **QUIET, **options)
-    trainer.fit(model, data or Digits(batch_size=128))
+    trainer.fit(model, Digits(batch_size=128) if data is None else data)
     return model
 
 
@@ -213,6 +213,17 @@ def test_anybodys_loader_will_do():
     assert fit(VAE(SHAPE), DataLoader(pairs, 4)).images_seen == 8
     with pytest.raises(LabError, match="A batch is images and labels, not a Tensor"):
         fit(VAE(SHAPE), DataLoader(torch.rand(8, *SHAPE), 4))
+
+
+class Endless(IterableDataset):
+    """Images whose number nobody knows beforehand."""
+
+    def __iter__(self):
+        return iter([(torch.rand(SHAPE), 0.0)] * 8)
+
+
+def test_a_loader_without_a_length_trains_a_gan_too():
+    assert fit(GAN(SHAPE), DataLoader(Endless(), 4)).images_seen == 8
 
 
 BYTES, LABELS = torch.zeros(50, 1, 8, 8, dtype=torch.uint8), torch.zeros(50, dtype=torch.long)

@@ -301,7 +301,8 @@ def _check_trainer(trainer: Trainer, name: str) -> None:
 
 def _check_steps(trainer: Trainer, critic_steps: int) -> None:
     steps, tried = trainer.estimated_stepping_batches, vars(trainer)["fast_dev_run"]
-    if critic_steps > steps and not tried:
+    # Of a loader without a length Lightning says -1.
+    if 0 <= steps < critic_steps and not tried:
         raise LabError(
             f"critic_steps is {critic_steps}, and training has {counted(int(steps), 'step')}: "
             "nobody but the critic would move."
