@@ -37,9 +37,8 @@ class Adversarial(Model):
 
     One batch is one step on every axis: a step of the critic, which is what Lightning counts.
     Gradients are averaged over processes here, because Lightning's DDP would wait for those of
-    networks that do not step, and so are batch-norm statistics, as one model is saved. Besides
-    the model's terms, each player's latest gradient norm before clipping and the images per second
-    are logged.
+    networks that do not step, and so are batch-norm statistics, as one model is saved. Each
+    player's latest gradient norm before clipping and the images per second are logged too.
 
     A subclass defines `critic`, and `opponents` by name.
 
