@@ -56,7 +56,7 @@ def test_what_training_does_not_measure_is_told_in_a_sentence(refused):
     ("words", "said"),
     [
         (["ChainedScheduler"], "object of type 'Adam' has no len()"),
-        # The base class of all gives no reason but the name of its error.
+        # The base class raises this error without a message, so that its name is all that is told.
         (["LRScheduler"], "NotImplementedError"),
         (["OneCycleLR", "--model.schedule.max_lr=1"], "You must define either total_steps OR (ep"),
         (["CosineAnnealingWarmRestarts", "--model.schedule.T_0=0"], "Expected positive integer"),

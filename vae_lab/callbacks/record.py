@@ -111,7 +111,7 @@ def _tell_boards(trainer: Trainer, moment: Literal["start", "end"]) -> None:
 
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     known = dict(_flat(settings(trainer)))
-    # torch's TensorBoard functions have no annotations.
+    # torch annotates none of its TensorBoard functions, and mypy's strict mode refuses their calls.
     _, start, end = hparams(known, {})  # type: ignore[no-untyped-call]
     for board in boards if trainer.is_global_zero else ():
         board.experiment.file_writer.add_summary(start if moment == "start" else end)
