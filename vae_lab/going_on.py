@@ -45,13 +45,14 @@ def check_same(folder: Path, config: Mapping[str, Any], listing: str | None = No
     Raises:
         LabError: If model, data, seed or another setting that affects learning differs.
     """
-    if (begun := Run(folder).record.get("listing")) and listing not in (None, begun):
+    run = Run(folder)
+    if (begun := run.record.get("listing")) and listing not in (None, begun):
         raise LabError(
             f"{folder} was begun with other image files, and some that it has learned from would "
             "validate it now: put those back, or let another run begin with its weights by "
             f"--weights {folder}."
         )
-    for key, before, now in _differences(Run(folder).config, config):
+    for key, before, now in _differences(run.config, config):
         if key.startswith(_KEPT) and key not in _FREE:
             raise LabError(
                 f"{folder} was begun with {key} {before}, not {now}: go on without that, or "

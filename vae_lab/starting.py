@@ -11,7 +11,7 @@ from vae_lab import runs
 from vae_lab.callbacks.finders import keep_found
 from vae_lab.checkpoints import folder_of
 
-__all__ = ["begun_with", "settled"]
+__all__ = ["initial_settings", "settled"]
 
 _STARTS = ("encoder", "gan")  # settings that name a model to start from
 
@@ -33,7 +33,7 @@ def settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None]
             place[key] = str(source)
         yield source
         return
-    begun = begun_with(checkpoint)
+    begun = initial_settings(checkpoint)
     config.weights = begun.get("weights")
     keep_found(config, begun)
     noted = {key: arguments[key] for key in keys} | begun.get("model", {}).get("init_args", {})
@@ -45,7 +45,7 @@ def settled(config: Namespace, checkpoint: Path | None) -> Iterator[Path | None]
         arguments[key] = dict_to_namespace(began) if isinstance(began, dict) else began
 
 
-def begun_with(checkpoint: Path) -> dict[str, Any]:
+def initial_settings(checkpoint: Path) -> dict[str, Any]:
     """Return the initial settings of a checkpoint's run."""
     # The path may be a link into a run folder, or a run's checkpoint a link to elsewhere.
     places = map(folder_of, (checkpoint.resolve(), checkpoint))

@@ -12,10 +12,10 @@ from vae_lab.callbacks import Best
 from vae_lab.callbacks.last import out_of_time
 from vae_lab.runs import Run
 
-__all__ = ["report", "say_idle", "what_goes_on"]
+__all__ = ["remedy", "report", "say_idle"]
 
 
-def what_goes_on(trainer: Trainer) -> str:
+def remedy(trainer: Trainer) -> str:
     """Return which change of the command would let a finished run train on."""
     if out_of_time(trainer):
         return "a longer --trainer.max_time, which counts from the run's beginning,"

@@ -50,8 +50,8 @@ from vae_lab.run_folder import (
     removed_if_refused,
     run_folder,
 )
-from vae_lab.starting import begun_with, settled
-from vae_lab.summary import report, say_idle, what_goes_on
+from vae_lab.starting import initial_settings, settled
+from vae_lab.summary import remedy, report, say_idle
 from vae_lab.yaml_text import load_yaml
 
 __all__ = ["LabCLI", "run"]
@@ -139,7 +139,11 @@ class LabCLI(LightningCLI):
         config.ckpt_path = self.checkpoint and str(self.checkpoint)
         if verb != "fit":
             self.save_config_callback = None
-        elif self.checkpoint and config.weights and not begun_with(self.checkpoint).get("weights"):
+        elif (
+            self.checkpoint
+            and config.weights
+            and not initial_settings(self.checkpoint).get("weights")
+        ):
             raise LabError("--ckpt_path goes on with its own weights: leave out --weights.")
 
     def instantiate_classes(self) -> None:
@@ -171,7 +175,7 @@ class LabCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         _check_average(trainer)
         if self.checkpoint:
-            drop_finders(trainer, begun_with(self.checkpoint))
+            drop_finders(trainer, initial_settings(self.checkpoint))
         drop_idle_hooks([*attached(trainer), self.model])
         return trainer
 
@@ -204,7 +208,7 @@ class LabCLI(LightningCLI):
         with held(folder), refused, stopping(folder), disk(folder), quiet_board():
             self._train(folder, **kwargs)
             idle = self.trainer.global_step == before
-            why = f"{self.checkpoint} was at its end; {what_goes_on(self.trainer)} goes on."
+            why = f"{self.checkpoint} was at its end; {remedy(self.trainer)} goes on."
             if idle and made and first_process():
                 raise LabError(why)
         if idle:

@@ -299,8 +299,9 @@ def _check_trainer(trainer: Trainer, name: str) -> None:
 
 
 def _check_steps(trainer: Trainer, critic_steps: int) -> None:
+    """Refuse a run that ends before the opponents' first step."""
+    # Lightning returns -1 for a loader without a length; it does not declare `fast_dev_run`.
     steps, tried = trainer.estimated_stepping_batches, vars(trainer)["fast_dev_run"]
-    # Of a loader without a length Lightning says -1.
     if 0 <= steps < critic_steps and not tried:
         raise LabError(
             f"critic_steps is {critic_steps}, and training has {counted(int(steps), 'step')}: "

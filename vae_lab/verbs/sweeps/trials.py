@@ -136,8 +136,9 @@ class Trials:
         elif pruned:
             self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
-            words = last_words(process.returncode, self.log(trial.number))
-            self._failed(trial, process.returncode, words)
+            if _ended_by_others(process.returncode):
+                trial.set_user_attr("killed", True)
+            self._fail(trial, last_words(process.returncode, self.log(trial.number)))
 
     @contextmanager
     def _process(self, trial: "Trial") -> Iterator["subprocess.Popen[bytes]"]:
@@ -184,15 +185,14 @@ class Trials:
         else:
             self._fail(trial, f"{self.sweep.metric} was never a finite number")
 
-    def _failed(self, trial: "Trial", status: int, reason: str) -> None:
-        """Note why a training has failed, and whether somebody has ended it, as none of us did."""
-        # A shell, and `lab fit` as well, tells of a signal by a status above 128.
-        if {-status, status - 128} & ENDS:
-            trial.set_user_attr("killed", True)
-        self._fail(trial, reason)
-
     def _fail(self, trial: "Trial", reason: str) -> None:
         from optuna.trial import TrialState
 
         trial.set_user_attr("reason", reason)
         self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _ended_by_others(status: int) -> bool:
+    """Return whether a training was ended by a signal that no worker of a sweep has sent."""
+    # A shell, and `lab fit` as well, report a signal by a status above 128.
+    return bool({-status, status - 128} & ENDS)
