@@ -163,7 +163,7 @@ def test_a_training_that_is_killed_has_failed_and_the_rest_goes_on(write, capsys
 def test_a_training_that_was_told_to_end_is_run_again(write, status, again):
     queue = trials.Trials(sweep_file.read(write()), "s.journal", Path("runs/s"))
     queue.fill(1)
-    queue._failed(queue._next(), status, "stopped")
+    queue._fail(queue._next(), "stopped", status)
     queue.fill(1)
     assert [trial.state.name for trial in found("s.journal")] == ["FAIL", *["WAITING"] * again]
 

@@ -136,9 +136,8 @@ class Trials:
         elif pruned:
             self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
-            if _ended_by_others(process.returncode):
-                trial.set_user_attr("killed", True)
-            self._fail(trial, last_words(process.returncode, self.log(trial.number)))
+            status = process.returncode
+            self._fail(trial, last_words(status, self.log(trial.number)), status)
 
     @contextmanager
     def _process(self, trial: "Trial") -> Iterator["subprocess.Popen[bytes]"]:
@@ -185,9 +184,12 @@ class Trials:
         else:
             self._fail(trial, f"{self.sweep.metric} was never a finite number")
 
-    def _fail(self, trial: "Trial", reason: str) -> None:
+    def _fail(self, trial: "Trial", reason: str, status: int = 0) -> None:
+        """Record why a trial failed, and whether others ended its training, by its status."""
         from optuna.trial import TrialState
 
+        if _ended_by_others(status):
+            trial.set_user_attr("killed", True)
         trial.set_user_attr("reason", reason)
         self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
